@@ -1,0 +1,1 @@
+"""Machine learning as pure functions over parameter pytrees."""

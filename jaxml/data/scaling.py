@@ -1,0 +1,187 @@
+"""What is done to data before it is learned from: scales, one-hot labels, a split.
+
+A scale is fitted to the training rows and then applied to all others:
+`params = standardise(x_train); transform(params, x_test)`.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml import _check
+
+
+class Params(NamedTuple):
+    """A scale for each column: z = (x - shift) / scale."""
+
+    shift: jax.Array  # (n,) mean, or minimum
+    scale: jax.Array  # (n,) standard deviation, or range; 1 for a constant column
+
+
+class Split(NamedTuple):
+    """Indices of rows, disjoint, in random order: `x[split.train], y[split.train]`."""
+
+    train: jax.Array  # (m - held_out,) int32
+    test: jax.Array  # (held_out,) int32
+
+
+@_check.pure(static=("ddof",), jit=True, x="m n", weights="m")
+def standardise(
+    x: jax.Array, *, weights: jax.Array | None = None, ddof: int = 1
+) -> Params:
+    """μ = Σ wᵢxᵢ / Σ wᵢ and σ² = Σ wᵢ(xᵢ - μ)² / (Σ wᵢ - ddof), column by column.
+
+    Args:
+        x: (m, n) rows.
+        weights: (m,) read as frequencies: a weight of 2 is a row that is there twice,
+            0 one that is not. Weights that sum to ddof or less give NaN; for relative
+            weights take ddof = 0.
+        ddof: 1 for the unbiased variance, 0 for the mean square.
+
+    Returns:
+        Params with shift μ and scale σ. A column whose entries are all equal keeps
+        scale 1, so that it is transformed to 0.
+
+    Raises:
+        ValueError: x that is not (m, n) or not finite, or weights out of range.
+
+    """
+    w = _weights(weights, x)
+    total = w.sum()
+    lowest, highest = _range(x, w)
+    constant = lowest == highest
+    # Corrected two-pass algorithm (Chan, Golub & LeVeque 1983): the mean of what is
+    # left over takes away the rounding of a first mean that is large against σ.
+    mean = _average(x, w)
+    centred = x - mean
+    rest = _average(centred, w)
+    # Rows of weight 0 are left out here too: their squares may overflow.
+    out = (w == 0)[:, None] & ~jnp.isnan(x)
+    centred = jnp.where(out, 0, centred - rest)
+    # The largest deviation is the unit, so that squares neither over- nor underflow.
+    unit = jax.lax.stop_gradient(jnp.abs(centred).max(axis=0))
+    unit = jnp.where(constant, 1, unit)
+    squares = jnp.einsum("m,mn->n", w, (centred / unit) ** 2, precision="highest")
+    variance = squares / jnp.where(total > ddof, total - ddof, jnp.nan)
+    scale = jnp.where(constant, 1, unit * jnp.sqrt(jnp.where(constant, 1, variance)))
+    return Params(jnp.where(constant, lowest, mean + rest), scale)
+
+
+@_check.pure(x="m n", weights="m")
+def min_max(x: jax.Array, *, weights: jax.Array | None = None) -> Params:
+    """The scale that takes each column to [0, 1]: shift min x, scale max x - min x.
+
+    Args:
+        x: (m, n) rows.
+        weights: (m,) rows of weight 0 are ignored; nothing else matters here.
+
+    Returns:
+        Params; a column whose entries are all equal keeps scale 1.
+
+    Raises:
+        ValueError: x that is not (m, n) or not finite, or weights out of range.
+
+    """
+    lowest, highest = _range(x, _weights(weights, x))
+    return Params(lowest, jnp.where(lowest == highest, 1, highest - lowest))
+
+
+@_check.pure(x="m n")
+def transform(params: Params, x: jax.Array) -> jax.Array:
+    """z = (x - shift) / scale, (m, n), for the rows of x, (m, n).
+
+    Raises ValueError if params are for another number of columns.
+    """
+    _columns(params, "x", x)
+    return (x - params.shift) / params.scale
+
+
+@_check.pure(z="m n")
+def invert(params: Params, z: jax.Array) -> jax.Array:
+    """x = z · scale + shift, (m, n): undo `transform` for the rows of z, (m, n).
+
+    Raises ValueError if params are for another number of columns.
+    """
+    _columns(params, "z", z)
+    return z * params.scale + params.shift
+
+
+@_check.pure(static=("k",), y="m:labels")
+def one_hot(y: jax.Array, *, k: int) -> jax.Array:
+    """[yᵢ = c], (m, k) floats: a 1 in the column of each row's label, else 0.
+
+    Args:
+        y: (m,) labels in 0…k-1. Under jit a label outside gives a row of NaN.
+        k: how many classes there are.
+
+    Raises:
+        ValueError: labels that are not integers (m,) in 0…k-1.
+
+    """
+    hot = (y[:, None] == jnp.arange(k)).astype(float)
+    return jnp.where(((y >= 0) & (y < k))[:, None], hot, jnp.nan)
+
+
+@_check.pure(static=("held_out",), jit=True, y="m:labels")
+def split(key: jax.Array, y: jax.Array, *, held_out: int) -> Split:
+    """Split rows at random, each class in proportion: h = held_out rows into test.
+
+    Of a class with m_c rows, m_c h/m rounded up or down are held out; every row is,
+    with probability h/m. Rows are laid in the order of their class, shuffled within
+    it, and sampled systematically (Madow & Madow 1944): position p is held out if
+    (p h + o) mod m < h, with o random; of any stretch that takes its share.
+
+    Args:
+        key: jax.random.key(seed).
+        y: (m,) labels.
+        held_out: h, rows in test, 0 < h < m; for folds and several splits, vmap keys.
+
+    Returns:
+        Split(train, test), arrays of indices, each in random order.
+
+    Raises:
+        ValueError: held_out that is not an int between 1 and m - 1.
+
+    """
+    m = len(y)
+    if _check.count("held_out", held_out) >= m:
+        raise ValueError(f"held_out must be below m = {m}, not {held_out}")
+    within, offset, order = jax.random.split(key, 3)
+    rows = jax.random.permutation(within, m)
+    rows = rows[jnp.argsort(y[rows], stable=True)]
+    # On the host, in 64 bits: p h is beyond int32 for long data.
+    steps = np.arange(m, dtype=np.int64) * held_out % m
+    start = jax.random.randint(offset, (), 0, m)
+    # steps + start < 2m, and s mod m = s - m from m on: this too stays in int32.
+    places = jnp.asarray(steps.astype(np.int32)) + start
+    test = jnp.where(places >= m, places - m, places) < held_out
+    shuffle = jax.random.permutation(order, m)
+    # Stable, so that both parts keep the random order; exactly h come last.
+    rows = rows[shuffle][jnp.argsort(test[shuffle], stable=True)].astype(jnp.int32)
+    return Split(rows[: m - held_out], rows[m - held_out :])
+
+
+def _weights(weights, x):
+    """Weights as frequencies; NaN for a negative one, which only a trace lets in."""
+    if weights is None:
+        return jnp.ones(len(x), x.dtype)
+    return jnp.where(weights >= 0, weights, jnp.nan)
+
+
+def _average(x, w):
+    # Shares, not w: the sum of w x may overflow where the mean does not.
+    return jnp.matmul(w / w.sum(), x, precision="highest")
+
+
+def _range(x, w):
+    """Least and greatest entry of each column, rows of weight 0 left out, NaN kept."""
+    seen = (w != 0)[:, None] | jnp.isnan(x)
+    lowest = jnp.where(seen, x, jnp.inf).min(axis=0)
+    return lowest, jnp.where(seen, x, -jnp.inf).max(axis=0)
+
+
+def _columns(params: Params, name: str, x: jax.Array) -> None:
+    shift, scale = (params.shift, "n"), (params.scale, "n")
+    _check.shapes(**{name: (x, "m n"), "params.shift": shift, "params.scale": scale})

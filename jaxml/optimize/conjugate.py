@@ -1,0 +1,131 @@
+"""Nonlinear conjugate gradients as optax transformations.
+
+Directions d = -g + β d₋, each searched for a point that fulfils the strong Wolfe
+conditions; optax has the line search and L-BFGS, but no conjugate gradients.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxml import _check
+
+
+class ConjugateState(NamedTuple):
+    """What the next direction needs of the last."""
+
+    count: jax.Array  # () int32, directions since the last restart
+    last: Any  # gradient at the last point
+    direction: Any  # last direction, as searched
+
+
+def _fletcher_reeves(g, last, d):
+    """Fletcher and Reeves (1964): |g|² / |g₋|²."""
+    return _ratio(_dot(g, g), _dot(last, last))
+
+
+def _polak_ribiere(g, last, d):
+    """Polak and Ribière (1969), truncated at zero (Powell 1986)."""
+    beta = _ratio(_dot(g, g) - _dot(g, last), _dot(last, last))
+    return jnp.maximum(beta, 0)
+
+
+def _hestenes_stiefel(g, last, d):
+    """Hestenes and Stiefel (1952): g·y / d·y with y = g - g₋."""
+    y = optax.tree.sub(g, last)
+    return _ratio(_dot(g, y), _dot(d, y))
+
+
+def _hager_zhang(g, last, d):
+    """Hager and Zhang (2005): descent by 7/8 |g|² at least, whatever the line search.
+
+    (y - 2 d |y|²/d·y)·g / d·y, bounded below by -1 / (|d| min(η, |g₋|)), η = 0.01.
+    """
+    y = optax.tree.sub(g, last)
+    dy = _dot(d, y)
+    beta = _ratio(_dot(y, g), dy) - 2 * _ratio(_dot(y, y), dy) * _ratio(_dot(d, g), dy)
+    least = -1 / (optax.tree.norm(d) * jnp.minimum(0.01, optax.tree.norm(last)))
+    return jnp.maximum(beta, jnp.where(jnp.isfinite(least), least, 0))
+
+
+BETAS = {
+    "fletcher-reeves": _fletcher_reeves,
+    "polak-ribiere+": _polak_ribiere,
+    "hestenes-stiefel": _hestenes_stiefel,
+    "hager-zhang": _hager_zhang,
+}
+
+
+@_check.host
+def conjugate(
+    rate: Any = None,
+    *,
+    beta: str = "hager-zhang",
+    restart: int | None = None,
+    linesearch: Any = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Nonlinear conjugate gradients with a line search, for `minimize`.
+
+    Args:
+        rate: () longest step of the line search, as a multiple of the direction; None
+            for no bound.
+        beta: "fletcher-reeves", "polak-ribiere+", "hestenes-stiefel", "hager-zhang".
+        restart: steepest descent after so many directions; None for twice the number
+            of parameters.
+        linesearch: an optax line search; None for strong Wolfe with curvature 0.1.
+
+    Source: Nocedal and Wright (2006), section 5.2; Hager and Zhang (2006).
+
+    """
+    if linesearch is None:
+        linesearch = optax.scale_by_zoom_linesearch(
+            max_linesearch_steps=30, max_learning_rate=rate, curv_rtol=0.1
+        )
+    return optax.chain(scale_by_conjugate(beta=beta, restart=restart), linesearch)
+
+
+@_check.host
+def scale_by_conjugate(
+    *, beta: str = "hager-zhang", restart: int | None = None
+) -> optax.GradientTransformationExtraArgs:
+    """Turn gradients into conjugate directions; the step along them is the next link's.
+
+    beta and restart as in `conjugate`. A direction that does not descend, and one after
+    gradients that are far from orthogonal (|g·g₋| > 0.5 |g|², Powell 1977), restarts.
+    """
+    formula = BETAS[_check.option("beta", beta, BETAS)]
+    if restart is not None:
+        restart = _check.count("restart", restart)
+
+    def init(params):
+        zeros = optax.tree.zeros_like(params)
+        return ConjugateState(jnp.int32(0), zeros, zeros)
+
+    def update(updates, state, params=None, **extra):
+        g, size = updates, sum(leaf.size for leaf in jax.tree.leaves(updates))
+        count, last, d = state
+        factor = formula(g, last, d)
+        conjugated = jax.tree.map(lambda g, d: -g + factor * d, g, d)
+        squared = _dot(g, g)
+        stale = jnp.abs(_dot(g, last)) > 0.5 * squared
+        flat = ~(_dot(conjugated, g) < -1e-10 * squared)  # NaN counts as flat
+        new = (count == 0) | (count >= (restart or 2 * size)) | flat
+        new |= stale if beta != "hager-zhang" else False
+        direction = jax.tree.map(lambda c, g: jnp.where(new, -g, c), conjugated, g)
+        return direction, ConjugateState(jnp.where(new, 1, count + 1), g, direction)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _dot(a, b):
+    products = jax.tree.map(
+        lambda a, b: jnp.vdot(a, b, precision=jax.lax.Precision.HIGHEST), a, b
+    )
+    return jax.tree.reduce(jnp.add, products)
+
+
+def _ratio(a, b):
+    """a / b, and 0 where b is 0."""
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))

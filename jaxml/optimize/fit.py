@@ -1,0 +1,195 @@
+"""The result of every fit, and the one loop that every iterative fit runs."""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml import _check
+
+PLACES = 512  # the most entries a history has
+
+
+class Status(enum.IntEnum):
+    """How a fit ended, in order of gravity."""
+
+    RUNNING = -1
+    CONVERGED = 0
+    FINISHED = 1
+    STOPPED = 2
+    INTERRUPTED = 3
+    EXHAUSTED = 4
+    STALLED = 5
+    UNBOUNDED = 6
+    SINGULAR = 7
+    INVALID = 8
+    NONFINITE = 9
+
+    @property
+    def sentence(self) -> str:
+        """What this status means, as a sentence."""
+        return SENTENCES[self]
+
+
+SENTENCES = {
+    Status.RUNNING: "The fit is still running.",
+    Status.CONVERGED: "The residual is within tol.",
+    Status.FINISHED: "All epochs asked for were run.",
+    Status.STOPPED: "The validation score ceased to improve; params are the best.",
+    Status.INTERRUPTED: "The run was interrupted; params are what was learned so far.",
+    Status.EXHAUSTED: "max_iter steps were taken and the residual is above tol.",
+    Status.STALLED: "Neither cost nor residual improves; precision may be used up.",
+    Status.UNBOUNDED: "There is no finite minimiser (separable data?).",
+    Status.SINGULAR: "The equations are singular or too near it for this precision.",
+    Status.INVALID: "An argument holds values out of range.",
+    Status.NONFINITE: "The cost or the residual became NaN or infinite.",
+}
+
+
+class Fit(NamedTuple):
+    """Fitted parameters, and how the search for them went.
+
+    Only params and cost carry derivatives; at a status other than CONVERGED those of
+    the solution are NaN.
+    """
+
+    params: Any  # the model's own Params
+    cost: jax.Array  # () what was minimised, at params
+    residual: jax.Array  # () what was compared with tol
+    steps: jax.Array  # () int32, steps taken; 0 for a closed form
+    status: jax.Array  # () int32, a Status
+    history: Any  # (min(max_iter, 512),) cost along the way, NaN where not recorded
+
+
+class Progress(NamedTuple):
+    """What one step of `iterate` reports."""
+
+    cost: jax.Array  # ()
+    residual: jax.Array  # ()
+    status: Any = Status.RUNNING  # () anything else ends the loop
+    record: Any = None  # pytree of scalars for the history; the cost if None
+
+
+class FitError(RuntimeError):
+    """A fit that failed; `mask` says which members of a batch did."""
+
+    def __init__(self, message: str, mask: np.ndarray):
+        """Keep the message for the reader and the mask for the program."""
+        super().__init__(message)
+        self.mask = mask
+
+
+class _Loop(NamedTuple):
+    state: Any
+    progress: Progress
+    steps: jax.Array
+    history: Any
+    best: tuple[jax.Array, jax.Array]  # least cost and least residual so far
+    since: jax.Array  # steps since either improved
+
+
+@_check.host
+def iterate(
+    step: Callable[[Any], tuple[Any, Progress]],
+    state: Any,
+    start: Progress | None = None,
+    *,
+    tol: Any,
+    max_iter: int,
+    patience: int | None = None,
+) -> Fit:
+    """Repeat `state, progress = step(state)` until progress.residual <= tol.
+
+    The last state is returned as Fit.params. The loop also ends where the step says
+    so (progress.status), where cost or residual becomes NaN, after max_iter steps, and
+    as STALLED when neither cost nor residual, (), has improved for `patience` steps.
+    `start` is the progress of the state given, if it is known: a state that is within
+    tol takes no step. For use inside jit; it can be vmapped.
+    """
+    places = min(max_iter, PLACES)
+    stride = -(-max_iter // places)
+    if start is None:
+        shape = jax.eval_shape(step, state)[1]
+        start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
+        far = jnp.full_like(start.residual, jnp.inf)
+        start = start._replace(residual=far, status=Status.RUNNING)
+
+    def judge(progress: Progress, steps, since) -> Progress:
+        status = jnp.asarray(progress.status, jnp.int32)
+        open_ = (status == Status.RUNNING) | (status == Status.STALLED)
+        status = jnp.where(open_ & (progress.residual <= tol), Status.CONVERGED, status)
+        running = status == Status.RUNNING
+        if patience is not None:
+            status = jnp.where(running & (since >= patience), Status.STALLED, status)
+        running = status == Status.RUNNING
+        status = jnp.where(running & (steps >= max_iter), Status.EXHAUSTED, status)
+        wrong = ~jnp.isfinite(progress.cost) | jnp.isnan(progress.residual)
+        status = jnp.where(wrong, Status.NONFINITE, status).astype(jnp.int32)
+        return progress._replace(status=status)
+
+    def advance(loop: _Loop) -> _Loop:
+        state, progress = step(loop.state)
+        steps = loop.steps + 1
+        cost, residual = loop.best
+        better = (progress.cost < cost) | (progress.residual < residual)
+        since = jnp.where(better, 0, loop.since + 1)
+        record = progress.cost if progress.record is None else progress.record
+        # Every stride-th step has a place; the others are written out of bounds.
+        place = jnp.where(steps % stride == 0, steps // stride - 1, places)
+        history = jax.tree.map(
+            lambda h, r: h.at[place].set(r, mode="drop"), loop.history, record
+        )
+        best = jnp.minimum(cost, progress.cost), jnp.minimum(residual, progress.residual)
+        progress = judge(progress, steps, since)._replace(record=loop.progress.record)
+        return _Loop(state, progress, steps, history, best, since)
+
+    record = start.cost if start.record is None else start.record
+    history = jax.tree.map(lambda r: jnp.full(places, jnp.nan, r.dtype), record)
+    zero = jnp.int32(0)
+    infinite = jnp.full_like(start.cost, jnp.inf), jnp.full_like(start.residual, jnp.inf)
+    loop = _Loop(state, judge(start, zero, zero), zero, history, infinite, zero)
+    loop = jax.lax.while_loop(
+        lambda loop: loop.progress.status == Status.RUNNING, advance, loop
+    )
+    cost, residual, status, _ = loop.progress
+    return Fit(loop.state, cost, residual, loop.steps, status, loop.history)
+
+
+@_check.host
+def check(fit: Fit) -> Fit:
+    """Give back a fit that went well; raise FitError from EXHAUSTED on. Not for jit.
+
+    For a batch of fits, as vmap makes them, the error counts the members that failed,
+    says how the gravest did and carries their mask, of the shape of fit.status.
+    """
+    if isinstance(fit.status, jax.core.Tracer):
+        raise ValueError("fit is traced: call check outside jit, on what it returns")
+    status = np.asarray(fit.status)
+    mask = status >= Status.EXHAUSTED
+    if not mask.any():
+        return fit
+    worst = np.unravel_index(status.argmax(), status.shape)
+    member = jax.tree.map(lambda leaf: np.asarray(leaf)[worst], (fit.residual, fit.steps))
+    kind = Status(int(status[worst]))
+    report = f"{kind.name}: {kind.sentence} Residual {member[0]:.3g} after {member[1]} steps."
+    if status.ndim:
+        where = ", ".join(str(i) for i in worst)
+        report = f"{mask.sum()} of {mask.size} fits failed, the gravest at [{where}]. {report}"
+    raise FitError(report, mask)
+
+
+@_check.host
+def best(fits: Fit) -> Fit:
+    """The cheapest of the fits stacked on a leading axis, as jax.vmap stacks them.
+
+    Fits that are UNBOUNDED or worse are passed over, unless all of them are; the status
+    of what is returned then says so. Can be jitted.
+    """
+    if jnp.ndim(fits.status) != 1:
+        raise ValueError(f"fits must be stacked on one axis, not {jnp.shape(fits.status)}")
+    usable = (fits.status < Status.UNBOUNDED) & ~jnp.isnan(fits.cost)
+    index = jnp.argmin(jnp.where(usable, fits.cost, jnp.inf))
+    return jax.tree.map(lambda leaf: leaf[index], fits)

@@ -1,0 +1,117 @@
+"""Solvers as recipes: functions of the rate, so that the rate may be traced."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jaxml import _check
+
+
+class Recipe:
+    """`function(..., **options)`, compared and hashed by function and options.
+
+    Two equal recipes share one compiled program, where two functools.partial do not.
+    """
+
+    __slots__ = ("function", "options")
+
+    def __init__(self, function: Callable, options: dict[str, Any]):
+        """Freeze a function and its options, sorted by name."""
+        object.__setattr__(self, "function", function)
+        object.__setattr__(self, "options", tuple(sorted(options.items())))
+
+    def __setattr__(self, name, value):
+        """Refuse: what is hashed must not change."""
+        raise AttributeError("a Recipe is frozen; make another one")
+
+    def __call__(self, *args, **more):
+        """Call the function with its options."""
+        return self.function(*args, **dict(self.options), **more)
+
+    def __eq__(self, other):
+        """Equal functions with equal options are equal recipes."""
+        return (
+            isinstance(other, Recipe)
+            and self.function == other.function
+            and self.options == other.options
+        )
+
+    def __hash__(self):
+        """Agree with __eq__."""
+        return hash((self.function, self.options))
+
+    def __repr__(self):
+        """Show the call that makes this recipe."""
+        name = getattr(self.function, "__name__", repr(self.function))
+        return f"recipe({', '.join([name, *(f'{k}={v!r}' for k, v in self.options)])})"
+
+
+@_check.host
+def recipe(function: Callable, **options: Any) -> Recipe:
+    """A solver with options fixed: `recipe(optax.sgd, momentum=0.9)`.
+
+    function takes the rate first and returns an optax transformation, or, for a
+    schedule, an optax schedule: `recipe(optax.cosine_decay_schedule, decay_steps=100)`.
+    A cost with options is one too: `recipe(feedforward.cost, loss="quadratic")`.
+    Options are Python values (they are compiled in). Raises ValueError for one that
+    cannot be hashed, or that function does not take.
+    """
+    if isinstance(function, functools.partial):
+        if function.args:
+            raise ValueError("function is a partial with positional arguments")
+        function, options = function.func, {**function.keywords, **options}
+    if isinstance(function, Recipe):
+        function, options = function.function, {**dict(function.options), **options}
+    if not callable(function):
+        raise ValueError(f"function must be callable, not {function!r}")
+    for name, value in options.items():
+        if isinstance(value, (jax.Array, jax.core.Tracer, np.ndarray)):
+            raise ValueError(f"{name} is compiled in: give a Python value, not an array")
+        try:
+            hash(value)
+        except TypeError:
+            raise ValueError(f"{name} must be hashable, not {value!r}") from None
+    parameters = inspect.signature(function).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in options:
+            _check.option("option", name, parameters)
+    return Recipe(function, options)
+
+
+def canonical(name: str, solver: Any) -> Any:
+    """A static recipe: partials become Recipes, instances are refused by name."""
+    if isinstance(solver, functools.partial):
+        return recipe(solver)
+    if isinstance(solver, (optax.GradientTransformation, str)) or not callable(solver):
+        raise ValueError(
+            f"{name} must be a recipe such as optax.adam or "
+            f"optimize.recipe(optax.sgd, momentum=0.9), not {solver!r}"
+        )
+    return solver
+
+
+def build(solver: Callable, rate: Any, schedule: Callable | None = None):
+    """The optax transformation that `solver` makes of a rate, or of its schedule."""
+    if schedule is not None:
+        if rate is None:
+            raise ValueError("rate must be given where there is a schedule")
+        rate = schedule(rate)
+    try:
+        made = solver() if rate is None else solver(rate)
+    except TypeError as error:
+        if rate is None and "missing" in str(error):
+            name = getattr(solver, "__name__", repr(solver))
+            raise ValueError(f"rate must be given: {name} has no default") from None
+        raise
+    return optax.with_extra_args_support(made)
+
+
+def accepted(transform: Any, extra: dict[str, Any]) -> dict[str, Any]:
+    """Those of extra that the transformation's update names."""
+    names = inspect.signature(transform.update).parameters
+    return {name: value for name, value in extra.items() if name in names}
