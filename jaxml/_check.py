@@ -47,16 +47,22 @@ COUNTS = {
 
 
 class Shape(NamedTuple):
-    """The parsed form of "m n", "m|m t" (either), "" (scalar), "..." (any)."""
+    """The parsed form of a shape.
+
+    "m n"; "m|m t" for either; "" for a scalar; "..." for any; "m:labels" for integers
+    that name classes, "m:labels 2" for 0 and 1.
+    """
 
     forms: tuple[tuple[str, ...] | None, ...]  # axis letters; None for any shape
     labels: bool  # integers that name classes
+    k: int | None  # how many classes, if the declaration says so
 
 
 def _parse(text: str) -> Shape:
     axes, _, kind = text.partition(":")
     forms = [None if f.strip() == "..." else tuple(f.split()) for f in axes.split("|")]
-    return Shape(tuple(forms), kind.strip() == "labels")
+    labels, _, k = kind.strip().partition(" ")
+    return Shape(tuple(forms), labels == "labels", int(k) if k else None)
 
 
 # --- the decorators ----------------------------------------------------------------
@@ -156,7 +162,7 @@ def _admit(arguments: dict[str, Any], roles: Roles):
     for name in roles.static:
         arguments[name] = _static(name, arguments[name], roles.defaults[name])
     if roles.key:
-        _key(arguments["key"])
+        key(arguments["key"])
     given = {n: s for n, s in roles.arrays.items() if _given(n, arguments, roles)}
     for name, shape in given.items():
         arguments[name] = _array(name, arguments[name], shape.labels)
@@ -181,7 +187,8 @@ def _admit(arguments: dict[str, Any], roles: Roles):
         arguments[roles.more] = {n: _any_hyper(n, v, compute) for n, v in more.items()}
     for name, shape in given.items():
         if shape.forms != (None,):
-            _values(name, arguments[name], shape.labels, arguments.get("k"))
+            k = shape.k or arguments.get("k")
+            _values(name, arguments[name], shape.labels, k)
     for leaf in jax.tree.leaves(arguments["data"] if "data" in roles.trees else ()):
         if _is_float(leaf):
             _values("data", leaf, False, None)
@@ -236,7 +243,8 @@ def option(name: str, value, options: Iterable):
     return value
 
 
-def _key(value) -> None:
+def key(value) -> None:
+    """Refuse what is no single new-style key."""
     dtype = getattr(value, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         kind = f"an array of {dtype}" if dtype is not None else repr(value)
@@ -431,7 +439,7 @@ def _label_values(name: str, values: np.ndarray, k) -> None:
     if low < 0:
         raise ValueError(f"{name} holds the label {low}; labels count from 0")
     if isinstance(k, int) and high >= k:
-        raise ValueError(f"{name} holds the label {high}, not below k = {k}")
+        raise ValueError(f"{name} holds the label {high}, not one of 0 … {k - 1}")
 
 
 def _interval(name: str) -> tuple[float, float, bool, bool] | None:
@@ -485,8 +493,8 @@ def _mark_invalid(fit, arguments, roles: Roles):
     for name, shape in roles.arrays.items():
         if shape.labels and arguments[name] is not None:
             valid &= (arguments[name] >= 0).all()
-            if isinstance(arguments.get("k"), int):
-                valid &= (arguments[name] < arguments["k"]).all()
+            if isinstance(k := shape.k or arguments.get("k"), int):
+                valid &= (arguments[name] < k).all()
     status = jnp.where(valid, fit.status, Status.INVALID).astype(jnp.int32)
     return fit._replace(status=jnp.maximum(status, fit.status))
 

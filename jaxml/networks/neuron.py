@@ -105,7 +105,7 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     return (_potential(params, x) > 0).astype(jnp.int32)
 
 
-@_check.pure(x="m n", y="m:labels", weights="m")
+@_check.pure(x="m n", y="m:labels 2", weights="m")
 def learn(
     params: Params,
     x: jax.Array,
@@ -135,7 +135,7 @@ def learn(
     return jax.lax.scan(show, params, (rows, y, w))[0]
 
 
-@_check.fit(x="m n", y="m:labels", weights="m", static=("max_iter",))
+@_check.fit(x="m n", y="m:labels 2", weights="m", static=("max_iter",))
 def fit(
     params: Params,
     x: jax.Array,

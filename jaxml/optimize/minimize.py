@@ -7,9 +7,9 @@ import jax
 import optax
 
 from jaxml import _check
-from jaxml.optimize import recipe as recipes
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.optimize.implicit import solution
+from jaxml.optimize.recipe import accepted, build, canonical
 
 PATIENCE = 100  # steps without any improvement after which a search has stalled
 
@@ -57,7 +57,7 @@ def minimize(
         ValueError: an argument of the wrong kind, or values that are not finite.
 
     """
-    transform = recipes.build(recipes.canonical("solver", solver), rate, schedule)
+    transform = build(canonical("solver", solver), rate, schedule)
     fixed, constants = jax.lax.stop_gradient((data, hyper))
 
     def objective(params):
@@ -68,7 +68,7 @@ def minimize(
 
     given = {"residual_fn": residual, "hessian_fn": hessian}
     given = {n: bound(f) for n, f in given.items() if f is not None}
-    extra = recipes.accepted(transform, given)
+    extra = accepted(transform, given)
 
     def step(state):
         params, memory, value, grad = state

@@ -1,0 +1,479 @@
+"""Feed-forward network: forward pass, costs, and back-propagation by hand.
+
+Section 3.3 of the course, with its errors put right. Layer l has s_l units;
+z^(l+1) = Θ^(l) [1; a^(l)] and a^(l) = g(z^(l)), from a^(1) = x to a^(L); Θ^(l) is
+[s_(l+1) × (s_l + 1)] and maps layer l to l + 1, bias in column 0. Rows are examples.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from jaxml import _check
+from jaxml.networks import neuron
+from jaxml.optimize.fit import Fit
+from jaxml.optimize.minimize import minimize
+from jaxml.optimize.recipe import recipe
+
+# (Θ^(1), …, Θ^(L-1)), each (s_(l+1), s_l + 1).
+Params = tuple[jax.Array, ...]
+
+
+class Layers(NamedTuple):
+    """Every z and a of a forward pass; the course's z^(l) is z[l - 2], a^(l) a[l - 1]."""
+
+    z: tuple[jax.Array, ...]  # z^(2) … z^(L), each (m, s_l)
+    a: tuple[jax.Array, ...]  # a^(1) … a^(L), each (m, s_l); the first is x
+
+
+SCHEMES = ("course", "normal", "scaled", "glorot", "he")
+# The outputs each loss can follow. Cross-entropy and log-likelihood are computed from z,
+# where they lose no digits.
+LOSSES = {
+    "quadratic": ("sigmoid", "tanh", "relu", "softplus", "linear", "softmax"),
+    "cross-entropy": ("sigmoid",),
+    "log-likelihood": ("softmax",),
+}
+OPTIONS = ("activation", "output", "loss")
+Unit = str | neuron.Activation  # an activation, by name or as a pair
+
+
+@_check.pure(static=("sizes", "scheme", "dtype"))
+def init(
+    key: jax.Array,
+    *,
+    sizes: tuple[int, ...],
+    scheme: str = "scaled",
+    dtype: Any = None,
+) -> Params:
+    """Draw Θ^(l), (s_(l+1), s_l + 1), for layers of sizes = (s_1, …, s_L).
+
+    key is a key, (). scheme is one of
+
+        "course": all entries uniform in (-ε, ε), ε = √6 / √(s_l + s_(l+1)) (Ng);
+        "normal": all N(0, 1) (Nielsen 2015, chapter 1);
+        "scaled": weights N(0, 1/s_l), biases N(0, 1) (Nielsen 2015, chapter 3);
+        "glorot": weights uniform of variance 2 / (s_l + s_(l+1)), biases 0 (Glorot and
+            Bengio 2010);
+        "he": weights N(0, 2/s_l), biases 0 (He et al. 2015), for ReLU.
+
+    dtype is a float dtype, JAX's default if None. Raises ValueError for fewer than two
+    layers, an empty one or an unknown scheme.
+    """
+    _check.option("scheme", scheme, SCHEMES)
+    if not isinstance(sizes, tuple) or len(sizes) < 2:
+        raise ValueError(f"sizes must name two layers or more, not {sizes!r}")
+    for size in sizes:
+        _check.count("sizes", size)
+    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype must be a float dtype, not {dtype}")
+    keys = jax.random.split(key, len(sizes) - 1)
+    layers = zip(keys, sizes[:-1], sizes[1:], strict=True)
+    return tuple(_draw(key, n_in, n_out, scheme, dtype) for key, n_in, n_out in layers)
+
+
+def _draw(key, n_in, n_out, scheme, dtype) -> jax.Array:
+    bias_key, weight_key = jax.random.split(key)
+    bias, weight = (n_out, 1), (n_out, n_in)
+    normal, uniform = jax.random.normal, jax.random.uniform
+    reach = (6 / (n_in + n_out)) ** 0.5
+    if scheme in ("course", "glorot"):
+        b = uniform(bias_key, bias, dtype, -reach, reach)
+        w = uniform(weight_key, weight, dtype, -reach, reach)
+    else:
+        b = normal(bias_key, bias, dtype)
+        w = normal(weight_key, weight, dtype)
+        w *= {"normal": 1.0, "scaled": n_in**-0.5, "he": (2 / n_in) ** 0.5}[scheme]
+    b = jnp.zeros_like(b) if scheme in ("glorot", "he") else b
+    return jnp.concatenate([b, w], axis=1)
+
+
+@_check.pure(static=("activation", "output"), x="m n")
+def forward(
+    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+) -> Layers:
+    """z^(l+1) = Θ^(l) [1; a^(l)], a^(l) = g(z^(l)), for all rows of x, (m, n).
+
+    params are (Θ^(1), …), each (s_(l+1), s_l + 1). activation is g in the hidden
+    layers: "sigmoid", "tanh", "relu", "softplus", "linear", "step" or a
+    neuron.Activation. output is g in layer L: one of these or "softmax". No bias unit is
+    added to a^(L).
+    """
+    _shapes(params, x)
+    hidden = neuron.named(activation).function
+    final = _output(output)
+    z: list[jax.Array] = []
+    a = [x]
+    for theta in params:
+        z.append(_augment(a[-1]) @ theta.T)
+        a.append((hidden if len(z) < len(params) else final)(z[-1]))
+    return Layers(tuple(z), tuple(a))
+
+
+@_check.pure(static=("activation", "output"), x="m n")
+def outputs(
+    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+) -> jax.Array:
+    """a^(L) = h_Θ(x), (m, s_L), for the rows of x, (m, n).
+
+    params, activation and output as in forward.
+    """
+    return forward(params, x, activation=activation, output=output).a[-1]
+
+
+@_check.pure(static=("activation", "output"), x="m n")
+def probabilities(
+    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+) -> jax.Array:
+    """a^(L), (m, s_L), as probabilities, for the rows of x, (m, n).
+
+    With output "softmax" the rows sum to one; with "sigmoid" unit k gives the
+    probability that label k is on, whatever the others are. Other outputs are none:
+    ValueError. params and activation as in forward.
+    """
+    _check.option("output", output, ("sigmoid", "softmax"))
+    return forward(params, x, activation=activation, output=output).a[-1]
+
+
+@_check.pure(static=("activation", "output"), x="m n")
+def predict(
+    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+) -> jax.Array:
+    """The label, (m,) int32, argmax_k a_k^(L), for the rows of x, (m, n).
+
+    A single output unit has two labels: 1 where a^(L) > ½. params, activation and
+    output as in forward; for regression, see outputs.
+    """
+    a = forward(params, x, activation=activation, output=output).a[-1]
+    if a.shape[1] == 1:
+        return (a[:, 0] > 0.5).astype(jnp.int32)
+    return jnp.argmax(a, axis=1).astype(jnp.int32)
+
+
+@_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
+def cost(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    loss: str = "cross-entropy",
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    r"""$J = \frac{\sum_i w_i C_i}{\sum_i w_i} + \frac{l_2}{2}\|w\|^2 + l_1\|w\|_1$.
+
+    x is (m, n), the targets y are (m, s_L) (scaling.one_hot makes them), weights (m,),
+    one each if None; C_i is, for row i,
+
+        "quadratic": ½ Σ_k (a_k - y_k)², with any output;
+        "cross-entropy": -Σ_k [y_k log a_k + (1 - y_k) log(1 - a_k)], output "sigmoid";
+        "log-likelihood": -Σ_k y_k log a_k, output "softmax".
+
+    ‖w‖ runs over all Θ_ij^(l) with j >= 1: biases are never penalised. l2 = λ/m in the
+    course and in Nielsen (2015); l1 = λ/m there. params, activation and output as in
+    forward. Raises ValueError for a loss that cannot follow the output.
+    """
+    _loss_follows(loss, output)
+    layers = forward(params, x, activation=activation, output=output)
+    _targets(layers, y)
+    return _data_term(layers, y, loss, weights) + _penalty(params, l1, l2)
+
+
+def _data_term(layers: Layers, y, loss, weights) -> jax.Array:
+    z, a = layers.z[-1], layers.a[-1]
+    if loss == "quadratic":
+        each = 0.5 * (a - y) ** 2
+    elif loss == "cross-entropy":
+        each = jax.nn.softplus(z) - y * z
+    else:
+        each = -y * jax.nn.log_softmax(z)
+    rows = jnp.sum(each, axis=1)
+    if weights is None:
+        return jnp.mean(rows)
+    return jnp.vdot(weights, rows) / jnp.sum(weights)
+
+
+def _penalty(params: Params, l1, l2) -> jax.Array:
+    squares = sum(jnp.sum(theta[:, 1:] ** 2) for theta in params)
+    sizes = sum(jnp.sum(jnp.abs(theta[:, 1:])) for theta in params)
+    return 0.5 * l2 * squares + l1 * sizes
+
+
+@_check.pure(static=OPTIONS, x="m n", y="m s_L")
+def deltas(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    loss: str = "cross-entropy",
+) -> tuple[jax.Array, ...]:
+    """The errors δ^(2), …, δ^(L), each (m, s_l): δ^(l) = ∂C_i/∂z^(l), row by row.
+
+    δ^(L) = (a^(L) - y) ⊙ g'(z^(L)) for the quadratic loss, a^(L) - y for cross-entropy
+    with sigmoid and log-likelihood with softmax; δ^(l) = (Θ^(l)[:, 1:])ᵀ δ^(l+1) ⊙
+    g'(z^(l)) before. There is no δ^(1): the input makes no error. x is (m, n), y
+    (m, s_L); params, activation, output and loss as in cost. In mechanics, δ^(l) is the
+    multiplier of the constraint z^(l) = Θ^(l-1) [1; a^(l-1)] (LeCun 1988).
+    """
+    _loss_follows(loss, output)
+    layers = forward(params, x, activation=activation, output=output)
+    _targets(layers, y)
+    return _deltas(params, layers, y, activation, output, loss)
+
+
+def _deltas(params, layers, y, activation, output, loss):
+    a = layers.a[-1]
+    delta = a - y
+    if loss == "quadratic":
+        delta = _through_output(delta, a, output)
+    elif loss == "log-likelihood":
+        # a - y where the targets of a row sum to one, as they should.
+        delta = a * jnp.sum(y, axis=1, keepdims=True) - y
+    found = [delta]
+    slope = neuron.named(activation).slope
+    for theta, a in zip(params[:0:-1], layers.a[-2:0:-1], strict=True):
+        # δ_0 is dropped after the product: before, Θ would be copied at each step.
+        found.append((found[-1] @ theta)[:, 1:] * slope(a))
+    return tuple(reversed(found))
+
+
+def _through_output(error, a, output):
+    """Carry ∂C/∂a, (m, s_L), back through the output's g to ∂C/∂z."""
+    if output == "softmax":  # the Jacobian is diag(a) - a aᵀ
+        return a * (error - jnp.sum(a * error, axis=1, keepdims=True))
+    return error * neuron.named(output, "output").slope(a)
+
+
+@_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
+def backprop(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    loss: str = "cross-entropy",
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    weights: jax.Array | None = None,
+) -> Params:
+    """The gradient of cost by back-propagation: D^(l), (s_(l+1), s_l + 1), like params.
+
+    Δ^(l) = Σ_i wᵢ δ_i^(l+1) [1; a_i^(l)]ᵀ, D^(l) = Δ^(l) / Σ w, plus l2 Θ_ij + l1 sgn Θ_ij
+    for j >= 1. Arguments as in cost: x (m, n), y (m, s_L), weights (m,), activation,
+    output, loss. Equal to jax.grad(cost), without autodiff.
+
+    Source: Rumelhart, Hinton and Williams (1986); Nielsen (2015), BP1-BP4.
+    """
+    _loss_follows(loss, output)
+    layers = forward(params, x, activation=activation, output=output)
+    _targets(layers, y)
+    errors = _deltas(params, layers, y, activation, output, loss)
+    share = 1 / len(x) if weights is None else (weights / jnp.sum(weights))[:, None]
+    gradient = []
+    for theta, a, delta in zip(params, layers.a, errors, strict=False):
+        accumulated = (share * delta).T @ _augment(a)
+        pull = l2 * theta + l1 * jnp.sign(theta)
+        gradient.append(accumulated + pull.at[:, 0].set(0))
+    return tuple(gradient)
+
+
+@_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
+def gradient_check(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    loss: str = "cross-entropy",
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    weights: jax.Array | None = None,
+    epsilon: Any = 1e-4,
+) -> jax.Array:
+    """|g - D| / |g + D|, (), between central differences g and back-propagation D.
+
+    epsilon is the step of the differences. About 1e-9 in float64 (jax.enable_x64) where
+    the cost is smooth; float32 cannot tell much, take epsilon = 1e-2 there. params,
+    activation, output, loss, l2, l1 as in cost: x (m, n), y (m, s_L), weights (m,). Two
+    costs per parameter, one after the other: for small networks.
+    """
+    options = {"activation": activation, "output": output, "loss": loss}
+    hyper = {"l2": l2, "l1": l1, "weights": weights}
+    flat, unravel = ravel_pytree(params)
+
+    def difference(i):
+        ends = flat.at[i].add(epsilon), flat.at[i].add(-epsilon)
+        up, down = (cost(unravel(v), x, y, **options, **hyper) for v in ends)
+        return (up - down) / (2 * epsilon)
+
+    g = jax.lax.map(difference, jnp.arange(flat.size))
+    d, _ = ravel_pytree(backprop(params, x, y, **options, **hyper))
+    return jnp.linalg.norm(g - d) / jnp.linalg.norm(g + d)
+
+
+@_check.fit(
+    static=(*OPTIONS, "solver", "schedule", "max_iter"),
+    x="m n",
+    y="m s_L",
+    weights="m",
+)
+def fit(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    loss: str = "cross-entropy",
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    weights: jax.Array | None = None,
+    solver: Any = optax.lbfgs,
+    rate: Any = None,
+    schedule: Any = None,
+    tol: Any = 1e-4,
+    max_iter: int = 300,
+) -> Fit:
+    """Minimise cost over the whole batch, from params, a start made by init.
+
+    x (m, n), y (m, s_L), weights (m,), activation, output, loss, l2, l1 as in cost;
+    solver, rate, schedule, tol, max_iter as in optimize.minimize. A network's minimum
+    is not unique: Fit.params is cut off from derivatives. For mini-batches, see
+    optimize.train with train.descend(feedforward.cost, gradient=feedforward.backprop).
+    """
+    _loss_follows(loss, output)
+    found = minimize(
+        recipe(cost, activation=activation, output=output, loss=loss),
+        params,
+        *jax.lax.stop_gradient((x, y)),
+        solver=solver,
+        rate=rate,
+        schedule=schedule,
+        tol=tol,
+        max_iter=max_iter,
+        **jax.lax.stop_gradient({"l2": l2, "l1": l1, "weights": weights}),
+    )
+    return jax.lax.stop_gradient(found)
+
+
+# --- an ensemble, and the slowdown of learning -------------------------------------
+
+
+@_check.pure(static=("activation", "output", "vote"), x="m n")
+def ensemble(
+    params: Params,
+    x: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    vote: bool = False,
+) -> jax.Array:
+    """Labels, (m,) int32, of several networks together, for the rows of x, (m, n).
+
+    params are those of e networks stacked, each Θ^(l) (e, s_(l+1), s_l + 1), as
+    jax.vmap(init) and fits under vmap make them. The mean of the outputs decides, or
+    with vote=True the majority of the labels (the lower label in a tie). activation and
+    output as in forward.
+    """
+    if not isinstance(params, tuple) or any(jnp.ndim(theta) != 3 for theta in params):
+        raise ValueError("params must be stacked: (e, s_(l+1), s_l + 1) each")
+    a = jax.vmap(lambda p: outputs(p, x, activation=activation, output=output))(params)
+    if a.shape[2] == 1:
+        a = jnp.concatenate([1 - a, a], axis=2)
+    if vote:
+        labels = jnp.argmax(a, axis=2)
+        a = jax.nn.one_hot(labels, a.shape[2], dtype=x.dtype)
+    return jnp.argmax(jnp.mean(a, axis=0), axis=1).astype(jnp.int32)
+
+
+class Slowdown(NamedTuple):
+    """Why learning is slow, layer by layer."""
+
+    gradient: jax.Array  # (L - 1,) norm of ∂J/∂b^(l) for l = 2 … L
+    saturated: jax.Array  # (L - 1,) share of units, over the rows, with g' < threshold
+
+
+@_check.pure(static=OPTIONS, x="m n", y="m s_L")
+def slowdown(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    loss: str = "cross-entropy",
+    threshold: Any = 0.05,
+) -> Slowdown:
+    """The speed of learning ‖mean_i δ_i^(l)‖, (L-1,), and the share of saturated units.
+
+    A unit is saturated on a row where g'(z) < threshold: BP1-BP4 then make its weights
+    learn slowly, unless the loss cancels g' (cross-entropy at the output). x is (m, n),
+    y (m, s_L); params, activation, output and loss as in cost.
+
+    Source: Nielsen (2015), chapters 3 and 5.
+    """
+    _loss_follows(loss, output)
+    layers = forward(params, x, activation=activation, output=output)
+    _targets(layers, y)
+    errors = _deltas(params, layers, y, activation, output, loss)
+    speeds = [jnp.linalg.norm(jnp.mean(delta, axis=0)) for delta in errors]
+    hidden = neuron.named(activation).slope
+    slopes = [hidden(a) for a in layers.a[1:-1]] + [_output_slope(layers.a[-1], output)]
+    shares = [jnp.mean((s < threshold).astype(x.dtype)) for s in slopes]
+    return Slowdown(jnp.stack(speeds), jnp.stack(shares))
+
+
+def _output_slope(a, output):
+    # For softmax the diagonal of the Jacobian, ∂a_k/∂z_k.
+    return a * (1 - a) if output == "softmax" else neuron.named(output, "output").slope(a)
+
+
+# --- shapes ------------------------------------------------------------------------
+
+
+def _shapes(params: Params, x: jax.Array) -> None:
+    """Θ^(l) must be [s_(l+1) × (s_l + 1)], from s_1 = n on."""
+    if not isinstance(params, tuple) or not params:
+        raise ValueError("params must be a tuple of matrices Θ, as init makes them")
+    n_in = x.shape[1]
+    for i, theta in enumerate(params):
+        wide = {f"params[{i}]": (theta, f"s_{i + 2} {n_in + 1}")}
+        n_in = _check.shapes(**wide)[f"s_{i + 2}"]
+
+
+def _targets(layers: Layers, y: jax.Array) -> None:
+    if y.shape != layers.a[-1].shape:
+        m, s = layers.a[-1].shape
+        raise ValueError(f"y has shape {y.shape}, not (m, s_L) where m = {m}, s_L = {s}")
+
+
+def _augment(a: jax.Array) -> jax.Array:
+    """[1; a]: a column of ones before a, (m, s) to (m, s + 1)."""
+    return jnp.concatenate([jnp.ones_like(a[:, :1]), a], axis=1)
+
+
+def _output(output):
+    if output == "softmax":
+        return jax.nn.softmax
+    return neuron.named(output, "output").function
+
+
+def _loss_follows(loss, output) -> None:
+    outputs = LOSSES[_check.option("loss", loss, LOSSES)]
+    if isinstance(output, neuron.Activation) and loss == "quadratic":
+        return
+    try:
+        _check.option("output", output, outputs)
+    except ValueError as error:
+        raise ValueError(f"{error}, with loss {loss!r}") from None
