@@ -71,8 +71,9 @@ def _parse(text: str) -> Shape:
 def pure(*, static: Iterable[str] = (), jit: bool = False, **shapes: str):
     """Declare a pure function of arrays: `@pure(x="m n", weights="m")`.
 
-    Arguments without a shape are a `key`, pytrees where they are positional, and
-    scalar hyper-parameters where they are keyword-only. `static` ones are neither.
+    Arguments without a shape are a `key`, pytrees where they are positional or
+    declared as "tree", and scalar hyper-parameters where they are keyword-only.
+    `static` ones are neither.
     """
     return _declare("pure", tuple(static), jit, shapes)
 
@@ -89,11 +90,12 @@ def host(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str, str]):
-    parsed = {name: _parse(text) for name, text in shapes.items()}
+    parsed = {name: _parse(text) for name, text in shapes.items() if text != "tree"}
+    trees = {name for name, text in shapes.items() if text == "tree"}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
-        roles = _roles(signature, parsed, static)
+        roles = _roles(signature, parsed, static, trees)
 
         def traced(**arguments):
             wrapper.traces += 1  # type: ignore[attr-defined]
@@ -130,10 +132,11 @@ class Roles(NamedTuple):
     defaults: dict[str, Any]
 
 
-def _roles(signature, parsed, static) -> Roles:
+def _roles(signature, parsed, static, trees) -> Roles:
     named = signature.parameters.values()
     rest = [p for p in named if p.name not in {*parsed, *static, "key"}]
-    hyper = tuple(p.name for p in rest if p.kind is p.KEYWORD_ONLY)
+    scalars = [p for p in rest if p.kind is p.KEYWORD_ONLY and p.name not in trees]
+    hyper = tuple(p.name for p in scalars)
     more = next((p.name for p in rest if p.kind is p.VAR_KEYWORD), None)
     trees = tuple(p.name for p in rest if p.name not in {*hyper, more})
     defaults = {p.name: p.default for p in named}
@@ -177,7 +180,7 @@ def _admit(arguments: dict[str, Any], roles: Roles):
         arguments[name] = _cast(arguments[name], to)
     for name in roles.trees:
         arguments[name] = jax.tree.map(
-            lambda a: _cast(a, compute) if _is_float(a) else a, arguments[name]
+            functools.partial(_cast_leaf, compute), arguments[name]
         )
     _agree({name: (arguments[name], shape.forms) for name, shape in given.items()})
     for name in roles.hyper:
@@ -291,12 +294,11 @@ def _from_host(name: str, value) -> np.ndarray:
 
 def _leaf(name: str, leaf):
     """One leaf of a pytree of parameters: arrays as they are, host numbers taken."""
-    if isinstance(leaf, (jax.Array, jax.core.Tracer)):
+    number = (jax.Array, jax.core.Tracer, int, float)
+    if isinstance(leaf, number) or callable(leaf):
         return leaf
-    if isinstance(leaf, (np.ndarray, np.generic, int, float)):
+    if isinstance(leaf, (np.ndarray, np.generic)):
         return jnp.array(_from_host(name, leaf))
-    if callable(leaf):
-        return leaf
     raise ValueError(f"{name} must be a pytree of arrays; it holds {leaf!r}")
 
 
@@ -319,6 +321,13 @@ def _cast(array, dtype):
         return jnp.array(array, dtype)  # jnp.array copies, jnp.asarray may alias
     # astype also drops a weak type, which would be traced again.
     return array.astype(dtype) if array.dtype != dtype or array.weak_type else array
+
+
+def _cast_leaf(dtype, leaf):
+    """Floats to one dtype; a Python number has none of its own."""
+    if isinstance(leaf, (int, float)):
+        return jnp.asarray(leaf, dtype)
+    return _cast(leaf, dtype) if _is_float(leaf) else leaf
 
 
 def _agree(arrays: Mapping[str, tuple[Any, tuple]]) -> dict[str, int]:

@@ -148,10 +148,7 @@ def predict(
     A single output unit has two labels: 1 where a^(L) > ½. params, activation and
     output as in forward; for regression, see outputs.
     """
-    a = forward(params, x, activation=activation, output=output).a[-1]
-    if a.shape[1] == 1:
-        return (a[:, 0] > 0.5).astype(jnp.int32)
-    return jnp.argmax(a, axis=1).astype(jnp.int32)
+    return _labels(forward(params, x, activation=activation, output=output).a[-1])
 
 
 @_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
@@ -283,7 +280,8 @@ def backprop(
     for theta, a, delta in zip(params, layers.a, errors, strict=False):
         accumulated = (share * delta).T @ _augment(a)
         pull = l2 * theta + l1 * jnp.sign(theta)
-        gradient.append(accumulated + pull.at[:, 0].set(0))
+        weight = jnp.arange(theta.shape[1]) > 0  # not the bias
+        gradient.append(accumulated + jnp.where(weight[None], pull, 0))
     return tuple(gradient)
 
 
@@ -365,6 +363,37 @@ def fit(
         **jax.lax.stop_gradient({"l2": l2, "l1": l1, "weights": weights}),
     )
     return jax.lax.stop_gradient(found)
+
+
+@_check.pure(static=("activation", "output"), x="m n", y="m s_L", weights="m")
+def score(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """Share, (), of the rows of x, (m, n), whose predict is the label of y, (m, s_L).
+
+    The label of a row of targets is their argmax, or whether a single one is above ½.
+    weights, (m,), weigh the rows; params, activation and output as in forward.
+    """
+    layers = forward(params, x, activation=activation, output=output)
+    _targets(layers, y)
+    right = (_labels(layers.a[-1]) == _labels(y)).astype(x.dtype)
+    # NaN outputs have an argmax all the same.
+    right = jnp.where(jnp.isnan(layers.a[-1]).any(axis=1), jnp.nan, right)
+    if weights is None:
+        return jnp.mean(right)
+    return jnp.vdot(weights, right) / jnp.sum(weights)
+
+
+def _labels(a: jax.Array) -> jax.Array:
+    if a.shape[1] == 1:
+        return (a[:, 0] > 0.5).astype(jnp.int32)
+    return jnp.argmax(a, axis=1).astype(jnp.int32)
 
 
 # --- an ensemble, and the slowdown of learning -------------------------------------

@@ -100,6 +100,7 @@ def iterate(
     tol: Any,
     max_iter: int,
     patience: int | None = None,
+    places: int | None = None,
 ) -> Fit:
     """Repeat `state, progress = step(state)` until progress.residual <= tol.
 
@@ -107,9 +108,10 @@ def iterate(
     so (progress.status), where cost or residual becomes NaN, after max_iter steps, and
     as STALLED when neither cost nor residual, (), has improved for `patience` steps.
     `start` is the progress of the state given, if it is known: a state that is within
-    tol takes no step. For use inside jit; it can be vmapped.
+    tol takes no step. `places` is the length of the history, at most 512 if None. For
+    use inside jit; it can be vmapped.
     """
-    places = min(max_iter, PLACES)
+    places = min(max_iter, PLACES) if places is None else places
     stride = -(-max_iter // places)
     if start is None:
         shape = jax.eval_shape(step, state)[1]

@@ -8,8 +8,7 @@ An update is a pytree that can be called, `update(state, key, batch) -> (state, 
 what it holds (rate, l2) is traced, so `fit` can be vmapped over rates, penalties, seeds.
 """
 
-import sys
-import time
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 import optax
 
 from jaxml import _check
+from jaxml.optimize.bar import Bar
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.recipe import build, canonical
 
@@ -162,41 +162,229 @@ def epoch(
 
     Returns the state after it and the metrics of each batch, (steps,) each.
     """
-    m = _rows(data)
-    if batch > m:
-        raise ValueError(f"batch must be in 1 … m = {m}, not {batch}")
+    m = _rows(data, batch)
     total = -(-m // batch)
     steps = total if steps is None else _check.count("steps", steps)
     if total % steps:
         raise ValueError(f"steps must divide the {total} batches of an epoch, not {steps}")
-    own_key = jax.random.fold_in(state.key, state.epoch)
-    shuffle_key, draw_key = jax.random.split(own_key)
+    shuffle_key, draw_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     order = jax.random.permutation(shuffle_key, jnp.arange(m, dtype=jnp.int32))
     padding = total * batch - m
-    if padding:
-        order = jnp.concatenate([order, jnp.zeros(padding, jnp.int32)])
+    order = jnp.concatenate([order, jnp.zeros(padding, jnp.int32)]) if padding else order
     numbers = state.position + jnp.arange(steps, dtype=jnp.int32)
-    first = state.position * batch
-    rows = jax.lax.dynamic_slice(order, (first,), (steps * batch,))
+    rows = jax.lax.dynamic_slice(order, (state.position * batch,), (steps * batch,))
 
-    def advance(carry, now):
+    def advance(state, now):
         number, rows = now
         w = None if weights is None else weights[rows]
         if padding:
             real = number * batch + jnp.arange(batch) < m
-            dtype = jnp.result_type(float) if w is None else w.dtype
-            w = real.astype(dtype) if w is None else jnp.where(real, w, 0)
+            w = real.astype(_dtype(state.params)) * (1 if w is None else w)
+        # Rows are gathered inside the scan: a shuffled copy of the data costs more.
         taken = Batch(jax.tree.map(lambda array: array[rows], data), w)
-        return update(carry, jax.random.fold_in(draw_key, number), taken)
+        return update(state, jax.random.fold_in(draw_key, number), taken)
 
-    state, metrics = jax.lax.scan(
-        advance, state, (numbers, rows.reshape(steps, batch))
+    state, metrics = jax.lax.scan(advance, state, (numbers, rows.reshape(steps, batch)))
+    done = numbers[-1] + 1 >= total
+    position = jnp.where(done, 0, numbers[-1] + 1)
+    return state._replace(epoch=state.epoch + done, position=position), metrics
+
+
+class _Best(NamedTuple):
+    """The best validated parameters so far."""
+
+    params: Any
+    score: jax.Array  # ()
+    since: jax.Array  # () int32, epochs since
+
+    def after(self, params, score) -> "_Best":
+        better = score > self.score
+        chosen = jax.tree.map(
+            lambda new, old: jnp.where(better, new, old), params, self.params
+        )
+        since = jnp.where(better, 0, self.since + 1)
+        return _Best(chosen, jnp.where(better, score, self.score), since)
+
+
+@_check.fit(
+    static=("batch", "epochs", "score", "patience"), weights="m", validation="tree"
+)
+def fit(
+    update: Any,
+    state: State,
+    data: Any,
+    *,
+    batch: int,
+    epochs: int,
+    weights: jax.Array | None = None,
+    validation: Any = None,
+    score: Callable[..., jax.Array] | None = None,
+    patience: int | None = None,
+) -> Fit:
+    """The whole run as a pure function: epochs of `epoch`, from state.
+
+    Can be jitted, and vmapped over states (seeds), updates (rates, penalties) and
+    weights (folds). data, weights (m,) and batch as in epoch.
+
+    With validation, a pytree of arrays, score(params, *validation) is recorded after
+    each epoch, the greater the better. With patience too, the run is STOPPED when the
+    score has not improved for so many epochs, and params are the best validated;
+    otherwise they are the last, and the run FINISHED.
+
+    Fit.cost is the mean cost of the last epoch's batches, each before its step;
+    Fit.residual the epochs since the best score; Fit.history a dict of (epochs,) arrays:
+    the mean of each metric, and "score". Training cuts off derivatives.
+    """
+    _validated(validation, score, patience)
+    _at_start(state)
+    dtype = _dtype(state.params)
+    best = _Best(state.params, jnp.asarray(-jnp.inf, dtype), jnp.int32(0))
+
+    def step(carry):
+        state, best = carry
+        state, metrics = epoch(update, state, data, batch=batch, weights=weights)
+        record = _means(metrics, _rows(data, batch), batch)
+        status = jnp.int32(Status.RUNNING)
+        if score is not None:
+            record["score"] = jnp.asarray(score(state.params, *validation), dtype)
+            best = best.after(state.params, record["score"])
+        if patience is not None:
+            status = jnp.where(best.since >= patience, Status.STOPPED, status)
+        residual = best.since.astype(dtype)
+        return (state, best), Progress(record["cost"], residual, status, record)
+
+    run = iterate(step, (state, best), tol=-1.0, max_iter=epochs, places=epochs)
+    (state, best), status = run.params, run.status
+    params = state.params if patience is None else best.params
+    status = jnp.where(status == Status.EXHAUSTED, Status.FINISHED, status)
+    return jax.lax.stop_gradient(run._replace(params=params, status=status))
+
+
+@_check.host
+def run(
+    update: Any,
+    state: State,
+    data: Any,
+    *,
+    batch: int,
+    epochs: int,
+    weights: Any = None,
+    validation: Any = None,
+    score: Callable[..., jax.Array] | None = None,
+    patience: int | None = None,
+    after: Callable[[State, dict[str, float]], None] | None = None,
+) -> tuple[Fit, State]:
+    """The run on the host: as `fit`, with progress, Ctrl-C and a state to go on from.
+
+    Arguments as in fit; data stay on the device. A bar shows the epochs where tqdm is
+    installed and stderr is a terminal, a line an epoch where only the latter is so.
+    after(state, record) is called after each epoch, with its metrics and score; it may
+    save the state. Ctrl-C ends the run after the last whole epoch, INTERRUPTED.
+
+    Returns the Fit, as fit does, and the last State: a run resumed from it goes on bit
+    for bit as if it had never ended (patience counts anew).
+    """
+    _validated(validation, score, patience)
+    epochs = _check.count("epochs", epochs)
+    data = jax.tree.map(jnp.array, data)
+    best, records, status = _Best(state.params, -jnp.inf, 0), [], Status.FINISHED
+    m = _rows(data, batch)
+    try:
+        with Bar(epochs) as bar:
+            for _ in range(epochs):
+                ahead, metrics = _whole_epoch(update, state, data, batch, weights)
+                record = {n: float(v) for n, v in _means(metrics, m, batch).items()}
+                if score is not None:
+                    record["score"] = float(_score(score, ahead.params, validation))
+                    best = best.after(ahead.params, record["score"])
+                state = ahead
+                records.append(record)
+                bar.show(record)
+                if after is not None:
+                    after(state, record)
+                if not np.isfinite(record["cost"]):
+                    status = Status.NONFINITE
+                elif patience is not None and best.since >= patience:
+                    status = Status.STOPPED
+                if status != Status.FINISHED:
+                    break
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    return _report(state, best, records, status, epochs, patience), state
+
+
+def _report(state, best, records, status, epochs, patience) -> Fit:
+    """The Fit of a host run; without a whole epoch there is no cost to tell."""
+    names = records[0] if records else {"cost"}
+    history = {n: np.full(epochs, np.nan, np.float32) for n in names}
+    for i, record in enumerate(records):
+        for name, value in record.items():
+            history[name][i] = value
+    return Fit(
+        params=state.params if patience is None else best.params,
+        cost=jnp.asarray(records[-1]["cost"] if records else jnp.nan),
+        residual=jnp.asarray(best.since, jnp.float32),
+        steps=jnp.int32(len(records)),
+        status=jnp.int32(status),
+        history={name: jnp.asarray(values) for name, values in history.items()},
     )
-    position = state.position + steps
-    done = position >= total
-    return (
-        state._replace(
-            epoch=state.epoch + done, position=jnp.where(done, 0, position)
-        ),
-        metrics,
-    )
+
+
+@partial(jax.jit, static_argnums=0)
+def _score(score, params, validation):
+    return score(params, *validation)
+
+
+def _whole_epoch(update, state, data, batch, weights):
+    """One epoch, or what is left of it where the state stands inside one."""
+    position = int(state.position)
+    total = -(-_rows(data, batch) // batch)
+    steps = math.gcd(position, total) if position else None
+    parts = []
+    while not parts or int(state.position):
+        state, metrics = epoch(
+            update, state, data, batch=batch, weights=weights, steps=steps
+        )
+        parts.append(metrics)
+    return state, jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
+
+
+def _means(metrics, m: int, batch: int) -> dict[str, jax.Array]:
+    """Means over the batches of an epoch, the last of which may hold fewer rows."""
+    if not isinstance(metrics, dict) or "cost" not in metrics:
+        raise ValueError('update must give metrics as a dict with a "cost"')
+    steps = len(metrics["cost"])
+    rows = np.full(steps, batch)
+    rows[-1] = m - (-(-m // batch) - 1) * batch
+    share = rows / rows.sum()
+    return {n: jnp.sum(v * share.astype(v.dtype)) for n, v in metrics.items()}
+
+
+def _rows(data: Any, batch: int) -> int:
+    """How many rows, m, all arrays of the data have."""
+    sizes = {len(leaf) if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
+    if len(sizes) != 1 or 0 in sizes:
+        raise ValueError(f"data must be arrays of one number of rows, not {sizes}")
+    m = sizes.pop()
+    if not 1 <= batch <= m:
+        raise ValueError(f"batch must be in 1 … m = {m}, not {batch}")
+    return m
+
+
+def _dtype(params):
+    floats = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, float)]
+    return jnp.result_type(*floats) if floats else jnp.result_type(float)
+
+
+def _validated(validation, score, patience) -> None:
+    if (validation is None) != (score is None):
+        missing = "score" if score is None else "validation"
+        raise ValueError(f"{missing} must be given: validation and score go together")
+    if patience is not None and score is None:
+        raise ValueError("patience needs validation and score")
+
+
+def _at_start(state: State) -> None:
+    position = state.position
+    if not isinstance(position, jax.core.Tracer) and jnp.any(position != 0):
+        raise ValueError("state stands inside an epoch: finish it with epoch or run")

@@ -1,0 +1,53 @@
+"""The progress of a run, for a person at a terminal."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+
+class Bar:
+    """A bar of tqdm if it is installed, else a line an epoch; silent off a terminal."""
+
+    def __init__(self, total: int):
+        """Say how many epochs there will be."""
+        self.total, self.done, self.bar = total, 0, None
+        self.start = time.perf_counter()
+        self.visible = sys.stderr.isatty()
+        if self.visible:
+            try:
+                from tqdm import tqdm
+            except ImportError:
+                return
+            self.bar = tqdm(total=total, unit="epoch", dynamic_ncols=True, leave=False)
+
+    def __enter__(self) -> "Bar":
+        """Use it in a with statement, so that it is closed."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave the terminal clean, whatever happened."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, record: Mapping[str, float]) -> None:
+        """One more epoch, and its figures."""
+        self.done += 1
+        figures = {name: f"{value:.4g}" for name, value in record.items()}
+        if self.bar is not None:
+            self.bar.set_postfix(figures, refresh=False)
+            self.bar.update()
+        elif self.visible:
+            told = ", ".join(f"{name} {value}" for name, value in figures.items())
+            seconds = time.perf_counter() - self.start
+            line = f"epoch {self.done}/{self.total}: {told} ({seconds:.1f} s)"
+            print(line, file=sys.stderr, flush=True)
+
+
+def write(line: str) -> None:
+    """Print a line to stdout, above the bar if there is one."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        print(line, flush=True)
+    else:
+        tqdm.write(line)
