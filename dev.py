@@ -16,6 +16,7 @@ calls start at once. To begin again, delete .venv.
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -53,9 +54,15 @@ def stop(text):
     raise SystemExit("dev.py: " + text)
 
 
-def run(*command):
-    """The exit status of a command, which on Ctrl-C ends in its own way first."""
-    child = subprocess.Popen([str(word) for word in command], cwd=str(ROOT))
+def run(*command, apart=False):
+    """The exit status of a command.
+
+    Ctrl-C reaches the command too, which ends in its own way before we do; one that
+    runs `apart` is ended from here, before it prints where it was.
+    """
+    words = [str(word) for word in command]
+    alone = {"process_group": 0, "stdin": subprocess.DEVNULL} if apart else {}
+    child = subprocess.Popen(words, cwd=str(ROOT), **alone)
     interrupted = False
     while True:
         try:
@@ -63,13 +70,15 @@ def run(*command):
             break
         except KeyboardInterrupt:
             interrupted = True
+            if apart:
+                os.killpg(child.pid, signal.SIGTERM)
     if interrupted:
         raise KeyboardInterrupt
     return status if status >= 0 else 128 - status  # killed: as a shell counts
 
 
 def must(*command):
-    if run(*command):
+    if run(*command, apart=os.name != "nt"):
         line = " ".join(str(word) for word in command)
         stop(f"this command failed (installing needs the network): {line}")
 

@@ -1,1 +1,24 @@
-"""Machine learning as pure functions over parameter pytrees."""
+"""Machine learning as pure functions over parameter pytrees, on JAX, optax and chex.
+
+Every model is a module of pure functions, and fitting is one of them: it can be jitted,
+vmapped over data sets, folds, penalties and seeds, differentiated, and sharded.
+
+    from jaxml import feedforward
+    params = feedforward.init(jax.random.key(0), sizes=(64, 30, 10))
+    fit = jaxml.check(feedforward.fit(params, x, y, l2=1e-4))
+"""
+
+from jaxml import optimize as optimize
+from jaxml import plot as plot
+from jaxml._check import checked as checked
+from jaxml.data import datasets as datasets
+from jaxml.data import scaling as scaling
+from jaxml.evaluate import metrics as metrics
+from jaxml.networks import feedforward as feedforward
+from jaxml.networks import neuron as neuron
+from jaxml.optimize import train as train
+from jaxml.optimize.fit import Fit as Fit
+from jaxml.optimize.fit import best as best
+from jaxml.optimize.fit import check as check
+
+__version__ = "0.1.0"

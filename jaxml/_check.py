@@ -107,7 +107,7 @@ def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str,
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             arguments = _bind(function.__name__, signature, args, kwargs)
-            low = _admit(arguments, roles)
+            low = _admit(arguments, roles, jit)
             result = run(**arguments)
             return result if low is None else _lower(result, low)
 
@@ -157,7 +157,7 @@ def _call(function, signature, arguments):
     return function(*bound.args, **bound.kwargs)
 
 
-def _admit(arguments: dict[str, Any], roles: Roles):
+def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     """Check and convert the arguments in place; the 16-bit dtype to hand back, if any.
 
     Values are looked at last, so that a wrong shape is never searched for NaN.
@@ -184,7 +184,10 @@ def _admit(arguments: dict[str, Any], roles: Roles):
         )
     _agree({name: (arguments[name], shape.forms) for name, shape in given.items()})
     for name in roles.hyper:
-        arguments[name] = _hyper(name, arguments[name], compute, roles.defaults[name])
+        value = _hyper(name, arguments[name], compute, roles.defaults[name])
+        # Without a jit of its own, a Python number stays one: a literal 0 costs nothing.
+        if jit or not isinstance(arguments[name], (int, float)):
+            arguments[name] = value
     if roles.more is not None:
         more = arguments[roles.more]
         arguments[roles.more] = {n: _any_hyper(n, v, compute) for n, v in more.items()}
@@ -384,6 +387,11 @@ def _hyper(name: str, value, dtype, default):
     value = _cast(value, dtype)
     _within(name, value)
     return value
+
+
+def is_zero(value) -> bool:
+    """Whether a hyper-parameter is the literal 0, so that its term can be left out."""
+    return isinstance(value, (int, float)) and value == 0
 
 
 def _any_hyper(name: str, value, dtype):

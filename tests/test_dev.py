@@ -67,7 +67,7 @@ def test_another_python_gets_a_new_environment(clone, monkeypatch):
     assert clone == ["venv", "demo"] * 2
 
 
-def test_a_moved_environment_is_made_again(clone, monkeypatch, tmp_path):
+def test_a_moved_environment_is_made_again(clone, tmp_path):
     dev.prepare("demo")
     dev.STAMP.write_text(dev.STAMP.read_text().replace(str(tmp_path), "/elsewhere"))
     dev.prepare("demo")
@@ -119,7 +119,7 @@ def test_what_is_installed(monkeypatch, uv, level):
     assert ("hypothesis" in words) == (level == "test")
 
 
-def test_venv_module_missing(monkeypatch, capfd):
+def test_venv_module_missing(monkeypatch):
     monkeypatch.setattr(dev.shutil, "which", lambda name: None)
     monkeypatch.setattr(dev, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"sudo apt-get install -y python3-venv$"):

@@ -65,6 +65,9 @@ def test_standardise_neither_overflows_nor_underflows(size):
     exact = x.astype(np.float64)
     np.testing.assert_allclose(shift, exact.mean(0), rtol=1e-6, atol=1e-6 * size)
     np.testing.assert_allclose(scale, exact.std(0, ddof=1), rtol=1e-6)
+    z = jax.jit(scaling.transform)(scaling.Params(shift, scale), x)
+    wanted = (exact - exact.mean(0)) / exact.std(0, ddof=1)
+    np.testing.assert_allclose(z, wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("fit", [scaling.standardise, scaling.min_max])
@@ -97,8 +100,8 @@ def test_min_max_is_numpy():
     params = scaling.min_max(X)
     np.testing.assert_array_equal(params.shift, X.min(0))
     z = scaling.transform(params, X)
-    np.testing.assert_allclose(z.min(0), 0)
-    np.testing.assert_allclose(z.max(0), 1)
+    np.testing.assert_array_equal(z.min(0), 0)
+    np.testing.assert_array_equal(z.max(0), 1)
 
 
 @pytest.mark.parametrize("fit", [scaling.standardise, scaling.min_max])
@@ -112,7 +115,9 @@ def test_vmap_over_folds():
     folds = jnp.asarray(RANDOM.random((4, 12)) < 0.7, jnp.float32)
     many = jax.vmap(lambda w: scaling.standardise(X, weights=w))(folds)
     one = [scaling.standardise(X, weights=w) for w in folds]
-    chex.assert_trees_all_close(many, jax.tree.map(lambda *a: jnp.stack(a), *one), rtol=1e-6)
+    chex.assert_trees_all_close(
+        many, jax.tree.map(lambda *a: jnp.stack(a), *one), rtol=1e-6
+    )
 
 
 def test_one_hot():
@@ -131,33 +136,29 @@ def labels(sizes):
     [
         ((4, 4, 4), 4),
         ((50, 30, 20), 10),
-        ((97, 2, 1), 33),
-        ((1000, *[1] * 20), 500),  # a threshold on ranks within the class is 10 off here
-        ((7,), 3),
+        ((1000, *[1] * 20), 500),  # a threshold on ranks within a class is 10 off
         ((0, 5, 0, 6), 1),
-        ((3, 3), 5),
     ],
 )
 def test_split_is_stratified(sizes, held_out):
     y, m = labels(sizes), sum(sizes)
     keys = jax.random.split(jax.random.key(1), 20)
-    many = jax.vmap(lambda key: scaling.split(key, y, held_out=held_out))(keys)
+    cut = jax.jit(lambda key: scaling.split(key, y, held_out=held_out))
+    many = jax.jit(jax.vmap(cut))(keys)
     assert many.train.shape == (20, m - held_out)
     assert many.test.shape == (20, held_out)
     rows = np.sort(np.concatenate([many.train, many.test], axis=1))
     np.testing.assert_array_equal(rows, np.tile(np.arange(m), (20, 1)))
-    counts = np.array([np.bincount(y[test], minlength=len(sizes)) for test in many.test])
+    counts = np.array([np.bincount(y[t], minlength=len(sizes)) for t in many.test])
     share = np.array(sizes) * held_out / m
     assert (np.abs(counts - share) < 1).all()
-    chex.assert_trees_all_equal(
-        scaling.split(keys[3], y, held_out=held_out), jax.tree.map(lambda a: a[3], many)
-    )
+    chex.assert_trees_all_equal(cut(keys[3]), jax.tree.map(lambda a: a[3], many))
 
 
 def test_split_holds_out_every_row_equally_often():
     y = labels((11, 6, 3))
     keys = jax.random.split(jax.random.key(2), 4000)
-    test = jax.vmap(lambda key: scaling.split(key, y, held_out=7).test)(keys)
+    test = jax.jit(jax.vmap(lambda key: scaling.split(key, y, held_out=7).test))(keys)
     often = np.bincount(np.ravel(test), minlength=20) / 4000
     # 4000 draws with p = 0.35: the standard error is 0.0075; 20 rows, so 4 of them.
     np.testing.assert_allclose(often, 7 / 20, atol=0.03)
@@ -176,14 +177,20 @@ def test_split_in_order_is_random():
     ("call", "message"),
     [
         (lambda: scaling.standardise(X[0]), r"^x has shape \(3,\), not \(m, n\)"),
-        (lambda: scaling.standardise(X, weights=np.ones(3)), r"^weights has shape \(3,\)"),
+        (
+            lambda: scaling.standardise(X, weights=np.ones(3)),
+            r"^weights has shape \(3,\)",
+        ),
         (lambda: scaling.standardise(X, ddof=-1), r"^ddof must be at least 0"),
         (lambda: scaling.min_max(X * np.inf), r"^x holds 36 non-finite"),
         (
             lambda: scaling.transform(SAMPLES["params"], X[:, :2]),
             r"^params.shift has shape \(3,\), not \(n,\) where m = 12, n = 2",
         ),
-        (lambda: scaling.invert(SAMPLES["params"], X[:, :2]), r"^params.shift has shape"),
+        (
+            lambda: scaling.invert(SAMPLES["params"], X[:, :2]),
+            r"^params.shift has shape",
+        ),
         (lambda: scaling.one_hot(np.array([0, 3]), k=3), r"^y holds the label 3"),
         (lambda: split(held_out=12), r"^held_out must be below m = 12, not 12"),
         (lambda: split(held_out=0), r"^held_out must be at least 1"),

@@ -52,21 +52,20 @@ def standardise(
     total = w.sum()
     lowest, highest = _range(x, w)
     constant = lowest == highest
+    # Rows of weight 0 get a harmless value, for 0 times an overflow is not 0.
+    x = jnp.where((w == 0)[:, None] & ~jnp.isnan(x), lowest, x)
     # Corrected two-pass algorithm (Chan, Golub & LeVeque 1983): the mean of what is
     # left over takes away the rounding of a first mean that is large against σ.
     mean = _average(x, w)
-    centred = x - mean
-    rest = _average(centred, w)
-    # Rows of weight 0 are left out here too: their squares may overflow.
-    out = (w == 0)[:, None] & ~jnp.isnan(x)
-    centred = jnp.where(out, 0, centred - rest)
+    rest = _average(x - mean, w)
+    centred = x - mean - rest
     # The largest deviation is the unit, so that squares neither over- nor underflow.
-    unit = jax.lax.stop_gradient(jnp.abs(centred).max(axis=0))
+    unit = jax.lax.stop_gradient(jnp.abs(centred).max(axis=0, keepdims=True))
     unit = jnp.where(constant, 1, unit)
-    squares = jnp.einsum("m,mn->n", w, (centred / unit) ** 2, precision="highest")
+    squares = jnp.matmul(w[None], _divide(centred, unit) ** 2, precision="highest")
     variance = squares / jnp.where(total > ddof, total - ddof, jnp.nan)
     scale = jnp.where(constant, 1, unit * jnp.sqrt(jnp.where(constant, 1, variance)))
-    return Params(jnp.where(constant, lowest, mean + rest), scale)
+    return Params(jnp.where(constant, lowest, mean + rest)[0], scale[0])
 
 
 @_check.pure(x="m n", weights="m")
@@ -85,7 +84,7 @@ def min_max(x: jax.Array, *, weights: jax.Array | None = None) -> Params:
 
     """
     lowest, highest = _range(x, _weights(weights, x))
-    return Params(lowest, jnp.where(lowest == highest, 1, highest - lowest))
+    return Params(lowest[0], jnp.where(lowest == highest, 1, highest - lowest)[0])
 
 
 @_check.pure(x="m n")
@@ -95,7 +94,7 @@ def transform(params: Params, x: jax.Array) -> jax.Array:
     Raises ValueError if params are for another number of columns.
     """
     _columns(params, "x", x)
-    return (x - params.shift) / params.scale
+    return _divide(x - params.shift[None], params.scale[None])
 
 
 @_check.pure(z="m n")
@@ -105,7 +104,7 @@ def invert(params: Params, z: jax.Array) -> jax.Array:
     Raises ValueError if params are for another number of columns.
     """
     _columns(params, "z", z)
-    return z * params.scale + params.shift
+    return z * params.scale[None] + params.shift[None]
 
 
 @_check.pure(static=("k",), y="m:labels")
@@ -120,7 +119,7 @@ def one_hot(y: jax.Array, *, k: int) -> jax.Array:
         ValueError: labels that are not integers (m,) in 0…k-1.
 
     """
-    hot = (y[:, None] == jnp.arange(k)).astype(float)
+    hot = (y[:, None] == jnp.arange(k)[None]).astype(float)
     return jnp.where(((y >= 0) & (y < k))[:, None], hot, jnp.nan)
 
 
@@ -171,15 +170,23 @@ def _weights(weights, x):
 
 
 def _average(x, w):
+    """Weighted mean of each column, (1, n)."""
     # Shares, not w: the sum of w x may overflow where the mean does not.
-    return jnp.matmul(w / w.sum(), x, precision="highest")
+    return jnp.matmul((w / w.sum())[None], x, precision="highest")
 
 
 def _range(x, w):
-    """Least and greatest entry of each column, rows of weight 0 left out, NaN kept."""
+    """Extremes of each column, (1, n); rows of weight 0 are left out, NaN is kept."""
     seen = (w != 0)[:, None] | jnp.isnan(x)
-    lowest = jnp.where(seen, x, jnp.inf).min(axis=0)
-    return lowest, jnp.where(seen, x, -jnp.inf).max(axis=0)
+    lowest = jnp.where(seen, x, jnp.inf).min(axis=0, keepdims=True)
+    return lowest, jnp.where(seen, x, -jnp.inf).max(axis=0, keepdims=True)
+
+
+def _divide(x, row):
+    """x / row, (m, n) by (1, n), rounded correctly."""
+    # XLA makes x · (1 / row) of it, which need not be 1 for x = row, and is 0 for a row
+    # of 1e38 in float32, whose inverse is denormal. A choice that is never made helps.
+    return x / jnp.where(jnp.isnan(x), jnp.nan, row)
 
 
 def _columns(params: Params, name: str, x: jax.Array) -> None:

@@ -28,7 +28,7 @@ def accuracy(
         ValueError: labels that are not integers (m,), or negative ones.
 
     """
-    return _mean((y == predicted).astype(_dtype(weights)), weights)
+    return _mean(y == predicted, _weights(weights, y))
 
 
 @_check.pure(static=("k",), y="m:labels", predicted="m:labels", weights="m")
@@ -54,7 +54,8 @@ def confusion(
     w = _weights(weights, y)
     # A matrix product of one-hots: a scatter-add is slow, and on a GPU of random order.
     true = one_hot(y, k=k).astype(w.dtype) * w[:, None]
-    return jnp.matmul(true.T, one_hot(predicted, k=k).astype(w.dtype), precision="highest")
+    columns = one_hot(predicted, k=k).astype(w.dtype)
+    return jnp.matmul(true.T, columns, precision="highest")
 
 
 @_check.pure(static=("k",), y="m:labels", predicted="m:labels", weights="m")
@@ -124,17 +125,98 @@ def log_loss(
         ValueError: shapes that disagree, or labels that have no probability.
 
     """
-    classes = probabilities.shape[1] if probabilities.ndim == 2 else 2
+    binary = probabilities.ndim == 1
+    classes = 2 if binary else probabilities.shape[1]
     _check._values("y", y, True, classes)
-    w = _weights(weights, y)
-    if probabilities.ndim == 1:
-        # log1p keeps the digits of a small P(y = 1) that 1 - p would round away.
-        chosen = jnp.where(y == 1, probabilities, -probabilities)
-        ignored = (w == 0) & jnp.where(y == 1, chosen == 0, chosen == -1)
-        safe = jnp.where(ignored, jnp.where(y == 1, 1, 0), chosen)
-        logs = jnp.where(y == 1, jnp.log(jnp.where(y == 1, safe, 1)), jnp.log1p(
-            jnp.where(y == 1, 0, safe)
-        ))
+    inside = (probabilities >= 0) & (probabilities <= 1)
+    valid = (inside if binary else inside.all(axis=1)) & (y >= 0) & (y < classes)
+    if binary:
+        chosen = jnp.where(y == 1, probabilities, 1 - probabilities)
+        other = jnp.where(y == 1, 1 - probabilities, probabilities)
     else:
-        logs = jnp.log(probabilities)
-    return -_mean(logs, weights)
+        chosen = jnp.take_along_axis(probabilities, y[:, None], axis=1)[:, 0]
+        other = 1 - chosen
+    w = _weights(weights, chosen)
+    ignored = (w == 0) & (chosen == 0)  # 0 · ∞ is not 0
+    chosen, other = jnp.where(ignored, 1, chosen), jnp.where(ignored, 0, other)
+    # log1p keeps the digits of a small other that chosen = 1 - other rounds away.
+    logs = jnp.where(chosen > 0.5, jnp.log1p(-other), jnp.log(chosen))
+    return -_mean(jnp.where(valid, logs, jnp.nan), w)
+
+
+@_check.pure(y="m", predicted="m", weights="m")
+def rmse(
+    y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """√(Σ wᵢ (yᵢ - ŷᵢ)² / Σ wᵢ), in the units of y, ().
+
+    Args:
+        y: (m,) targets; for several, vmap over their axis.
+        predicted: (m,) predictions ŷ.
+        weights: (m,) weights w of the rows; 1 if None.
+
+    Raises:
+        ValueError: shapes that disagree, or values that are not finite.
+
+    """
+    return jnp.sqrt(_mean((y - predicted) ** 2, _weights(weights, y)))
+
+
+@_check.pure(y="m", predicted="m", weights="m")
+def r2(
+    y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """1 - Σ wᵢ (yᵢ - ŷᵢ)² / Σ wᵢ (yᵢ - ȳ)², ȳ the weighted mean of y, ().
+
+    Arguments and errors as in `rmse`. NaN where y is constant; negative where the
+    predictions are worse than ȳ.
+    """
+    w = _weights(weights, y)
+    total = _mean((y - _mean(y, w)) ** 2, w)
+    # Compared, for the rounded mean of equal numbers need not equal them.
+    lowest = jnp.where(w != 0, y, jnp.inf).min()
+    constant = lowest == jnp.where(w != 0, y, -jnp.inf).max()
+    return jnp.where(constant, jnp.nan, 1 - _mean((y - predicted) ** 2, w) / total)
+
+
+@_check.pure(y="m:labels", score="m", weights="m")
+def auc(
+    y: jax.Array, score: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """P(sᵢ > sⱼ) + ½ P(sᵢ = sⱼ) for i of class 1 and j of class 0: area under the ROC.
+
+    Pairs are weighted by wᵢ wⱼ (Mann & Whitney 1947; Hanley & McNeil 1982), counted in
+    O(m log m) by sorting.
+
+    Args:
+        y: (m,) labels 0 or 1. With one class only there is no pair, and the AUC is NaN.
+        score: (m,) s, greater where class 1 is likelier.
+        weights: (m,) weights w of the rows; 1 if None.
+
+    Raises:
+        ValueError: labels other than 0 and 1, scores that are not finite (m,).
+
+    """
+    _check._values("y", y, True, 2)
+    w = _weights(weights, score)
+    order = jnp.argsort(score)
+    score, positive, w = score[order], y[order] == 1, w[order]
+    zero = jnp.zeros(1, w.dtype)
+    beaten = jnp.concatenate([zero, jnp.cumsum(jnp.where(positive, 0, w))])
+    below = beaten[jnp.searchsorted(score, score, side="left")]
+    level = beaten[jnp.searchsorted(score, score, side="right")]
+    area = _mean((below + level) / 2, jnp.where(positive, w, 0)) / beaten[-1]
+    valid = ~jnp.isnan(score).any() & ((y == 0) | (y == 1)).all()
+    return jnp.where(valid, area, jnp.nan)
+
+
+def _weights(weights, like):
+    """Weights, 1 if None; NaN for a negative one, which only a trace lets in."""
+    if weights is None:
+        floating = jnp.issubdtype(like.dtype, jnp.floating)
+        return jnp.ones(len(like), like.dtype if floating else float)
+    return jnp.where(weights >= 0, weights, jnp.nan)
+
+
+def _mean(values, w):
+    return jnp.sum(w * values) / jnp.sum(w)

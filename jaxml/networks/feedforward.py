@@ -197,10 +197,26 @@ def _data_term(layers: Layers, y, loss, weights) -> jax.Array:
     return jnp.vdot(weights, rows) / jnp.sum(weights)
 
 
-def _penalty(params: Params, l1, l2) -> jax.Array:
-    squares = sum(jnp.sum(theta[:, 1:] ** 2) for theta in params)
-    sizes = sum(jnp.sum(jnp.abs(theta[:, 1:])) for theta in params)
-    return 0.5 * l2 * squares + l1 * sizes
+def _penalty(params: Params, l1, l2):
+    """The terms in the weights; a literal 0 is left out, a traced one cannot be."""
+    total = 0.0
+    if not _check.is_zero(l2):
+        total += 0.5 * l2 * sum(jnp.sum(theta[:, 1:] ** 2) for theta in params)
+    if not _check.is_zero(l1):
+        total += l1 * sum(jnp.sum(jnp.abs(theta[:, 1:])) for theta in params)
+    return total
+
+
+def _pull(theta: jax.Array, l1, l2):
+    """The gradient of the penalty, zero in the bias column."""
+    total = 0.0
+    if not _check.is_zero(l2):
+        total += l2 * theta
+    if not _check.is_zero(l1):
+        total += l1 * jnp.sign(theta)
+    if isinstance(total, float):
+        return total
+    return jnp.where((jnp.arange(theta.shape[1]) > 0)[None], total, 0)
 
 
 @_check.pure(static=OPTIONS, x="m n", y="m s_L")
@@ -279,9 +295,7 @@ def backprop(
     gradient = []
     for theta, a, delta in zip(params, layers.a, errors, strict=False):
         accumulated = (share * delta).T @ _augment(a)
-        pull = l2 * theta + l1 * jnp.sign(theta)
-        weight = jnp.arange(theta.shape[1]) > 0  # not the bias
-        gradient.append(accumulated + jnp.where(weight[None], pull, 0))
+        gradient.append(accumulated + _pull(theta, l1, l2))
     return tuple(gradient)
 
 

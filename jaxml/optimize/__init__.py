@@ -12,3 +12,4 @@ from jaxml.optimize.newton import levenberg_marquardt as levenberg_marquardt
 from jaxml.optimize.newton import newton as newton
 from jaxml.optimize.newton import newton_cg as newton_cg
 from jaxml.optimize.recipe import recipe as recipe
+from jaxml.optimize import train as train

@@ -168,7 +168,7 @@ def epoch(
     if total % steps:
         raise ValueError(f"steps must divide the {total} batches of an epoch, not {steps}")
     shuffle_key, draw_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-    order = jax.random.permutation(shuffle_key, jnp.arange(m, dtype=jnp.int32))
+    order = _shuffled(shuffle_key, m)
     padding = total * batch - m
     order = jnp.concatenate([order, jnp.zeros(padding, jnp.int32)]) if padding else order
     numbers = state.position + jnp.arange(steps, dtype=jnp.int32)
@@ -188,6 +188,23 @@ def epoch(
     done = numbers[-1] + 1 >= total
     position = jnp.where(done, 0, numbers[-1] + 1)
     return state._replace(epoch=state.epoch + done, position=position), metrics
+
+
+def _shuffled(key, m: int) -> jax.Array:
+    """A random order of m rows, (m,) int32: the argsort of 32 random bits a row.
+
+    As a radix sort, of as many bits at a time as are left beside the row's number:
+    sorting numbers alone is several times faster than sorting pairs.
+    """
+    width = max(1, (m - 1).bit_length())
+    if width > 24:
+        return jax.random.permutation(key, jnp.arange(m, dtype=jnp.int32))
+    rounds = -(-32 // (32 - width))
+    place = order = jnp.arange(m, dtype=jnp.uint32)
+    for bits in jax.random.bits(key, (rounds, m)):
+        packed = jnp.sort((bits << width) | place)
+        order = order[packed & ((1 << width) - 1)]
+    return order.astype(jnp.int32)
 
 
 class _Best(NamedTuple):

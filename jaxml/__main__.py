@@ -1,0 +1,288 @@
+"""python -m jaxml: train the course's network on real digits, and show it learning."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxml import _check
+from jaxml.data import datasets, scaling
+from jaxml.evaluate import metrics
+from jaxml.networks import feedforward
+from jaxml.optimize import recipe, train
+from jaxml.optimize.bar import write
+from jaxml.optimize.fit import Status
+
+
+class Problem(NamedTuple):
+    """A data set, split and scaled, ready for a network."""
+
+    name: str
+    train: tuple[jax.Array, jax.Array]  # x (m, n) in [0, 1], targets (m, k)
+    test: tuple[jax.Array, jax.Array]
+    image: tuple[int, int] | None  # height and width of a row that is an image
+    classes: tuple[str, ...]
+
+
+# The solver of each name, and a rate that suits it.
+SOLVERS = {
+    "sgd": (optax.sgd, 0.1),
+    "momentum": (recipe(optax.sgd, momentum=0.9), 0.01),
+    "nesterov": (recipe(optax.sgd, momentum=0.9, nesterov=True), 0.01),
+    "rmsprop": (optax.rmsprop, 1e-3),
+    "adam": (optax.adam, 1e-3),
+}
+# The activation, scheme and output that go with each cost.
+COSTS = {
+    "cross-entropy": {"activation": "tanh", "output": "sigmoid"},
+    "log-likelihood": {"activation": "tanh", "output": "softmax"},
+    "quadratic": {"activation": "tanh", "output": "sigmoid"},
+}
+DATA = ("digits", "mnist", "fashion-mnist", "wheat-seeds")
+
+
+@_check.host
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with these arguments, sys.argv's if None; its exit status."""
+    options = _parser().parse_args(argv)
+    try:
+        with jax.default_device(_device(options.device)):
+            return _show(options)
+    except ValueError as error:
+        print(f"jaxml: {error}", file=sys.stderr)
+        return 2
+
+
+def _show(options) -> int:
+    key = jax.random.key(options.seed)
+    split_key, init_key, run_key, check_key = jax.random.split(key, 4)
+    problem = _load(options.data, split_key)
+    x, y = problem.train
+    sizes = (x.shape[1], *options.hidden, y.shape[1])
+    layers = "-".join(map(str, sizes))
+    write(
+        f"{problem.name}: {len(x):,} examples to learn from, "
+        f"{len(problem.test[0]):,} held out"
+    )
+    write(f"network {layers}, {options.cost} cost, {options.solver}, seed {options.seed}")
+    write(f"back-propagation equals autodiff: {_agreement(check_key, sizes, options)}")
+
+    settings = {**COSTS[options.cost], "loss": options.cost}
+    outward = {name: settings[name] for name in ("activation", "output")}
+    solver, rate = SOLVERS[options.solver]
+    update = train.descend(
+        recipe(feedforward.cost, **settings),
+        gradient=recipe(feedforward.backprop, **settings),
+        solver=solver,
+        rate=rate if options.rate is None else options.rate,
+        l2=options.l2,
+    )
+    params = feedforward.init(init_key, sizes=sizes, scheme="glorot")
+    clock = Clock()
+    fit, _ = train.run(
+        update,
+        train.start(update, params, run_key),
+        problem.train,
+        batch=min(options.batch, len(x)),
+        epochs=options.epochs,
+        validation=problem.test,
+        score=recipe(feedforward.score, **outward),
+        after=clock.after,
+    )
+    status = Status(int(fit.status))
+    if status == Status.NONFINITE:
+        raise ValueError(f"rate is too high for this problem: {status.sentence}")
+    if not clock.seconds:
+        write(f"interrupted before the first epoch was done: {status.sentence}")
+        return 130
+    _report(problem, fit, outward, clock, Path(options.picture))
+    return 130 if status == Status.INTERRUPTED else 0
+
+
+class Clock:
+    """Prints the accuracy after each epoch, and remembers how long each took."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self.seconds: list[float] = []
+        self.last = time.perf_counter()
+
+    def after(self, state: train.State, record: dict[str, float]) -> None:
+        """One more epoch is done."""
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now
+        write(
+            f"epoch {len(self.seconds):3d}  cost {record['cost']:.4f}"
+            f"  held-out accuracy {100 * record['score']:6.2f} %"
+        )
+
+
+def _report(problem, fit, outward, clock, picture: Path) -> None:
+    x, y = problem.test
+    labels = jnp.argmax(y, axis=1)
+    predicted = feedforward.predict(fit.params, x, **outward)
+    matrix = metrics.confusion(labels, predicted, k=y.shape[1])
+    write("confusion matrix (rows: what it is; columns: what the network says)")
+    write(_table(np.asarray(matrix).astype(int), problem.classes))
+    accuracy = float(metrics.accuracy(labels, predicted))
+    wrong = int(jnp.sum(labels != predicted))
+    write(f"held-out accuracy {100 * accuracy:.2f} %, {wrong} of {len(labels)} wrong")
+    first, *rest = clock.seconds
+    usual = f", then {1e3 * np.median(rest):.1f} ms each" if rest else ""
+    write(f"time: first epoch, compiled, {first:.2f} s{usual}; {sum(clock.seconds):.1f} s in all")
+    try:
+        _draw(problem, fit, labels, predicted, matrix, picture)
+    except ImportError:
+        write("no picture: matplotlib is not installed (pip install 'jaxml[plot]')")
+    else:
+        write(f"picture of what it learned: {picture}")
+
+
+def _agreement(key, sizes, options) -> str:
+    """The largest entry of |backprop - jax.grad|, in float64, on a few random rows."""
+    settings = {**COSTS[options.cost], "loss": options.cost, "l2": options.l2}
+    with jax.enable_x64(True):
+        params = feedforward.init(key, sizes=sizes)
+        rng = np.random.default_rng(options.seed)
+        x = rng.random((20, sizes[0]))
+        y = np.eye(sizes[-1])[rng.integers(0, sizes[-1], 20)]
+        by_hand = feedforward.backprop(params, x, y, **settings)
+        autodiff = jax.grad(feedforward.cost)(params, x, y, **settings)
+        gaps = [jnp.abs(a - b).max() for a, b in zip(by_hand, autodiff, strict=True)]
+        return f"largest difference {float(max(gaps)):.1e} (float64)"
+
+
+def _load(name: str, key: jax.Array) -> Problem:
+    digits = tuple(str(i) for i in range(10))
+    if name in ("mnist", "fashion-mnist"):
+        reader = datasets.mnist if name == "mnist" else datasets.fashion_mnist
+        title = "MNIST" if name == "mnist" else "Fashion-MNIST"
+        learn, test = reader(scale=1 / 255)
+        return Problem(title, _targets(learn, 10), _targets(test, 10), (28, 28), digits)
+    if name == "digits":
+        title, data, k, image = "UCI digits", datasets.digits(scale=1 / 16), 10, (8, 8)
+        held_out, classes = 360, digits
+    else:
+        title, data, k, image = "wheat seeds", datasets.wheat_seeds(), 3, None
+        held_out, classes = 42, ("Kama", "Rosa", "Canadian")
+    parts = scaling.split(key, data.y, held_out=held_out)
+    learn, test = (datasets.Data(data.x[i], data.y[i]) for i in map(np.asarray, parts))
+    if image is None:
+        scale = scaling.min_max(learn.x)
+        learn, test = (d._replace(x=scaling.transform(scale, d.x)) for d in (learn, test))
+    return Problem(title, _targets(learn, k), _targets(test, k), image, classes)
+
+
+def _targets(data: Any, k: int) -> tuple[jax.Array, jax.Array]:
+    return jnp.asarray(data.x, jnp.float32), scaling.one_hot(data.y, k=k)
+
+
+def _table(matrix: np.ndarray, classes: tuple[str, ...]) -> str:
+    width = max(5, *(len(name) + 1 for name in classes))
+    rows = [(" ", *classes)]
+    for name, counts in zip(classes, matrix, strict=True):
+        rows.append((name, *(str(c) if c else "·" for c in counts)))
+    return "\n".join("".join(f"{cell:>{width}}" for cell in row) for row in rows)
+
+
+def _draw(problem, fit, labels, predicted, matrix, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from jaxml import plot
+
+    figure = Figure(figsize=(13, 11), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 2)
+    plot.history(fit.history, ax=axes[0, 0])
+    plot.confusion(matrix, ax=axes[0, 1], names=problem.classes)
+    if problem.image is None:
+        for ax in axes[1]:
+            ax.remove()
+    else:
+        plot.first_layer(fit.params[0], shape=problem.image, ax=axes[1, 0])
+        x = problem.test[0]
+        plot.misclassified(x, labels, predicted, shape=problem.image, ax=axes[1, 1])
+    figure.savefig(path, dpi=100)
+
+
+# --- the command line --------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells a wrong option in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
+
+
+def _number(kind: Callable, low: float, *, open_: bool = False) -> Callable:
+    def parse(text: str):
+        value = kind(text)
+        if not (value > low if open_ else value >= low) or value == float("inf"):
+            bound = f"above {low:g}" if open_ else f"{low:g} or more"
+            raise argparse.ArgumentTypeError(f"{text} is not {bound}")
+        return value
+
+    parse.__name__ = "number" if kind is float else "whole number"
+    return parse
+
+
+def _parser() -> argparse.ArgumentParser:
+    rates = ", ".join(f"{rate:g} for {name}" for name, (_, rate) in SOLVERS.items())
+    parser = _Parser(
+        prog="jaxml",
+        description="Train the course's feed-forward network on real handwritten digits "
+        "and show it learning: that back-propagation by hand equals autodiff, the "
+        "accuracy after each epoch, the confusion matrix, and a picture of its weights.",
+        epilog="The digits come with jaxml. The other sets are read from the folder "
+        "JAXML_DATA or the user's cache, or else downloaded (extra 'datasets').",
+    )
+    add = parser.add_argument
+    add("--data", choices=DATA, default="digits", help="data set (default: digits)")
+    add(
+        "--hidden",
+        type=_number(int, 1),
+        nargs="*",
+        default=[128, 64],
+        metavar="UNITS",
+        help="units of each hidden layer (default: 128 64)",
+    )
+    add("--cost", choices=COSTS, default="cross-entropy", help="default: cross-entropy")
+    add("--solver", choices=SOLVERS, default="sgd", help="default: sgd")
+    add("--rate", type=_number(float, 0, open_=True), help=f"default: {rates}")
+    add("--batch", type=_number(int, 1), default=10, help="default: 10")
+    add("--epochs", type=_number(int, 1), default=40, help="default: 40")
+    add("--l2", type=_number(float, 0), default=3e-4, help="λ/m (default: 3e-4)")
+    add("--seed", type=_number(int, 0), default=0, help="default: 0")
+    add("--device", default=None, help="cpu, gpu or tpu (default: JAX's own choice)")
+    add(
+        "--picture",
+        default="jaxml-digits.png",
+        metavar="FILE",
+        help="where to write the picture (default: jaxml-digits.png)",
+    )
+    return parser
+
+
+def _device(name: str | None):
+    if name is None:
+        return None
+    try:
+        return jax.devices(name)[0]
+    except RuntimeError:
+        there = sorted({device.platform for device in jax.devices()})
+        message = f"device {name!r} is not here; there is {', '.join(there)}"
+        raise ValueError(message) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

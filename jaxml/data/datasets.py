@@ -1,0 +1,354 @@
+"""The course's data: digits that come with jaxml, and checked downloads.
+
+A file is looked for in `$JAXML_DATA/<set>/`, then in the user's cache
+(`$XDG_CACHE_HOME` or `~/.cache`, there `jaxml/<set>/`), and is else downloaded into the
+cache, with the extra `jaxml[datasets]`. Whatever its source, its SHA-256 is compared
+with the one written here before a byte of it is used.
+
+All of them give NumPy arrays, uint8 pixels as they are on disk, unless a `scale` is
+given: they are then float32 and multiplied by it, 1/255 for [0, 1].
+"""
+
+import hashlib
+import importlib.util
+import io
+import math
+import os
+import struct
+import sys
+import tempfile
+import zlib
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from jaxml import _check
+
+LIMIT = 1 << 26  # bytes; no file here is larger when it is decompressed
+
+
+class Data(NamedTuple):
+    """Examples and their labels."""
+
+    x: np.ndarray  # (m, n) uint8 or float32, one row per example
+    y: np.ndarray  # (m,) int32 labels, 0…k-1
+
+
+class File(NamedTuple):
+    """A file as it was published."""
+
+    name: str
+    sha256: str
+    folders: tuple[str, ...]  # addresses, tried in this order, to which name is added
+
+
+class DataError(ValueError):
+    """A data file that is damaged, or that is not to be had."""
+
+
+MNIST = (
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+)
+FASHION = (
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+)
+SEEDS = ("https://raw.githubusercontent.com/jbrownlee/Datasets/master/",)
+NAMES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+FILES = {
+    "mnist": tuple(
+        File(name, sha256, MNIST)
+        for name, sha256 in zip(
+            NAMES,
+            (
+                "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+                "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+                "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+                "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            ),
+        )
+    ),
+    "fashion-mnist": tuple(
+        File(name, sha256, FASHION)
+        for name, sha256 in zip(
+            NAMES,
+            (
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            ),
+        )
+    ),
+    "wheat-seeds": (
+        File(
+            "wheat-seeds.csv",
+            "8dbd1853a4439afc113cfe07f290422c7ce3fe48745d71f3f7eaa027cd38fd6e",
+            SEEDS,
+        ),
+    ),
+}
+DIGITS = File(
+    "digits.npz",
+    "f10b077e7e3037d11006b85b6b71a63e15b2bf746d91c4e4122e42d304e5e54b",
+    (),
+)
+
+
+@_check.host
+def digits(*, scale: float | None = None) -> Data:
+    """1,797 handwritten digits of 8 x 8 pixels: x (1797, 64), 0…16; y 0…9.
+
+    They come with jaxml; nothing is downloaded. The test set of "Optical recognition of
+    handwritten digits", written by 13 people who wrote none of its training set, in the
+    original order: E. Alpaydin and C. Kaynak (1998), UCI Machine Learning Repository,
+    CC BY 4.0.
+
+    Args:
+        scale: None for uint8; 1/16 for float32 in [0, 1].
+
+    Raises:
+        ValueError: a scale that is not a number.
+        DataError: a damaged installation.
+
+    """
+    factor = _scale(scale)
+    found = resources.files("jaxml.data").joinpath(DIGITS.name)
+    content = found.read_bytes()
+    _verify(content, DIGITS, str(found))
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return Data(_scaled(file["x"], factor), file["y"].astype(np.int32))
+
+
+@_check.host
+def mnist(*, scale: float | None = None) -> tuple[Data, Data]:
+    """MNIST's 60,000 and 10,000 digits of 28 x 28 pixels: x (m, 784), y 0…9.
+
+    Y. LeCun, C. Cortes and C. Burges (1998); CC BY-SA 3.0 as its mirrors state.
+
+    Args:
+        scale: None for uint8, 0…255; 1/255 for float32 in [0, 1]; 1/256 for the numbers
+            of Nielsen's book.
+
+    Returns:
+        (train, test). Nielsen trains on train's first 50,000 rows and validates on the
+        last 10,000.
+
+    Raises:
+        ValueError: a scale that is not a number.
+        DataError: a damaged file, or one that is neither here nor to be had.
+
+    """
+    return _images("mnist", _scale(scale))
+
+
+@_check.host
+def fashion_mnist(*, scale: float | None = None) -> tuple[Data, Data]:
+    """Fashion-MNIST: 60,000 and 10,000 pictures of clothes, laid out as MNIST's digits.
+
+    The labels: 0 T-shirt, 1 trousers, 2 pullover, 3 dress, 4 coat, 5 sandal, 6 shirt,
+    7 sneaker, 8 bag, 9 ankle boot. H. Xiao, K. Rasul and R. Vollgraf (2017), Zalando
+    SE; MIT licence. Arguments, result and errors as in `mnist`.
+    """
+    return _images("fashion-mnist", _scale(scale))
+
+
+@_check.host
+def wheat_seeds() -> Data:
+    """210 kernels of wheat: x (210, 7) float64, y 0…2, 70 of each variety.
+
+    The columns: area, perimeter, compactness, length, width, asymmetry, length of the
+    groove (mm, mm²); the varieties: Kama, Rosa, Canadian (1…3 in the file).
+    M. Charytanowicz et al. (2010), "seeds", UCI Machine Learning Repository, CC BY 4.0,
+    in J. Brownlee's copy, which repairs the tabs of the original.
+
+    Raises:
+        DataError: a damaged file, or one that is neither here nor to be had.
+
+    """
+    (file,) = FILES["wheat-seeds"]
+    content = _read("wheat-seeds", file)
+    try:
+        table = np.loadtxt(io.StringIO(content.decode("ascii")), delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{file.name} is not a table of numbers: {error}") from None
+    return Data(table[:, :-1], table[:, -1].astype(np.int32) - 1)
+
+
+# --- numbers -----------------------------------------------------------------------
+
+
+def _scale(scale: Any) -> np.float32 | None:
+    if scale is None:
+        return None
+    try:
+        number = np.float32(float(scale))
+    except (TypeError, ValueError):
+        raise ValueError(f"scale must be a number or None, not {scale!r}") from None
+    if not np.isfinite(number):
+        raise ValueError(f"scale must be finite, not {scale!r}")
+    return number
+
+
+def _scaled(x: np.ndarray, scale: np.float32 | None) -> np.ndarray:
+    return x if scale is None else np.multiply(x, scale, dtype=np.float32)
+
+
+def _images(folder: str, scale: np.float32 | None) -> tuple[Data, Data]:
+    parts = []
+    for images, labels in (FILES[folder][:2], FILES[folder][2:]):
+        x = _idx(_read(folder, images), images.name)
+        y = _idx(_read(folder, labels), labels.name)
+        if y.shape != x.shape[:1]:
+            raise DataError(f"{labels.name} is of shape {y.shape}, not {x.shape[:1]}")
+        rows = x.reshape(len(x), math.prod(x.shape[1:]))
+        parts.append(Data(_scaled(rows, scale), y.astype(np.int32)))
+    return parts[0], parts[1]
+
+
+def _idx(content: bytes, name: str) -> np.ndarray:
+    """Unsigned bytes in IDX, gzipped or not: 0 0 8 ndim, sizes (big-endian), entries.
+
+    Any bytes give an array or a DataError, and no allocation above LIMIT.
+    """
+    if content[:2] == b"\x1f\x8b":
+        content = _gunzip(content, name)
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 4:
+        raise DataError(f"{name} is not an IDX file of unsigned bytes")
+    start = 4 + 4 * content[3]
+    if len(content) < start:
+        raise DataError(f"{name} ends in its header")
+    shape = struct.unpack(f">{content[3]}I", content[4:start])
+    # Python's integers do not overflow, as a product of four sizes could.
+    if math.prod(shape) != len(content) - start:
+        held = len(content) - start
+        raise DataError(f"{name} says it has shape {shape}, and holds {held} bytes")
+    if 0 in shape:
+        raise DataError(f"{name} is empty: it has shape {shape}")
+    # A copy, for an array over bytes cannot be written to.
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
+
+
+def _gunzip(content: bytes, name: str) -> bytes:
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        result = stream.decompress(content, LIMIT + 1)
+    except zlib.error as error:
+        raise DataError(f"{name} is a damaged gzip file: {error}") from None
+    if len(result) > LIMIT:
+        raise DataError(f"{name} holds more than {LIMIT} bytes when decompressed")
+    if not stream.eof:
+        raise DataError(f"{name} is a gzip file cut short")
+    if stream.unused_data:
+        raise DataError(f"{name} goes on after the end of its gzip stream")
+    return result
+
+
+# --- files -------------------------------------------------------------------------
+
+
+def _read(folder: str, file: File) -> bytes:
+    """What the file holds, verified; downloaded first if it is nowhere."""
+    places = [_cache() / folder / file.name]
+    if own := os.environ.get("JAXML_DATA"):
+        places.insert(0, Path(own) / folder / file.name)
+    for path in places:
+        if path.exists():
+            return _open(path, file)
+    _download(file, places[-1])
+    return _open(places[-1], file)
+
+
+def _cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification: a relative path is invalid and is to be ignored.
+    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "jaxml"
+
+
+def _open(path: Path, file: File) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from None
+    try:
+        _verify(content, file, str(path))
+    except DataError as error:
+        advice = "it is not used; remove it to have it downloaded again"
+        raise DataError(f"{error}; {advice}") from None
+    return content
+
+
+def _verify(content: bytes, file: File, where: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise DataError(
+            f"{where} is damaged: its SHA-256 is {found}, not {file.sha256}"
+        )
+
+
+def _download(file: File, path: Path) -> None:
+    """Fetch the file from the first address that gives the right one."""
+    if importlib.util.find_spec("pooch") is None:
+        raise DataError(
+            f"{path.name} is not in {path.parent}: pip install 'jaxml[datasets]' to "
+            "download it, or set JAXML_DATA to the folder that holds "
+            f"{path.parent.name}/{path.name}"
+        )
+    failures = []
+    for folder in file.folders:
+        try:
+            return _fetch(folder + file.name, file, path)
+        except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            failures.append(f"{folder}{file.name}: {error}")
+    tried = "\n  ".join(failures)
+    raise DataError(f"{path} could not be downloaded; tried\n  {tried}")
+
+
+def _fetch(address: str, file: File, path: Path) -> None:
+    """Download beside path, verify, then rename, so that path is whole or not there."""
+    import pooch
+
+    bar = sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None
+    get = pooch.HTTPDownloader(
+        progressbar=bar,
+        chunk_size=1 << 16,
+        # The bytes as published: a server may offer to take the gzip off.
+        headers={"Accept-Encoding": "identity"},
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = tempfile.NamedTemporaryFile(  # noqa: SIM115
+        dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
+    )
+    try:
+        with part:
+            get(address, _Limited(part), None)
+            part.flush()
+            os.fsync(part.fileno())
+        _verify(Path(part.name).read_bytes(), file, address)
+        os.replace(part.name, path)
+    finally:  # Ctrl-C comes by here too
+        Path(part.name).unlink(missing_ok=True)
+
+
+class _Limited:
+    """A file that takes LIMIT bytes: a server may send for ever."""
+
+    def __init__(self, file: IO[bytes]):
+        self.file = file
+
+    def write(self, chunk: bytes) -> int:
+        if self.file.tell() + len(chunk) > LIMIT:
+            raise DataError(f"more than {LIMIT} bytes were sent")
+        return self.file.write(chunk)
+
+    def flush(self) -> None:
+        self.file.flush()
