@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -71,7 +72,8 @@ def _show(options) -> int:
         f"{problem.name}: {len(x):,} examples to learn from, "
         f"{len(problem.test[0]):,} held out"
     )
-    write(f"network {layers}, {options.cost} cost, {options.solver}, seed {options.seed}")
+    manner = f"{options.cost} cost, {options.solver}, seed {options.seed}"
+    write(f"network {layers}, {manner}")
     write(f"back-propagation equals autodiff: {_agreement(check_key, sizes, options)}")
 
     settings = {**COSTS[options.cost], "loss": options.cost}
@@ -84,7 +86,8 @@ def _show(options) -> int:
         rate=rate if options.rate is None else options.rate,
         l2=options.l2,
     )
-    params = feedforward.init(init_key, sizes=sizes, scheme="glorot")
+    init = jax.jit(partial(feedforward.init, sizes=sizes, scheme="glorot"))
+    params = init(init_key)
     clock = Clock()
     fit, _ = train.run(
         update,
@@ -126,18 +129,24 @@ class Clock:
 
 
 def _report(problem, fit, outward, clock, picture: Path) -> None:
-    x, y = problem.test
-    labels = jnp.argmax(y, axis=1)
-    predicted = feedforward.predict(fit.params, x, **outward)
-    matrix = metrics.confusion(labels, predicted, k=y.shape[1])
+    k = len(problem.classes)
+
+    @jax.jit
+    def results(params, x, y):
+        labels = jnp.argmax(y, axis=1)
+        predicted = feedforward.predict(params, x, **outward)
+        return labels, predicted, metrics.confusion(labels, predicted, k=k)
+
+    labels, predicted, matrix = map(np.asarray, results(fit.params, *problem.test))
     write("confusion matrix (rows: what it is; columns: what the network says)")
-    write(_table(np.asarray(matrix).astype(int), problem.classes))
-    accuracy = float(metrics.accuracy(labels, predicted))
-    wrong = int(jnp.sum(labels != predicted))
-    write(f"held-out accuracy {100 * accuracy:.2f} %, {wrong} of {len(labels)} wrong")
+    write(_table(matrix.astype(int), problem.classes))
+    wrong = labels != predicted
+    accuracy = 100 * (1 - wrong.mean())
+    write(f"held-out accuracy {accuracy:.2f} %, {wrong.sum()} of {len(wrong)} wrong")
     first, *rest = clock.seconds
     usual = f", then {1e3 * np.median(rest):.1f} ms each" if rest else ""
-    write(f"time: first epoch, compiled, {first:.2f} s{usual}; {sum(clock.seconds):.1f} s in all")
+    total = f"{sum(clock.seconds):.1f} s in all"
+    write(f"time: first epoch, compiled, {first:.2f} s{usual}; {total}")
     try:
         _draw(problem, fit, labels, predicted, matrix, picture)
     except ImportError:
@@ -149,15 +158,19 @@ def _report(problem, fit, outward, clock, picture: Path) -> None:
 def _agreement(key, sizes, options) -> str:
     """The largest entry of |backprop - jax.grad|, in float64, on a few random rows."""
     settings = {**COSTS[options.cost], "loss": options.cost, "l2": options.l2}
-    with jax.enable_x64(True):
-        params = feedforward.init(key, sizes=sizes)
-        rng = np.random.default_rng(options.seed)
-        x = rng.random((20, sizes[0]))
-        y = np.eye(sizes[-1])[rng.integers(0, sizes[-1], 20)]
+
+    def largest(key):
+        keys = jax.random.split(key, 3)
+        params = feedforward.init(keys[0], sizes=sizes)
+        x = jax.random.uniform(keys[1], (20, sizes[0]))
+        y = jax.nn.one_hot(jax.random.randint(keys[2], (20,), 0, sizes[-1]), sizes[-1])
         by_hand = feedforward.backprop(params, x, y, **settings)
         autodiff = jax.grad(feedforward.cost)(params, x, y, **settings)
-        gaps = [jnp.abs(a - b).max() for a, b in zip(by_hand, autodiff, strict=True)]
-        return f"largest difference {float(max(gaps)):.1e} (float64)"
+        gaps = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), by_hand, autodiff)
+        return jnp.stack(gaps).max()
+
+    with jax.enable_x64(True):
+        return f"largest difference {float(jax.jit(largest)(key)):.1e} (float64)"
 
 
 def _load(name: str, key: jax.Array) -> Problem:
@@ -177,12 +190,13 @@ def _load(name: str, key: jax.Array) -> Problem:
     learn, test = (datasets.Data(data.x[i], data.y[i]) for i in map(np.asarray, parts))
     if image is None:
         scale = scaling.min_max(learn.x)
-        learn, test = (d._replace(x=scaling.transform(scale, d.x)) for d in (learn, test))
+        learn = learn._replace(x=scaling.transform(scale, learn.x))
+        test = test._replace(x=scaling.transform(scale, test.x))
     return Problem(title, _targets(learn, k), _targets(test, k), image, classes)
 
 
 def _targets(data: Any, k: int) -> tuple[jax.Array, jax.Array]:
-    return jnp.asarray(data.x, jnp.float32), scaling.one_hot(data.y, k=k)
+    return jnp.asarray(data.x, jnp.float32), jnp.asarray(np.eye(k)[data.y], jnp.float32)
 
 
 def _table(matrix: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -240,9 +254,10 @@ def _parser() -> argparse.ArgumentParser:
     rates = ", ".join(f"{rate:g} for {name}" for name, (_, rate) in SOLVERS.items())
     parser = _Parser(
         prog="jaxml",
-        description="Train the course's feed-forward network on real handwritten digits "
-        "and show it learning: that back-propagation by hand equals autodiff, the "
-        "accuracy after each epoch, the confusion matrix, and a picture of its weights.",
+        description="Train the course's feed-forward network on real handwritten "
+        "digits and show it learning: that back-propagation by hand equals autodiff, "
+        "the accuracy after each epoch, the confusion matrix, and a picture of its "
+        "weights and of what it gets wrong.",
         epilog="The digits come with jaxml. The other sets are read from the folder "
         "JAXML_DATA or the user's cache, or else downloaded (extra 'datasets').",
     )

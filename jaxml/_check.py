@@ -108,6 +108,8 @@ def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str,
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             arguments = _bind(function.__name__, signature, args, kwargs)
             low = _admit(arguments, roles, jit)
+            if kind == "fit" and "data" in roles.trees:
+                finite("data", arguments["data"])
             result = run(**arguments)
             return result if low is None else _lower(result, low)
 
@@ -195,9 +197,6 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
         if shape.forms != (None,):
             k = shape.k or arguments.get("k")
             _values(name, arguments[name], shape.labels, k)
-    for leaf in jax.tree.leaves(arguments["data"] if "data" in roles.trees else ()):
-        if _is_float(leaf):
-            _values("data", leaf, False, None)
     return None if compute == dtype else dtype
 
 
@@ -434,6 +433,13 @@ def _values(name: str, array, labels: bool, k) -> None:
         _within(name, array)
         if name == "weights" and not values.any():
             raise ValueError("weights are all zero")
+
+
+def finite(name: str, tree) -> None:
+    """Refuse NaN and infinity in the floats of a concrete pytree."""
+    for leaf in jax.tree.leaves(tree):
+        if _is_float(leaf):
+            _values(name, leaf, False, None)
 
 
 def _finite_values(name: str, values: np.ndarray) -> None:

@@ -23,15 +23,15 @@ Params = tuple[jax.Array, ...]
 
 
 class Layers(NamedTuple):
-    """Every z and a of a forward pass; the course's z^(l) is z[l - 2], a^(l) a[l - 1]."""
+    """Every z and a of a forward pass: z^(l) is z[l - 2], and a^(l) is a[l - 1]."""
 
     z: tuple[jax.Array, ...]  # z^(2) … z^(L), each (m, s_l)
     a: tuple[jax.Array, ...]  # a^(1) … a^(L), each (m, s_l); the first is x
 
 
 SCHEMES = ("course", "normal", "scaled", "glorot", "he")
-# The outputs each loss can follow. Cross-entropy and log-likelihood are computed from z,
-# where they lose no digits.
+# The outputs each loss can follow. Cross-entropy and log-likelihood are computed from
+# z, where they lose no digits.
 LOSSES = {
     "quadratic": ("sigmoid", "tanh", "relu", "softplus", "linear", "softmax"),
     "cross-entropy": ("sigmoid",),
@@ -94,14 +94,18 @@ def _draw(key, n_in, n_out, scheme, dtype) -> jax.Array:
 
 @_check.pure(static=("activation", "output"), x="m n")
 def forward(
-    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+    params: Params,
+    x: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
 ) -> Layers:
     """z^(l+1) = Θ^(l) [1; a^(l)], a^(l) = g(z^(l)), for all rows of x, (m, n).
 
     params are (Θ^(1), …), each (s_(l+1), s_l + 1). activation is g in the hidden
     layers: "sigmoid", "tanh", "relu", "softplus", "linear", "step" or a
-    neuron.Activation. output is g in layer L: one of these or "softmax". No bias unit is
-    added to a^(L).
+    neuron.Activation. output is g in layer L: one of these or "softmax". No bias unit
+    is added to a^(L).
     """
     _shapes(params, x)
     hidden = neuron.named(activation).function
@@ -116,7 +120,11 @@ def forward(
 
 @_check.pure(static=("activation", "output"), x="m n")
 def outputs(
-    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+    params: Params,
+    x: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
 ) -> jax.Array:
     """a^(L) = h_Θ(x), (m, s_L), for the rows of x, (m, n).
 
@@ -127,7 +135,11 @@ def outputs(
 
 @_check.pure(static=("activation", "output"), x="m n")
 def probabilities(
-    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+    params: Params,
+    x: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
 ) -> jax.Array:
     """a^(L), (m, s_L), as probabilities, for the rows of x, (m, n).
 
@@ -141,7 +153,11 @@ def probabilities(
 
 @_check.pure(static=("activation", "output"), x="m n")
 def predict(
-    params: Params, x: jax.Array, *, activation: Unit = "sigmoid", output: Unit = "sigmoid"
+    params: Params,
+    x: jax.Array,
+    *,
+    activation: Unit = "sigmoid",
+    output: Unit = "sigmoid",
 ) -> jax.Array:
     """The label, (m,) int32, argmax_k a_k^(L), for the rows of x, (m, n).
 
@@ -281,9 +297,9 @@ def backprop(
 ) -> Params:
     """The gradient of cost by back-propagation: D^(l), (s_(l+1), s_l + 1), like params.
 
-    Δ^(l) = Σ_i wᵢ δ_i^(l+1) [1; a_i^(l)]ᵀ, D^(l) = Δ^(l) / Σ w, plus l2 Θ_ij + l1 sgn Θ_ij
-    for j >= 1. Arguments as in cost: x (m, n), y (m, s_L), weights (m,), activation,
-    output, loss. Equal to jax.grad(cost), without autodiff.
+    Δ^(l) = Σ_i wᵢ δ_i^(l+1) [1; a_i^(l)]ᵀ and D^(l) = Δ^(l) / Σ w, to which l2 Θ_ij +
+    l1 sgn Θ_ij is added for j >= 1. Arguments as in cost: x (m, n), y (m, s_L), weights
+    (m,), activation, output, loss. Equal to jax.grad(cost), without autodiff.
 
     Source: Rumelhart, Hinton and Williams (1986); Nielsen (2015), BP1-BP4.
     """
@@ -478,8 +494,9 @@ def slowdown(
 
 
 def _output_slope(a, output):
-    # For softmax the diagonal of the Jacobian, ∂a_k/∂z_k.
-    return a * (1 - a) if output == "softmax" else neuron.named(output, "output").slope(a)
+    if output == "softmax":  # the diagonal of the Jacobian, ∂a_k/∂z_k
+        return a * (1 - a)
+    return neuron.named(output, "output").slope(a)
 
 
 # --- shapes ------------------------------------------------------------------------
@@ -497,8 +514,8 @@ def _shapes(params: Params, x: jax.Array) -> None:
 
 def _targets(layers: Layers, y: jax.Array) -> None:
     if y.shape != layers.a[-1].shape:
-        m, s = layers.a[-1].shape
-        raise ValueError(f"y has shape {y.shape}, not (m, s_L) where m = {m}, s_L = {s}")
+        where = "m = {}, s_L = {}".format(*layers.a[-1].shape)
+        raise ValueError(f"y has shape {y.shape}, not (m, s_L) where {where}")
 
 
 def _augment(a: jax.Array) -> jax.Array:

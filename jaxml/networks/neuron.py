@@ -30,7 +30,7 @@ class Params(NamedTuple):
 
 @_check.pure(z="...")
 def sigmoid(z: jax.Array) -> jax.Array:
-    """1 / (1 + e^-z), elementwise, any shape: Fermi-Dirac at energy -z; g' = a (1 - a)."""
+    """1 / (1 + e^-z), elementwise, any shape: Fermi-Dirac at -z; g' = a (1 - a)."""
     return jax.nn.sigmoid(z)
 
 
@@ -82,12 +82,8 @@ def named(activation: str | Activation, name: str = "activation") -> Activation:
     return ACTIVATIONS[_check.option(name, activation, ACTIVATIONS)]
 
 
-
-
 @_check.pure(static=("activation",), z="...")
-def derivative(
-    z: jax.Array, *, activation: str | Activation = "sigmoid"
-) -> jax.Array:
+def derivative(z: jax.Array, *, activation: str | Activation = "sigmoid") -> jax.Array:
     """g'(z), elementwise, any shape: activation is a name in ACTIVATIONS or a pair."""
     function, slope = named(activation)
     return slope(function(z))

@@ -1,5 +1,6 @@
 """Minimisers that know no model."""
 
+from jaxml.optimize import train as train
 from jaxml.optimize.conjugate import conjugate as conjugate
 from jaxml.optimize.fit import Fit as Fit
 from jaxml.optimize.fit import Status as Status
@@ -12,4 +13,3 @@ from jaxml.optimize.newton import levenberg_marquardt as levenberg_marquardt
 from jaxml.optimize.newton import newton as newton
 from jaxml.optimize.newton import newton_cg as newton_cg
 from jaxml.optimize.recipe import recipe as recipe
-from jaxml.optimize import train as train

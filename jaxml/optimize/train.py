@@ -4,8 +4,9 @@
     state = train.start(update, params, key)
     fit, state = train.run(update, state, (x, y), batch=10, epochs=30)
 
-An update is a pytree that can be called, `update(state, key, batch) -> (state, metrics)`:
-what it holds (rate, l2) is traced, so `fit` can be vmapped over rates, penalties, seeds.
+An update is a pytree that can be called: `update(state, key, batch) -> (state,
+metrics)`. What it holds (rate, l2) is traced, so that `fit` can be vmapped over rates,
+penalties and seeds. A rule of your own that holds arrays is a jax.tree_util.Partial.
 """
 
 import math
@@ -99,7 +100,7 @@ def descend(
     stochastic: bool = False,
     **hyper: Any,
 ) -> Descent:
-    """The usual update: an optax step down cost(params, [key], *data, weights=…, **hyper).
+    """The usual update, a step down cost(params, [key], *data, weights=…, **hyper).
 
     Args:
         cost: returns a scalar; data is a tuple, and weights, (batch,), are passed where
@@ -119,7 +120,7 @@ def descend(
         raise ValueError(f"cost must be a function, not {cost!r}")
     for name, value in hyper.items():
         if isinstance(value, str):
-            raise ValueError(f"{name} is an option: use optimize.recipe(cost, {name}=…)")
+            raise ValueError(f"{name} is an option: optimize.recipe(cost, {name}=…)")
     build(solver, rate, schedule)  # tells at once if a rate is missing
     return Descent(cost, solver, schedule, gradient, stochastic, rate, hyper)
 
@@ -134,8 +135,7 @@ def start(
     updates that need it. Pure: can be vmapped over params, keys and updates.
     """
     _check.key(key)
-    # A copy: NumPy memory may change under a run, and a jitted epoch never donates.
-    params = jax.tree.map(jnp.array, params)
+    params = jax.tree.map(_resident, params)
     if memory is None:
         memory = update.init(params) if hasattr(update, "init") else ()
     zero = jnp.int32(0)
@@ -166,11 +166,11 @@ def epoch(
     total = -(-m // batch)
     steps = total if steps is None else _check.count("steps", steps)
     if total % steps:
-        raise ValueError(f"steps must divide the {total} batches of an epoch, not {steps}")
-    shuffle_key, draw_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-    order = _shuffled(shuffle_key, m)
+        raise ValueError(f"steps must divide the {total} batches, not {steps}")
+    own_key = jax.random.fold_in(state.key, state.epoch)
+    shuffle_key, draw_key = jax.random.split(own_key)
     padding = total * batch - m
-    order = jnp.concatenate([order, jnp.zeros(padding, jnp.int32)]) if padding else order
+    order = jnp.pad(_shuffled(shuffle_key, m), (0, padding))
     numbers = state.position + jnp.arange(steps, dtype=jnp.int32)
     rows = jax.lax.dynamic_slice(order, (state.position * batch,), (steps * batch,))
 
@@ -249,8 +249,8 @@ def fit(
     otherwise they are the last, and the run FINISHED.
 
     Fit.cost is the mean cost of the last epoch's batches, each before its step;
-    Fit.residual the epochs since the best score; Fit.history a dict of (epochs,) arrays:
-    the mean of each metric, and "score". Training cuts off derivatives.
+    Fit.residual the epochs since the best score; Fit.history a dict of (epochs,)
+    arrays: the mean of each metric, and "score". Training cuts off derivatives.
     """
     _validated(validation, score, patience)
     _at_start(state)
@@ -303,8 +303,11 @@ def run(
     """
     _validated(validation, score, patience)
     epochs = _check.count("epochs", epochs)
-    data = jax.tree.map(jnp.array, data)
-    best, records, status = _Best(state.params, -jnp.inf, 0), [], Status.FINISHED
+    data, validation = jax.tree.map(_resident, (data, validation))
+    _check.finite("data", data)
+    worst = jnp.asarray(-jnp.inf, jnp.float32)
+    best, status = _Best(state.params, worst, jnp.int32(0)), Status.FINISHED
+    records: list[dict[str, float]] = []
     m = _rows(data, batch)
     try:
         with Bar(epochs) as bar:
@@ -328,6 +331,13 @@ def run(
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     return _report(state, best, records, status, epochs, patience), state
+
+
+def _resident(array):
+    """On the device for the whole run; NumPy memory is copied, as it may change."""
+    if isinstance(array, (jax.Array, jax.core.Tracer)):
+        return array
+    return jnp.array(array)
 
 
 def _report(state, best, records, status, epochs, patience) -> Fit:
@@ -357,7 +367,7 @@ def _whole_epoch(update, state, data, batch, weights):
     position = int(state.position)
     total = -(-_rows(data, batch) // batch)
     steps = math.gcd(position, total) if position else None
-    parts = []
+    parts: list[Any] = []
     while not parts or int(state.position):
         state, metrics = epoch(
             update, state, data, batch=batch, weights=weights, steps=steps
@@ -389,7 +399,8 @@ def _rows(data: Any, batch: int) -> int:
 
 
 def _dtype(params):
-    floats = [a.dtype for a in jax.tree.leaves(params) if jnp.issubdtype(a.dtype, float)]
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(params)]
+    floats = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
     return jnp.result_type(*floats) if floats else jnp.result_type(float)
 
 
