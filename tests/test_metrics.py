@@ -13,13 +13,14 @@ SAMPLES = {
     "k": K,
     "predicted": jnp.array([0, 1, 2, 0, 2, 2, 0, 1, 1, 0, 1, 2]),
     "probabilities": jnp.tile(jnp.array([0.2, 0.5, 0.3]), (12, 1)),
-    "score": jnp.arange(12.0) % 5,
+    "auc.score": jnp.arange(12.0) % 5,
     "auc.y": jnp.array([0, 1] * 6),
     "rmse.y": jnp.arange(12.0) / 3,
     "rmse.predicted": jnp.arange(12.0)[::-1] / 4,
     "r2.y": jnp.arange(12.0) / 3,
     "r2.predicted": jnp.arange(12.0)[::-1] / 4,
 }
+ROUGH = {"auc": "a rank jumps where two scores meet"}
 M = 40
 RANDOM = np.random.default_rng(0)
 Y = RANDOM.integers(0, K, M)

@@ -177,6 +177,7 @@ def _average(x, w):
 
 def _range(x, w):
     """Extremes of each column, (1, n); rows of weight 0 are left out, NaN is kept."""
+    x = jnp.where(jnp.isnan(w)[:, None], jnp.nan, x)
     seen = (w != 0)[:, None] | jnp.isnan(x)
     lowest = jnp.where(seen, x, jnp.inf).min(axis=0, keepdims=True)
     return lowest, jnp.where(seen, x, -jnp.inf).max(axis=0, keepdims=True)

@@ -413,8 +413,8 @@ def score(
     layers = forward(params, x, activation=activation, output=output)
     _targets(layers, y)
     right = (_labels(layers.a[-1]) == _labels(y)).astype(x.dtype)
-    # NaN outputs have an argmax all the same.
-    right = jnp.where(jnp.isnan(layers.a[-1]).any(axis=1), jnp.nan, right)
+    # NaN has an argmax all the same.
+    right = jnp.where(jnp.isnan(layers.a[-1] + y).any(axis=1), jnp.nan, right)
     if weights is None:
         return jnp.mean(right)
     return jnp.vdot(weights, right) / jnp.sum(weights)

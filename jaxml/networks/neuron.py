@@ -76,7 +76,10 @@ ACTIVATIONS = {
 
 @_check.host
 def named(activation: str | Activation, name: str = "activation") -> Activation:
-    """The pair of functions that an option names; a pair is given back as it is."""
+    """The pair that an activation names; a pair is given back as it is.
+
+    Raises ValueError, beginning with the name of the argument, for an unknown one.
+    """
     if isinstance(activation, Activation):
         return activation
     return ACTIVATIONS[_check.option(name, activation, ACTIVATIONS)]
@@ -172,7 +175,7 @@ GATES = {
 
 @_check.host
 def gate(name: str) -> Params:
-    """A perceptron for "and", "or" or "nand": theta, (3,), set by hand."""
+    """A perceptron by its name, "and", "or" or "nand": theta, (3,), set by hand."""
     theta = GATES[_check.option("name", name, GATES)]
     return Params(jnp.array(theta), jnp.int32(0))
 

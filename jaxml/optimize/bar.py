@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from jaxml import _check
+
 
 class Bar:
     """A bar of tqdm if it is installed, else a line an epoch; silent off a terminal."""
@@ -43,6 +45,7 @@ class Bar:
             print(line, file=sys.stderr, flush=True)
 
 
+@_check.host
 def write(line: str) -> None:
     """Print a line to stdout, above the bar if there is one."""
     try:

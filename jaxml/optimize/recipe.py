@@ -83,8 +83,12 @@ def recipe(function: Callable, **options: Any) -> Recipe:
     return Recipe(function, options)
 
 
+@_check.host
 def canonical(name: str, solver: Any) -> Any:
-    """A static recipe: partials become Recipes, instances are refused by name."""
+    """A solver as a static recipe: partials become Recipes, instances are refused.
+
+    The ValueError begins with name, the argument's.
+    """
     if isinstance(solver, functools.partial):
         return recipe(solver)
     if isinstance(solver, (optax.GradientTransformation, str)) or not callable(solver):
@@ -95,6 +99,7 @@ def canonical(name: str, solver: Any) -> Any:
     return solver
 
 
+@_check.host
 def build(solver: Callable, rate: Any, schedule: Callable | None = None):
     """The optax transformation that `solver` makes of a rate, or of its schedule."""
     if schedule is not None:
@@ -111,7 +116,8 @@ def build(solver: Callable, rate: Any, schedule: Callable | None = None):
     return optax.with_extra_args_support(made)
 
 
+@_check.host
 def accepted(transform: Any, extra: dict[str, Any]) -> dict[str, Any]:
-    """Those of extra that the transformation's update names."""
+    """Those of extra that the update of an optax transform names."""
     names = inspect.signature(transform.update).parameters
     return {name: value for name, value in extra.items() if name in names}

@@ -152,7 +152,7 @@ def epoch(
     weights: jax.Array | None = None,
     steps: int | None = None,
 ) -> tuple[State, dict[str, jax.Array]]:
-    """Run one epoch: batches of rows drawn without replacement, one step on each.
+    """Run one epoch of update: rows drawn without replacement, one step for each batch.
 
     data is a pytree of arrays of m rows; rows are shuffled by index, anew in each
     epoch, as the state's key and epoch say. Each batch has `batch` rows; where that
