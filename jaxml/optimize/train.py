@@ -250,12 +250,13 @@ def fit(
 
     Fit.cost is the mean cost of the last epoch's batches, each before its step;
     Fit.residual the epochs since the best score; Fit.history a dict of (epochs,)
-    arrays: the mean of each metric, and "score". Training cuts off derivatives.
+    arrays: the mean of each metric, and "score". Training cuts off derivatives. A state
+    that stands inside an epoch is INVALID: epoch and run can finish it.
     """
     _validated(validation, score, patience)
-    _at_start(state)
     dtype = _dtype(state.params)
     best = _Best(state.params, jnp.asarray(-jnp.inf, dtype), jnp.int32(0))
+    begun = state.position
 
     def step(carry):
         state, best = carry
@@ -274,6 +275,7 @@ def fit(
     (state, best), status = run.params, run.status
     params = state.params if patience is None else best.params
     status = jnp.where(status == Status.EXHAUSTED, Status.FINISHED, status)
+    status = jnp.where(begun != 0, Status.INVALID, status).astype(jnp.int32)
     return jax.lax.stop_gradient(run._replace(params=params, status=status))
 
 
@@ -410,9 +412,3 @@ def _validated(validation, score, patience) -> None:
         raise ValueError(f"{missing} must be given: validation and score go together")
     if patience is not None and score is None:
         raise ValueError("patience needs validation and score")
-
-
-def _at_start(state: State) -> None:
-    position = state.position
-    if not isinstance(position, jax.core.Tracer) and jnp.any(position != 0):
-        raise ValueError("state stands inside an epoch: finish it with epoch or run")

@@ -5,8 +5,8 @@ A module's tests, tests/test_<module>.py, may hold
     SAMPLES = {"y": …, "fit.max_iter": 5, "params": Made(lambda seed: …)}
 
 with a value, or what makes one from a seed, for an argument of all its functions or of
-one. ROUGH names functions whose derivative is not to be compared with differences, with
-the reason; UNIQUE names fits whose answer does not depend on the params they start from.
+one. ROUGH names functions whose derivative is not to be compared with differences, and
+why; UNIQUE names fits whose answer does not depend on the params they start from.
 """
 
 import importlib
@@ -70,9 +70,7 @@ def _value(public, name, parameter, own, rng, seed):
     if name == "params":
         return _params(public, own, seed)
     if parameter.default is parameter.empty:
-        raise LookupError(
-            f"{public.id}: give SAMPLES a {name!r}, its name tells nothing"
-        )
+        raise LookupError(f"{public.id}: give SAMPLES a {name!r}")
     return parameter.default
 
 

@@ -20,7 +20,7 @@ DECLARED = [p for p in PUBLIC if p.kind in ("pure", "fit")]
 
 
 def each(functions):
-    """Parametrise over functions; all tests of one run in one worker and share traces."""
+    """Parametrise over functions; those of one run in one worker and share traces."""
     marks = [
         pytest.param(p, id=p.id, marks=pytest.mark.xdist_group(p.id)) for p in functions
     ]
@@ -300,9 +300,8 @@ def test_hands_back_the_width(public):
 
 def refused(public, found, names):
     """The message of the ValueError, which begins with one of the names."""
-    with pytest.raises(
-        ValueError, match=rf"^({'|'.join(map(re.escape, names))})\b"
-    ) as info:
+    begins = rf"^({'|'.join(map(re.escape, names))})\b"
+    with pytest.raises(ValueError, match=begins) as info:
         samples.call(public, found)
     return str(info.value)
 
@@ -328,9 +327,8 @@ def test_wrong_shapes(public):
         for array in wrong.values():
             eager = refused(public, {**found, name: array}, names)
             function, varied = samples.of_traced(public, {**found, name: array})
-            with pytest.raises(ValueError, match="^") as info:
+            with pytest.raises(ValueError, match=re.escape(eager)):
                 jax.eval_shape(function, varied)
-            assert str(info.value) == eager
 
 
 @each(DECLARED)
@@ -404,17 +402,17 @@ def test_small_data(public, cut):
     found = samples.arguments(public)
     letter = {"one row": "m", "one feature": "n"}[cut]
     small = dict(found)
-    for name, value in specified(public, found).items():
+    for name in specified(public, found):
         form = public.function.shapes[name].partition(":")[0].split("|")[0].split()
         for axis, size in enumerate(form):
             if size == letter:
                 small[name] = np.take(small[name], [0], axis=axis)
+    message = ""
     try:
-        result = samples.call(public, small)
+        jax.block_until_ready(samples.call(public, small))
     except ValueError as error:
-        assert re.match(rf"({'|'.join(public.parameters)})\b", str(error)), error
-    else:
-        jax.block_until_ready(result)
+        message = str(error)
+    assert not message or re.match(rf"({'|'.join(public.parameters)})\b", message)
 
 
 @pytest.mark.long
