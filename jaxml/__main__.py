@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments, sys.argv's if None; its exit status."""
     options = _parser().parse_args(argv)
     try:
+        _writable(Path(options.picture))
         with jax.default_device(_device(options.device)):
             return _show(options)
     except ValueError as error:
@@ -102,8 +103,9 @@ def _show(options) -> int:
     status = Status(int(fit.status))
     if status == Status.NONFINITE:
         raise ValueError(f"rate is too high for this problem: {status.sentence}")
+    if status == Status.INTERRUPTED:
+        write(f"interrupted after {len(clock.seconds)} epochs")
     if not clock.seconds:
-        write(f"interrupted before the first epoch was done: {status.sentence}")
         return 130
     _report(problem, fit, outward, clock, Path(options.picture))
     return 130 if status == Status.INTERRUPTED else 0
@@ -226,6 +228,12 @@ def _draw(problem, fit, labels, predicted, matrix, path: Path) -> None:
         x = problem.test[0]
         plot.misclassified(x, labels, predicted, shape=problem.image, ax=axes[1, 1])
     figure.savefig(path, dpi=100)
+
+
+def _writable(path: Path) -> None:
+    """Tell now, not after the training, that there is no such folder."""
+    if not path.parent.is_dir():
+        raise ValueError(f"picture cannot be written: there is no folder {path.parent}")
 
 
 # --- the command line --------------------------------------------------------------

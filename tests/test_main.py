@@ -1,0 +1,144 @@
+"""python -m jaxml: what a user sees."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from jaxml import __main__ as program
+
+
+def _run(capsys, tmp_path, *options):
+    picture = str(tmp_path / "picture.png")
+    code = program.main([*options, "--picture", picture])
+    return code, capsys.readouterr(), tmp_path / "picture.png"
+
+
+def test_the_demo_learns_digits(capsys, tmp_path):
+    """The whole program, with its default network and seed."""
+    code, told, picture = _run(capsys, tmp_path)
+    assert code == 0
+    lines = told.out.splitlines()
+    assert lines[0] == "UCI digits: 1,437 examples to learn from, 360 held out"
+    gap = re.search(r"largest difference (\S+) \(float64\)", told.out)
+    assert float(gap[1]) < 1e-12
+    assert len(re.findall(r"^epoch +\d+ .* accuracy +[\d.]+ %$", told.out, re.M)) == 40
+    accuracy, wrong = re.search(
+        r"held-out accuracy ([\d.]+) %, (\d+) of 360 wrong", told.out
+    ).groups()
+    assert float(accuracy) >= 97
+    table = [line for line in lines if re.match(r"^ +\d +(\d+|·)", line)][1:]
+    counts = [[int(c) for c in line.replace("·", "0").split()[1:]] for line in table]
+    assert sum(map(sum, counts)) == 360
+    assert 360 - sum(counts[i][i] for i in range(10)) == int(wrong)
+    seconds = float(re.search(r"([\d.]+) s in all", told.out)[1])
+    assert seconds > 0
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--cost", "quadratic", "--solver", "momentum"), "quadratic cost, momentum"),
+        (
+            ("--cost", "log-likelihood", "--solver", "adam", "--hidden", "20"),
+            "network 64-20-10, log-likelihood cost, adam",
+        ),
+        (("--data", "wheat-seeds", "--hidden", "5", "--l2", "0"), "network 7-5-3"),
+    ],
+)
+def test_options(capsys, tmp_path, monkeypatch, options, expected):
+    if "wheat-seeds" in options:
+        monkeypatch.setattr(program.datasets, "wheat_seeds", _seeds)
+    code, told, picture = _run(capsys, tmp_path, *options, "--epochs", "2")
+    assert code == 0
+    assert expected in told.out
+    assert picture.exists()
+
+
+def _seeds():
+    """Rows of the shape of the wheat seeds, for a machine that has no data."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    y = np.arange(210) // 70
+    x = rng.normal(size=(210, 7)) + y[:, None]
+    return program.datasets.Data(x, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rate", "-1"], "argument --rate: -1 is not above 0"),
+        (["--rate", "fast"], "argument --rate: invalid number value: 'fast'"),
+        (["--epochs", "0"], "argument --epochs: 0 is not 1 or more"),
+        (["--hidden", "8", "2.5"], "argument --hidden: invalid whole number value"),
+        (["--data", "cifar"], "argument --data: invalid choice: 'cifar'"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(capsys, options, message):
+    with pytest.raises(SystemExit) as info:
+        program.main(options)
+    assert info.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "abacus"], "device 'abacus' is not here; there is cpu"),
+        (["--rate", "1e9", "--epochs", "2"], "rate is too high for this problem"),
+        (["--picture", "nowhere/there.png"], "picture cannot be written"),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_line(capsys, options, message):
+    assert program.main(options) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_missing_data_are_told_in_one_line(capsys, tmp_path, monkeypatch):
+    """A damaged file stands for all that can be wrong with a data set."""
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    monkeypatch.setenv("JAXML_DATA", str(tmp_path))
+    assert program.main(["--data", "mnist"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "train-images-idx3-ubyte.gz" in line
+    assert "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609" in line
+
+
+def test_help_runs_as_a_module():
+    run = subprocess.run(
+        [sys.executable, "-m", "jaxml", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stderr == ""
+    for option in ("--data", "--hidden", "--solver", "--rate", "--batch", "--epochs"):
+        assert option in run.stdout
+    for option in ("--seed", "--cost", "--l2", "--device"):
+        assert option in run.stdout
+
+
+def test_ctrl_c_reports_what_was_learned(capsys, tmp_path, monkeypatch):
+    after = program.Clock.after
+
+    def interrupt(self, state, record):
+        after(self, state, record)
+        if len(self.seconds) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(program.Clock, "after", interrupt)
+    code, told, picture = _run(capsys, tmp_path)
+    assert code == 130
+    assert "interrupted" in told.out
+    assert "held-out accuracy" in told.out
+    assert picture.exists()

@@ -1,0 +1,64 @@
+"""Sharded in, sharded out: eight devices, in a process of their own, answer as one."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import jax
+jax.config.update("jax_num_cpu_devices", 8)
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxml import feedforward, optimize, train
+
+mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+split = NamedSharding(mesh, PartitionSpec("rows"))
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(44, 3)), np.eye(2)[rng.integers(0, 2, 44)]
+w = np.ones(44)
+padded = [np.concatenate([a, np.zeros((4, *a.shape[1:]))]) for a in (x, y, w)]
+laid = [jax.device_put(jnp.asarray(a, jnp.float32), split) for a in padded]
+params = feedforward.init(jax.random.key(0), sizes=(3, 4, 2))
+
+def close(a, b):
+    for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-5)
+
+options = {"l2": 0.1, "solver": optax.sgd, "rate": 0.5, "max_iter": 20}
+alone = feedforward.fit(params, x, y, weights=w, **options)
+shared = feedforward.fit(params, laid[0], laid[1], weights=laid[2], **options)
+close(alone, shared)
+close(
+    feedforward.backprop(params, x, y),
+    feedforward.backprop(params, laid[0], laid[1], weights=laid[2]),
+)
+text = jax.jit(feedforward.cost).lower(params, *laid[:2], weights=laid[2]).compile()
+assert "all-reduce" in text.as_text() and "all-gather" not in text.as_text()
+assert feedforward.predict(params, laid[0]).sharding.is_equivalent_to(split, 1)
+
+# Seeds laid over the devices train without talking to each other.
+def start(key):
+    update = train.descend(feedforward.cost, rate=0.1)
+    return train.start(update, feedforward.init(key, sizes=(3, 4, 2)), key)
+
+states = jax.vmap(start)(jax.random.split(jax.random.key(1), 8))
+update = train.descend(feedforward.cost, rate=0.1)
+epoch = jax.jit(jax.vmap(lambda s: train.epoch(update, s, (x, y), batch=5)[0]))
+together = jax.device_put(states, split)
+close(epoch(states).params, epoch(together).params)
+text = epoch.lower(together).compile().as_text()
+assert "all-reduce" not in text and "all-gather" not in text
+print("the same")
+"""
+
+
+def test_eight_devices_give_the_answer_of_one():
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "the same\n"
