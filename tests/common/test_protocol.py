@@ -4,6 +4,7 @@ Two depths: the quick one, here for each function at one tiny shape, and the ful
 (marked long), which adds widths, other shapes and each argument by itself.
 """
 
+import functools
 import re
 import time
 
@@ -118,15 +119,28 @@ def test_transforms(public):
         if samples.is_array(value):
             np.testing.assert_array_equal(value, kept[name], f"{name} was mutated")
 
+    same(public, jitted(public)(varied), eager[0])
     with jax.checking_leaks():
-        same(public, jax.jit(function)(varied), eager[0])
+        jax.eval_shape(function, varied)
     stacked = jax.tree.map(_stack, varied, other)
     expected = jax.tree.map(_stack, *eager)
-    same(public, jax.vmap(function)(stacked), expected)
-    same(public, jax.jit(jax.vmap(function))(stacked), expected)
-    scanned = jax.lax.scan(lambda _, v: (None, function(v)), None, stacked)[1]
-    same(public, scanned, expected)
+
+    @jax.jit
+    def batched(stacked):
+        scanned = jax.lax.scan(lambda _, v: (None, function(v)), None, stacked)[1]
+        return jax.vmap(function)(stacked), scanned
+
+    for result in batched(stacked):
+        same(public, result, expected)
+    if public.kind == "fit":  # op by op, the others are in the long form
+        same(public, jax.vmap(function)(stacked), expected)
     print(f"{public.id}: {time.perf_counter() - start:.1f} s")
+
+
+@functools.cache
+def jitted(public):
+    """One program of the traced arguments, shared by the tests of a function."""
+    return jax.jit(samples.of_traced(public, samples.arguments(public))[0])
 
 
 def _stack(*leaves):
@@ -281,17 +295,17 @@ def test_takes_integers(public):
     assert kinds <= {jnp.dtype(jnp.float32)}
 
 
-@each([p for p in DECLARED if p.kind == "pure"])
+@each(DECLARED)
 def test_hands_back_the_width(public):
     """bfloat16 in, bfloat16 out; float32 stays float32 when float64 is allowed."""
     found = samples.arguments(public, dtype=jnp.bfloat16)
     if not floats(found):
         return  # nothing says a width
-    narrow = samples.call(public, found)
+    narrow = jax.eval_shape(*samples.of_traced(public, found))
     assert {a.dtype for a in floats(narrow)} <= {jnp.dtype(jnp.bfloat16)}
     with jax.enable_x64(True):
         found = samples.arguments(public, dtype=np.float32)
-        kept = samples.call(public, found)
+        kept = jax.eval_shape(*samples.of_traced(public, found))
         assert {a.dtype for a in floats(kept)} <= {jnp.dtype(jnp.float32)}
 
 
@@ -352,8 +366,7 @@ def test_nan(public):
         bad = value.copy()
         bad.flat[0] = np.nan
         refused(public, {**found, name: bad}, [name])
-        function, varied = samples.of_traced(public, {**found, name: bad})
-        result = jax.jit(function)(varied)
+        result = jitted(public)({**samples.traced(public, found), name: bad})
         if public.kind == "fit":
             assert int(result.status) >= 8, f"NaN in {name} went unnoticed"
         elif leaves := floats(result):
@@ -425,6 +438,16 @@ def test_widths(public, dtype):
         if floats(found):
             result = samples.call(public, found)
             assert {a.dtype for a in floats(result)} <= {jnp.dtype(dtype)}
+
+
+@pytest.mark.long
+@each([p for p in DECLARED if p.kind == "pure"])
+def test_vmap_op_by_op(public):
+    """Without a jit around it."""
+    function, varied = samples.of_traced(public, samples.arguments(public))
+    stacked = jax.tree.map(_stack, varied, varied)
+    expected = samples.call(public, samples.arguments(public))
+    same(public, jax.vmap(function)(stacked), jax.tree.map(_stack, expected, expected))
 
 
 @pytest.mark.long
