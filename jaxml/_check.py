@@ -155,7 +155,7 @@ def _bind(name, signature, args, kwargs) -> dict[str, Any]:
 
 
 def _call(function, signature, arguments):
-    bound = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(signature, arguments)
     return function(*bound.args, **bound.kwargs)
 
 
@@ -187,7 +187,7 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     _agree({name: (arguments[name], shape.forms) for name, shape in given.items()})
     for name in roles.hyper:
         value = _hyper(name, arguments[name], compute, roles.defaults[name])
-        # Without a jit of its own, a Python number stays one: a literal 0 costs nothing.
+        # Where nothing is jitted a Python number stays one: a literal 0 costs nothing.
         if jit or not isinstance(arguments[name], (int, float)):
             arguments[name] = value
     if roles.more is not None:
@@ -264,10 +264,10 @@ def _array(name: str, value, labels: bool):
         value = _from_host(name, value)
     dtype = value.dtype
     if labels:
-        if not (jnp.issubdtype(dtype, jnp.integer) or dtype == bool):
+        if not (jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_):
             raise ValueError(f"{name} must hold integer labels, not {dtype}")
-    elif not (jnp.issubdtype(dtype, jnp.number) or dtype == bool) or jnp.issubdtype(
-        dtype, jnp.complexfloating
+    elif jnp.issubdtype(dtype, jnp.complexfloating) or not (
+        jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_
     ):
         raise ValueError(f"{name} must hold real numbers, not {dtype}")
     return value
@@ -311,11 +311,12 @@ def _is_float(leaf) -> bool:
 def _common(arrays, trees):
     """The float dtype of the arguments; JAX's default where all are integers."""
     leaves = [a for a in [*arrays, *jax.tree.leaves(trees)] if _is_float(a)]
+    leaves = [a for a in leaves if not getattr(a, "weak_type", False)]
     if not leaves:
         return jnp.result_type(float)
-    return jax.dtypes.canonicalize_dtype(functools.reduce(
-        jnp.promote_types, [leaf.dtype for leaf in leaves]
-    ))
+    return jax.dtypes.canonicalize_dtype(
+        functools.reduce(jnp.promote_types, [leaf.dtype for leaf in leaves])
+    )
 
 
 def _cast(array, dtype):
@@ -490,10 +491,9 @@ def _within(name: str, value) -> None:
     if (interval := LIMITS.get(name)) is None:
         raise ValueError(f"{name} must be finite, not {values}")
     if values.ndim:
-        index = next(i for i, v in enumerate(values.ravel()) if not _inside(name, v, np))
-        raise ValueError(
-            f"{name} must lie in {interval}; the entry {index} is {values.flat[index]}"
-        )
+        entries = enumerate(values.ravel())
+        index, value = next((i, v) for i, v in entries if not _inside(name, v, np))
+        raise ValueError(f"{name} must lie in {interval}; the entry {index} is {value}")
     raise ValueError(f"{name} must lie in {interval}, not {values}")
 
 

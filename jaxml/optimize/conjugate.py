@@ -16,7 +16,7 @@ from jaxml import _check
 class ConjugateState(NamedTuple):
     """What the next direction needs of the last."""
 
-    count: jax.Array  # () int32, directions since the last restart
+    since: jax.Array  # () int32, directions since the last restart
     last: Any  # gradient at the last point
     direction: Any  # last direction, as searched
 
@@ -80,10 +80,32 @@ def conjugate(
 
     """
     if linesearch is None:
-        linesearch = optax.scale_by_zoom_linesearch(
-            max_linesearch_steps=30, max_learning_rate=rate, curv_rtol=0.1
+        linesearch = _visible(
+            optax.scale_by_zoom_linesearch(
+                max_linesearch_steps=30, max_learning_rate=rate, curv_rtol=0.1
+            )
         )
     return optax.chain(scale_by_conjugate(beta=beta, restart=restart), linesearch)
+
+
+def _visible(search):
+    """Begin each search with a step that changes params.
+
+    The zoom search begins with the step it took last. One that failed is so short that
+    the next would see only rounding, fail in its turn, and nothing would move again.
+    """
+
+    def update(updates, state, params=None, **extra):
+        length, size = optax.tree.norm(updates), optax.tree.norm(params)
+        least = 0.01 * jnp.finfo(size.dtype).eps ** 0.5 * _ratio(size, length)
+        first = jnp.maximum(
+            state.learning_rate, least.astype(state.learning_rate.dtype)
+        )
+        return search.update(
+            updates, state._replace(learning_rate=first), params, **extra
+        )
+
+    return optax.GradientTransformationExtraArgs(search.init, update)
 
 
 @_check.host
@@ -105,16 +127,16 @@ def scale_by_conjugate(
 
     def update(updates, state, params=None, **extra):
         g, size = updates, sum(leaf.size for leaf in jax.tree.leaves(updates))
-        count, last, d = state
+        since, last, d = state
         factor = formula(g, last, d)
         conjugated = jax.tree.map(lambda g, d: -g + factor * d, g, d)
         squared = _dot(g, g)
         stale = jnp.abs(_dot(g, last)) > 0.5 * squared
         flat = ~(_dot(conjugated, g) < -1e-10 * squared)  # NaN counts as flat
-        new = (count == 0) | (count >= (restart or 2 * size)) | flat
+        new = (since == 0) | (since >= (restart or 2 * size)) | flat
         new |= stale if beta != "hager-zhang" else False
         direction = jax.tree.map(lambda c, g: jnp.where(new, -g, c), conjugated, g)
-        return direction, ConjugateState(jnp.where(new, 1, count + 1), g, direction)
+        return direction, ConjugateState(jnp.where(new, 1, since + 1), g, direction)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -144,15 +144,16 @@ def iterate(
         history = jax.tree.map(
             lambda h, r: h.at[place].set(r, mode="drop"), loop.history, record
         )
-        best = jnp.minimum(cost, progress.cost), jnp.minimum(residual, progress.residual)
+        cost = jnp.minimum(cost, progress.cost)
+        residual = jnp.minimum(residual, progress.residual)
         progress = judge(progress, steps, since)._replace(record=loop.progress.record)
-        return _Loop(state, progress, steps, history, best, since)
+        return _Loop(state, progress, steps, history, (cost, residual), since)
 
     record = start.cost if start.record is None else start.record
     history = jax.tree.map(lambda r: jnp.full(places, jnp.nan, r.dtype), record)
     zero = jnp.int32(0)
-    infinite = jnp.full_like(start.cost, jnp.inf), jnp.full_like(start.residual, jnp.inf)
-    loop = _Loop(state, judge(start, zero, zero), zero, history, infinite, zero)
+    worst = jnp.full_like(start.cost, jnp.inf), jnp.full_like(start.residual, jnp.inf)
+    loop = _Loop(state, judge(start, zero, zero), zero, history, worst, zero)
     loop = jax.lax.while_loop(
         lambda loop: loop.progress.status == Status.RUNNING, advance, loop
     )
@@ -174,12 +175,14 @@ def check(fit: Fit) -> Fit:
     if not mask.any():
         return fit
     worst = np.unravel_index(status.argmax(), status.shape)
-    member = jax.tree.map(lambda leaf: np.asarray(leaf)[worst], (fit.residual, fit.steps))
+    residual, steps = np.asarray(fit.residual)[worst], np.asarray(fit.steps)[worst]
     kind = Status(int(status[worst]))
-    report = f"{kind.name}: {kind.sentence} Residual {member[0]:.3g} after {member[1]} steps."
+    where = f"Residual {residual:.3g} after {steps} steps."
+    report = f"{kind.name}: {kind.sentence} {where}"
     if status.ndim:
         where = ", ".join(str(i) for i in worst)
-        report = f"{mask.sum()} of {mask.size} fits failed, the gravest at [{where}]. {report}"
+        count = f"{mask.sum()} of {mask.size} fits failed"
+        report = f"{count}, the gravest at [{where}]. {report}"
     raise FitError(report, mask)
 
 
@@ -191,7 +194,8 @@ def best(fits: Fit) -> Fit:
     of what is returned then says so. Can be jitted.
     """
     if jnp.ndim(fits.status) != 1:
-        raise ValueError(f"fits must be stacked on one axis, not {jnp.shape(fits.status)}")
+        shape = jnp.shape(fits.status)
+        raise ValueError(f"fits must be stacked on one axis, not {shape}")
     usable = (fits.status < Status.UNBOUNDED) & ~jnp.isnan(fits.cost)
     index = jnp.argmin(jnp.where(usable, fits.cost, jnp.inf))
     return jax.tree.map(lambda leaf: leaf[index], fits)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxml import _check
@@ -80,6 +81,7 @@ def minimize(
         return (params, memory, value, grad), Progress(value, optax.tree.norm(grad))
 
     params = jax.lax.stop_gradient(params)
+    _scalar(jax.eval_shape(objective, params))
     value, grad = jax.value_and_grad(objective)(params)
     fit = iterate(
         step,
@@ -93,8 +95,14 @@ def minimize(
     return fit._replace(params=found, cost=value)
 
 
+def _scalar(value) -> None:
+    real = hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)
+    if not real or value.shape != ():
+        raise ValueError(f"cost must return a real scalar, not {value}")
+
+
 def _evaluate(objective, params, memory):
-    """Value and gradient at params, from the solver's memory if a line search left them."""
+    """Value and gradient at params; a line search leaves them in the memory."""
     value = optax.tree.get(memory, "value", None)
     grad = optax.tree.get(memory, "grad", None)
     if value is None or grad is None:

@@ -1,8 +1,8 @@
 """Newton's method and its relatives for sums of squares, as optax transformations.
 
-`newton` and `levenberg_marquardt` solve (A + μD) s = -g by Cholesky with a damping μ that
-follows how well the quadratic model foretold the cost; a step that does not lower the
-cost is not taken. `newton_cg` and `gauss_newton` search a line instead.
+`newton` and `levenberg_marquardt` solve (A + μD) s = -g by Cholesky with a damping μ
+that follows how well the quadratic model foretold the cost; a step that does not lower
+the cost is not taken. `newton_cg` and `gauss_newton` search a line instead.
 """
 
 from collections.abc import Callable
@@ -86,10 +86,11 @@ def gauss_newton(rate: Any = None) -> optax.GradientTransformationExtraArgs:
 
     def direction(g, params, unravel, value_fn, residual_fn):
         r, jacobian = _linearise(residual_fn, params, unravel)
-        # Columns without weight of their own get a trace of it: no zero is divided by.
+        # A trace of damping keeps s small along columns that depend on others: their
+        # rounding, ε, would be divided by anything less than √ε.
         lengths = jnp.linalg.norm(jacobian, axis=0)
         lengths = jnp.where(lengths > 0, lengths, 1)
-        trace = jnp.finfo(g.dtype).eps ** 0.75 * jnp.diag(lengths)
+        trace = jnp.finfo(g.dtype).eps ** 0.5 * jnp.diag(lengths)
         q, upper = jnp.linalg.qr(jnp.concatenate([jacobian, trace]))
         return -jax.scipy.linalg.solve_triangular(upper, q[: r.size].T @ r)
 
@@ -100,7 +101,7 @@ def gauss_newton(rate: Any = None) -> optax.GradientTransformationExtraArgs:
 def newton_cg(
     rate: Any = None, *, max_inner: int = 100
 ) -> optax.GradientTransformationExtraArgs:
-    """Newton by Hessian-vector products: H s = -g by conjugate gradients, line searched.
+    """Newton by Hessian-vector products: H s = -g by conjugate gradients, and a search.
 
     The inner search stops at |r| <= min(½, √|g|) |g|, after max_inner products, and at
     a direction of no positive curvature. rate, (), is the longest step as a multiple of

@@ -1,5 +1,6 @@
 """Solvers as recipes: functions of the rate, so that the rate may be traced."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -12,40 +13,21 @@ import optax
 from jaxml import _check
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
 class Recipe:
     """`function(..., **options)`, compared and hashed by function and options.
 
     Two equal recipes share one compiled program, where two functools.partial do not.
     """
 
-    __slots__ = ("function", "options")
+    function: Callable[..., Any]
+    options: tuple[tuple[str, Any], ...]  # sorted by name
 
-    def __init__(self, function: Callable, options: dict[str, Any]):
-        """Freeze a function and its options, sorted by name."""
-        object.__setattr__(self, "function", function)
-        object.__setattr__(self, "options", tuple(sorted(options.items())))
-
-    def __setattr__(self, name, value):
-        """Refuse: what is hashed must not change."""
-        raise AttributeError("a Recipe is frozen; make another one")
-
-    def __call__(self, *args, **more):
+    def __call__(self, *args: Any, **more: Any) -> Any:
         """Call the function with its options."""
         return self.function(*args, **dict(self.options), **more)
 
-    def __eq__(self, other):
-        """Equal functions with equal options are equal recipes."""
-        return (
-            isinstance(other, Recipe)
-            and self.function == other.function
-            and self.options == other.options
-        )
-
-    def __hash__(self):
-        """Agree with __eq__."""
-        return hash((self.function, self.options))
-
-    def __repr__(self):
+    def __repr__(self) -> str:
         """Show the call that makes this recipe."""
         name = getattr(self.function, "__name__", repr(self.function))
         return f"recipe({', '.join([name, *(f'{k}={v!r}' for k, v in self.options)])})"
@@ -61,17 +43,19 @@ def recipe(function: Callable, **options: Any) -> Recipe:
     Options are Python values (they are compiled in). Raises ValueError for one that
     cannot be hashed, or that function does not take.
     """
-    if isinstance(function, functools.partial):
-        if function.args:
+    given: Any = function
+    if isinstance(given, functools.partial):
+        if given.args:
             raise ValueError("function is a partial with positional arguments")
-        function, options = function.func, {**function.keywords, **options}
-    if isinstance(function, Recipe):
-        function, options = function.function, {**dict(function.options), **options}
+        given, options = given.func, {**given.keywords, **options}
+    if isinstance(given, Recipe):
+        given, options = given.function, {**dict(given.options), **options}
+    function = given
     if not callable(function):
         raise ValueError(f"function must be callable, not {function!r}")
     for name, value in options.items():
         if isinstance(value, (jax.Array, jax.core.Tracer, np.ndarray)):
-            raise ValueError(f"{name} is compiled in: give a Python value, not an array")
+            raise ValueError(f"{name} is compiled in: it must not be an array")
         try:
             hash(value)
         except TypeError:
@@ -80,7 +64,7 @@ def recipe(function: Callable, **options: Any) -> Recipe:
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for name in options:
             _check.option("option", name, parameters)
-    return Recipe(function, options)
+    return Recipe(function, tuple(sorted(options.items())))
 
 
 @_check.host
