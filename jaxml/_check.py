@@ -170,7 +170,7 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
         key(arguments["key"])
     given = {n: s for n, s in roles.arrays.items() if _given(n, arguments, roles)}
     for name, shape in given.items():
-        arguments[name] = _array(name, arguments[name], shape.labels)
+        arguments[name] = array(name, arguments[name], shape.labels)
     for name in roles.trees:
         arguments[name] = jax.tree.map(functools.partial(_leaf, name), arguments[name])
 
@@ -188,7 +188,8 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     for name in roles.hyper:
         value = _hyper(name, arguments[name], compute, roles.defaults[name])
         # Where nothing is jitted a Python number stays one: a literal 0 costs nothing.
-        if jit or not isinstance(arguments[name], (int, float)):
+        # (np.float64 is a float too, but one that would promote float32.)
+        if jit or type(arguments[name]) not in (int, float):
             arguments[name] = value
     if roles.more is not None:
         more = arguments[roles.more]
@@ -196,7 +197,7 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     for name, shape in given.items():
         if shape.forms != (None,):
             k = shape.k or arguments.get("k")
-            _values(name, arguments[name], shape.labels, k)
+            values(name, arguments[name], shape.labels, k)
     return None if compute == dtype else dtype
 
 
@@ -258,7 +259,7 @@ def key(value) -> None:
         raise ValueError(f"key has shape {value.shape}, not (): use jax.vmap for many")
 
 
-def _array(name: str, value, labels: bool):
+def array(name: str, value, labels: bool):
     """Take what can be an array of numbers; NumPy memory is copied, never aliased."""
     if not isinstance(value, (jax.Array, jax.core.Tracer)):
         value = _from_host(name, value)
@@ -296,8 +297,11 @@ def _from_host(name: str, value) -> np.ndarray:
 
 def _leaf(name: str, leaf):
     """One leaf of a pytree of parameters: arrays as they are, host numbers taken."""
-    number = (jax.Array, jax.core.Tracer, int, float)
-    if isinstance(leaf, number) or callable(leaf):
+    if isinstance(leaf, (jax.Array, jax.core.Tracer)):
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise ValueError(f"{name} must hold real numbers, not {leaf.dtype}")
+        return leaf
+    if isinstance(leaf, (int, float)) or callable(leaf):
         return leaf
     if isinstance(leaf, (np.ndarray, np.generic)):
         return jnp.array(_from_host(name, leaf))
@@ -374,19 +378,25 @@ def _hyper(name: str, value, dtype, default):
     if value is None and default is None:
         return None
     if not isinstance(value, (jax.Array, jax.core.Tracer)):
-        if isinstance(value, (str, bytes)) or value is None or np.ndim(value) > 0:
-            raise ValueError(f"{name} must be a number, not {value!r}")
-        try:
-            value = np.asarray(float(value))
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} must be a number, not {value!r}") from None
+        value = _number(name, value)
     elif value.shape != ():
         raise ValueError(f"{name} has shape {value.shape}, not (): use jax.vmap")
-    elif jnp.issubdtype(value.dtype, jnp.complexfloating):
-        raise ValueError(f"{name} must be a real number, not {value.dtype}")
+    else:
+        value = array(name, value, labels=False)
     value = _cast(value, dtype)
     _within(name, value)
     return value
+
+
+def _number(name: str, value) -> np.ndarray:
+    """A number of the host, of which float loses nothing."""
+    odd = isinstance(value, (str, bytes, np.ma.MaskedArray)) or np.iscomplexobj(value)
+    try:
+        if odd or np.ndim(value) > 0:
+            raise TypeError
+        return np.asarray(float(value))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a number, not {value!r}") from None
 
 
 def is_zero(value) -> bool:
@@ -396,9 +406,13 @@ def is_zero(value) -> bool:
 
 def _any_hyper(name: str, value, dtype):
     """A hyper-parameter that is passed on: a scalar, an array or None."""
-    if value is None or np.ndim(value) == 0:
+    try:
+        scalar = np.ndim(value) == 0
+    except ValueError:  # ragged, as `array` says
+        scalar = False
+    if scalar:
         return _hyper(name, value, dtype, None)
-    value = _cast(_array(name, value, labels=False), dtype)
+    value = _cast(array(name, value, labels=False), dtype)
     _within(name, value)
     return value
 
@@ -415,7 +429,8 @@ def _all_finite(array):
     return jnp.isfinite(array).all()
 
 
-def _values(name: str, array, labels: bool, k) -> None:
+def values(name: str, array, labels: bool, k) -> None:
+    """Refuse what is not finite or out of range, where the array is concrete."""
     if not _concrete(array):
         return
     if next(iter(array.devices())).platform != "cpu" and not labels:
@@ -440,7 +455,7 @@ def finite(name: str, tree) -> None:
     """Refuse NaN and infinity in the floats of a concrete pytree."""
     for leaf in jax.tree.leaves(tree):
         if _is_float(leaf):
-            _values(name, leaf, False, None)
+            values(name, leaf, False, None)
 
 
 def _finite_values(name: str, values: np.ndarray) -> None:
@@ -532,8 +547,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function raise where its arithmetic first goes wrong, also under jit.
 
     `jaxml.checked(f)(x)` runs f under checkify: NaN, division by zero and indices out
-    of bounds raise jax.errors.JaxRuntimeError and name the line. For finding faults;
-    slower than f.
+    of bounds raise checkify.JaxRuntimeError and name the line. For finding faults; slower
+    than f.
     """
     errors = checkify.float_checks | checkify.index_checks
     run = jax.jit(checkify.checkify(function, errors=errors))

@@ -295,13 +295,13 @@ def _shapes(**arrays: Any) -> None:
 
 
 def _numbers(name: str, value: Any, shape: str) -> np.ndarray:
-    array = np.asarray(_check._array(name, value, False), np.float64)
+    array = np.asarray(_check.array(name, value, False), np.float64)
     _shapes(**{name: (array, shape)})
     return array
 
 
 def _labels(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(_check._array(name, value, True), np.int64)
+    array = np.asarray(_check.array(name, value, True), np.int64)
     _shapes(**{name: (array, "m")})
     if array.min() < 0:
         raise ValueError(f"{name} holds the label {array.min()}; labels count from 0")

@@ -127,7 +127,7 @@ def log_loss(
     """
     binary = probabilities.ndim == 1
     classes = 2 if binary else probabilities.shape[1]
-    _check._values("y", y, True, classes)
+    _check.values("y", y, True, classes)
     inside = (probabilities >= 0) & (probabilities <= 1)
     valid = (inside if binary else inside.all(axis=1)) & (y >= 0) & (y < classes)
     if binary:
@@ -197,7 +197,7 @@ def auc(
         ValueError: labels other than 0 and 1, scores that are not finite (m,).
 
     """
-    _check._values("y", y, True, 2)
+    _check.values("y", y, True, 2)
     w = _weights(weights, score)
     order = jnp.argsort(score)
     score, positive, w = score[order], y[order] == 1, w[order]

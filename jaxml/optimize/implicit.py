@@ -46,8 +46,9 @@ def _solution_jvp(cost, primals, tangents):
         )[0]
 
     shift = unravel(-_solve(hessian, slope))
-    valid = status == Status.CONVERGED
-    shift = jax.tree.map(lambda s: jnp.where(valid, s, jnp.nan), shift)
+    # A product, because the transpose of a where would be 0 and not NaN.
+    valid = jnp.where(status == Status.CONVERGED, 1, jnp.nan)
+    shift = jax.tree.map(lambda s: s * valid.astype(s.dtype), shift)
     change = jax.jvp(
         lambda p, d, h: cost(p, *d, **h), (params, data, hyper), (shift, *moved)
     )[1]

@@ -80,6 +80,7 @@ def minimize(
         value, grad = _evaluate(objective, params, memory)
         return (params, memory, value, grad), Progress(value, optax.tree.norm(grad))
 
+    _floats(params)
     params = jax.lax.stop_gradient(params)
     _scalar(jax.eval_shape(objective, params))
     value, grad = jax.value_and_grad(objective)(params)
@@ -93,6 +94,12 @@ def minimize(
     )
     found, value = solution(cost, fit.params[0], fit.cost, fit.status, data, hyper)
     return fit._replace(params=found, cost=value)
+
+
+def _floats(params) -> None:
+    for leaf in jax.tree.leaves(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"params must hold floats, not {leaf.dtype}")
 
 
 def _scalar(value) -> None:
