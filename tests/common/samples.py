@@ -47,6 +47,8 @@ def arguments(public, *, seed: int = 0, dtype: Any = np.float32) -> dict[str, An
     for name, parameter in public.parameters.items():
         value = _value(public, name, parameter, own, rng, seed)
         if value is not parameter.empty:
+            declared = name in getattr(public.function, "shapes", {})
+            value = np.asarray(value) if declared and hasattr(value, "ndim") else value
             found[name] = _cast(value, dtype)
     return found
 
@@ -114,9 +116,10 @@ def _cast(value, dtype):
     return jax.tree.map(leaf, value)
 
 
-def is_array(value) -> bool:
-    """Whether an argument is an array of numbers, not a key and not a tree."""
-    return isinstance(value, np.ndarray)
+def arrays(public, found: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Those arguments whose shape is declared, None left out."""
+    shapes = public.function.shapes
+    return {n: v for n, v in found.items() if n in shapes and hasattr(v, "ndim")}
 
 
 def traced(public, found: dict[str, Any]) -> dict[str, Any]:
