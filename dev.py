@@ -195,7 +195,7 @@ def test(options):
     step("style", "-m", "ruff", "check")
     step("format", "-m", "ruff", "format", "--check")
     step("types", "-m", "mypy")
-    step("tests", "-m", *tests, "-n", "2")
+    step("tests", "-m", *tests, "-n", "2", "--dist", "loadgroup")
     notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
     if notebooks:
         step("notebooks run", "-m", "pytest", "-n", "2", "--nbmake", "notebooks/")
