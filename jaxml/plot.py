@@ -1,8 +1,9 @@
 """Pictures of what the other rooms return, with matplotlib (the extra `jaxml[plot]`).
 
 Every function draws into the Axes it is given as `ax`, or into those of a new Figure,
-and returns the Axes. Nothing is shown and no state of pyplot is touched: `ax.figure` in
-the last line of a notebook's cell displays it, `ax.figure.savefig("a.png")` saves it.
+and returns the Axes. Nothing is shown and no state of pyplot is touched: after
+`%matplotlib inline`, `ax.figure` in the last line of a notebook's cell displays it;
+`ax.figure.savefig("a.png")` saves it.
 Colours are those of Okabe and Ito (2008), which the colour-blind tell apart, and two
 more; classes differ in their marker and curves in their dashes too.
 """
