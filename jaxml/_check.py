@@ -325,7 +325,8 @@ def _common(arrays, trees):
 
 def _cast(array, dtype):
     if isinstance(array, np.ndarray):
-        return jnp.array(array, dtype)  # jnp.array copies, jnp.asarray may alias
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by name
+            return jnp.array(array, dtype)  # jnp.array copies, jnp.asarray may alias
     # astype also drops a weak type, which would be traced again.
     return array.astype(dtype) if array.dtype != dtype or array.weak_type else array
 
@@ -390,9 +391,9 @@ def _hyper(name: str, value, dtype, default):
 
 def _number(name: str, value) -> np.ndarray:
     """A number of the host, of which float loses nothing."""
-    odd = isinstance(value, (str, bytes, np.ma.MaskedArray)) or np.iscomplexobj(value)
     try:
-        if odd or np.ndim(value) > 0:
+        odd = isinstance(value, (str, bytes, np.ma.MaskedArray))
+        if odd or np.ndim(value) > 0 or np.iscomplexobj(value):
             raise TypeError
         return np.asarray(float(value))
     except (TypeError, ValueError, OverflowError):
@@ -547,8 +548,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function raise where its arithmetic first goes wrong, also under jit.
 
     `jaxml.checked(f)(x)` runs f under checkify: NaN, division by zero and indices out
-    of bounds raise checkify.JaxRuntimeError and name the line. For finding faults; slower
-    than f.
+    of bounds raise checkify.JaxRuntimeError and name the line. For finding faults;
+    slower than f.
     """
     errors = checkify.float_checks | checkify.index_checks
     run = jax.jit(checkify.checkify(function, errors=errors))

@@ -254,8 +254,11 @@ def test_constraints_pin_and_name_no_host():
     assert "jax==0.10.2 ; python_full_version < '3.12'" in text
 
 
+TYPES = "TYPE_CHECKING"  # a branch that only the type checker takes
+
+
 def imports(node, late=False):
-    """Every (module, late) imported below `node`; late: when a function runs."""
+    """Every (module, late) imported below `node`; late: not when it is imported."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from ((alias.name, late) for alias in child.names)
@@ -263,7 +266,8 @@ def imports(node, late=False):
             yield from ((f"{child.module}.{alias.name}", late) for alias in child.names)
         else:
             function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield from imports(child, late or function)
+            types = isinstance(child, ast.If) and ast.unparse(child.test) == TYPES
+            yield from imports(child, late or function or types)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -283,8 +287,9 @@ def test_imports_are_all_seen():
     tree = ast.parse(
         "import a.b, c\nfrom d.e import f\nfrom . import g\nclass H:\n  import i\n"
         "def j():\n  import k\n  if 1:\n    from m import n\n"
+        "if TYPE_CHECKING:\n  import o\nif 1:\n  import p\n"
     )
     assert list(imports(tree)) == [
         ("a.b", False), ("c", False), ("d.e.f", False), ("i", False),
-        ("k", True), ("m.n", True),
+        ("k", True), ("m.n", True), ("o", True), ("p", False),
     ]  # fmt: skip

@@ -91,13 +91,13 @@ def conjugate(
 def _visible(search):
     """Begin each search with a step that changes params.
 
-    The zoom search begins with the step it took last. One that failed is so short that
-    the next would see only rounding, fail in its turn, and nothing would move again.
+    The zoom search begins with the step it took last. After one that failed this may be
+    so short that the next sees nothing but rounding, and fails in its turn, for ever.
     """
 
     def update(updates, state, params=None, **extra):
         length, size = optax.tree.norm(updates), optax.tree.norm(params)
-        least = 0.01 * jnp.finfo(size.dtype).eps ** 0.5 * _ratio(size, length)
+        least = _ratio(jnp.finfo(size.dtype).eps * size, length)
         first = jnp.maximum(
             state.learning_rate, least.astype(state.learning_rate.dtype)
         )

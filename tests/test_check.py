@@ -1,0 +1,646 @@
+"""Bad input is refused by name; good input of any kind is taken."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from jax.experimental import checkify
+
+import jaxml
+from jaxml import _check
+from jaxml.networks import feedforward, neuron
+from jaxml.optimize import Fit, Status, minimize
+
+M, N = 30, 4
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(M, N)).astype(np.float32)
+Y = (X @ np.arange(1, N + 1)).astype(np.float32)
+LABELS = (Y > 0).astype(np.int32)
+TARGETS = np.eye(2, dtype=np.float32)[LABELS]
+
+
+@_check.pure(x="m n", y="m", weights="m")
+def plain(x, y, *, l2=0.0, weights=None):
+    w = jnp.ones_like(y) if weights is None else weights
+    return jnp.vdot(w, x.sum(axis=1) * y) + l2
+
+
+@_check.fit(static=("max_iter",), x="m n", y="m", weights="m")
+def fitted(x, y, *, l2=0.0, rate=1.0, tol=1e-3, weights=None, max_iter=3):
+    cost = plain(x, y, l2=l2, weights=weights) * rate + tol
+    status = jnp.where(jnp.isfinite(cost), Status.CONVERGED, Status.NONFINITE)
+    return Fit(x.mean(axis=0), cost, cost, jnp.int32(0), status, jnp.zeros(max_iter))
+
+
+@_check.fit(static=("k",), x="m n", y="m:labels", weights="m")
+def classified(x, y, *, k=2, weights=None):
+    return fitted(x, jnp.zeros_like(x[:, 0]), weights=weights)
+
+
+@_check.pure(x="...")
+def same(x):
+    return x
+
+
+@_check.pure(static=("shape",))
+def noise(key, *, shape=(2,)):
+    return jax.random.normal(key, shape)
+
+
+NET = feedforward.init(jax.random.key(0), sizes=(N, 3, 2))
+PERCEPTRON = neuron.Params(jnp.zeros(N + 1), jnp.int32(0))
+
+
+# --- the matrix of bad data ---------------------------------------------------------
+
+
+def put(array, value, place=5):
+    array = np.array(array, float)
+    array.flat[place] = value
+    return array
+
+
+BAD = {  # what is done to the good arrays, by the argument to be named
+    "x nan": lambda x, y: {"x": put(x, np.nan)},
+    "x too large for float32": lambda x, y: {"x": put(x, 1e39)},
+    "x +inf": lambda x, y: {"x": put(x, np.inf)},
+    "x -inf": lambda x, y: {"x": put(x, -np.inf)},
+    "x nan of jax": lambda x, y: {"x": jnp.asarray(put(x, np.nan), jnp.float32)},
+    "x 0-D": lambda x, y: {"x": np.float64(3)},
+    "x number": lambda x, y: {"x": 3.0},
+    "x 1-D": lambda x, y: {"x": x[:, 0]},
+    "x 3-D": lambda x, y: {"x": x[:, :, None]},
+    "x zero rows": lambda x, y: {"x": x[:0], "y": y[:0]},
+    "x zero columns": lambda x, y: {"x": x[:, :0]},
+    "x None": lambda x, y: {"x": None},
+    "x strings": lambda x, y: {"x": x.astype(str)},
+    "x string": lambda x, y: {"x": "data.csv"},
+    "x bytes": lambda x, y: {"x": x.astype("S")},
+    "x complex": lambda x, y: {"x": x + 1j},
+    "x complex of jax": lambda x, y: {"x": jnp.asarray(x + 1j)},
+    "x object": lambda x, y: {"x": np.array([[object()] * N] * M)},
+    "x numbers as objects": lambda x, y: {"x": x.astype(object)},
+    "x ragged": lambda x, y: {"x": [[1, 2], [3]] * (M // 2)},
+    "x dict": lambda x, y: {"x": {"a": 1}},
+    "x set": lambda x, y: {"x": {1, 2}},
+    "x generator": lambda x, y: {"x": (row for row in x)},
+    "x function": lambda x, y: {"x": np.sin},
+    "x sparse": lambda x, y: {"x": scipy.sparse.csr_matrix(x)},
+    "x masked": lambda x, y: {"x": np.ma.masked_greater(x, 1)},
+    "x dates": lambda x, y: {"x": x.astype(int).astype("M8[D]")},
+    "x keys": lambda x, y: {"x": jax.random.split(jax.random.key(0), (M, N))},
+    "y a row short": lambda x, y: {"y": y[:-1]},
+    "y an axis more": lambda x, y: {"y": np.stack([y, y], axis=1)},
+    "y scalar": lambda x, y: {"y": y.ravel()[0]},
+    "y None": lambda x, y: {"y": None},
+    "y strings": lambda x, y: {"y": np.full(y.shape, "a")},
+    "y sparse": lambda x, y: {"y": scipy.sparse.csr_matrix(np.atleast_2d(y))},
+    "y nan": lambda x, y: {"y": put(y, np.nan)},
+    "y inf": lambda x, y: {"y": put(y, np.inf)},
+    "weights a row short": lambda x, y: {"weights": np.ones(M - 1)},
+    "weights nan": lambda x, y: {"weights": put(np.ones(M), np.nan)},
+    "weights negative": lambda x, y: {"weights": put(np.ones(M), -1)},
+    "weights all zero": lambda x, y: {"weights": np.zeros(M)},
+    "weights strings": lambda x, y: {"weights": ["a"] * M},
+}
+FUNCTIONS = {
+    "plain": (lambda x, y, **w: plain(x, y, **w), Y),
+    "fitted": (lambda x, y, **w: fitted(x, y, **w), Y),
+    "classified": (lambda x, y, **w: classified(x, y, **w), LABELS),
+    "feedforward.cost": (lambda x, y, **w: feedforward.cost(NET, x, y, **w), TARGETS),
+    "feedforward.fit": (lambda x, y, **w: feedforward.fit(NET, x, y, **w), TARGETS),
+    "neuron.fit": (lambda x, y, **w: neuron.fit(PERCEPTRON, x, y, **w), LABELS),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_bad_data_are_refused_by_name(function, bad):
+    call, y = FUNCTIONS[function]
+    arguments = {"x": X, "y": y} | BAD[bad](X, y)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        call(**arguments)
+    name = bad.split()[0]
+    assert str(caught.value).split()[0] == name, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"x": put(X, np.nan, 17)},
+            "x holds 1 non-finite value at row 4, column 1",
+        ),
+        (
+            {"x": np.where(X > 0, np.inf, X)},
+            f"x holds {(X > 0).sum()} non-finite values, the first at row 0, column 0",
+        ),
+        ({"y": put(Y, np.nan, 9)}, "y holds 1 non-finite value at row 9"),
+        ({"y": Y[:, None]}, "y has shape (30, 1), not (m,) where m = 30, n = 4"),
+        ({"y": Y[:3]}, "y has shape (3,), not (m,) where m = 30, n = 4"),
+        ({"x": X[0]}, "x has shape (4,), not (m, n)"),
+        ({"x": X[:0], "y": Y[:0]}, "x is empty: it has shape (0, 4)"),
+        ({"x": None}, "x must be an array, not None"),
+        ({"x": X + 1j}, "x must hold real numbers, not complex64"),
+        ({"x": scipy.sparse.csr_matrix(X)}, "x is sparse: pass x.toarray()"),
+        ({"x": np.ma.masked_less(X, 0)}, "x is masked: give missing rows weight 0"),
+        ({"weights": np.zeros(M)}, "weights are all zero"),
+        (
+            {"weights": put(np.ones(M), -1)},
+            "weights must lie in [0, inf); the entry 5 is -1.0",
+        ),
+    ],
+)
+def test_the_message(change, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        plain(**{"x": X, "y": Y} | change)
+    assert str(caught.value) == message
+
+
+X[0, 0] = abs(X[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (LABELS - 1, "y holds the label -1; labels count from 0"),
+        (LABELS + 1, "y holds the label 2, not one of 0 … 1"),
+        (LABELS.astype(float), "y must hold integer labels, not float64"),
+        (jnp.asarray(LABELS, float), "y must hold integer labels, not float32"),
+    ],
+)
+def test_labels(y, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        classified(X, y)
+    assert str(caught.value) == message
+    assert classified(X, LABELS > 0).status == Status.CONVERGED
+
+
+# --- hyper-parameters, static arguments, keys ---------------------------------------
+
+
+VALUES = {
+    "negative": -1.0,
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "minus inf": -float("inf"),
+    "string": "a",
+    "None": None,
+    "list": [1.0],
+    "complex": 1j,
+    "array": np.ones(1),
+    "array of jax": jnp.ones(2),
+    "complex of NumPy": np.complex64(1),
+    "date": np.datetime64("2024-01-01"),
+    "too large an int": 10**400,
+    "complex of jax": jnp.asarray(1j),
+    "nan of jax": jnp.asarray(jnp.nan),
+    "object": object(),
+    "dict": {},
+    "ragged": [[1], [1, 2]],
+    "masked": np.ma.masked,
+    "key": jax.random.key(0),
+}
+
+
+def quadratic(w, l2=0.0):
+    return jnp.vdot(w, w) * (1 + l2)
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("name", ["l2", "rate", "tol"])
+def test_bad_hyper_parameters_are_refused_by_name(name, value):
+    calls = [lambda **h: fitted(X, Y, **h)]
+    if name == "l2":
+        calls += [lambda **h: plain(X, Y, **h)]
+        calls += [lambda **h: feedforward.cost(NET, X, TARGETS, **h)]
+    if (name, value) != ("rate", "None"):  # the default of these
+        calls += [lambda **h: feedforward.fit(NET, X, TARGETS, **h)]
+    if name != "rate" and value not in ("None", "list", "array", "array of jax"):
+        calls += [lambda **h: minimize(quadratic, jnp.zeros(2), **h)]  # l2: any array
+    for call in calls:
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            call(**{name: VALUES[value]})
+        assert str(caught.value).split()[0] == name, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0, "max_iter must be at least 1, not 0"),
+        (-2, "max_iter must be at least 1, not -2"),
+        (1.5, "max_iter must be a Python int, not 1.5"),
+        (2.0, "max_iter must be a Python int, not 2.0"),
+        ("3", "max_iter must be a Python int, not '3'"),
+        (True, "max_iter must be a Python int, not True"),
+        (None, "max_iter must be a Python int, not None"),
+        (jnp.int32(3), "max_iter must be static (a Python value), not an array"),
+        (np.array([3]), "max_iter must be static (a Python value), not an array"),
+        ([3], "max_iter must be a Python int, not (3,)"),
+    ],
+)
+def test_counts(value, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        fitted(X, Y, max_iter=value)
+    assert str(caught.value) == message
+
+
+def test_a_traced_count_is_told_to_be_static():
+    with pytest.raises(ValueError, match=r"^max_iter must be static"):
+        jax.jit(lambda k: fitted(X, Y, max_iter=k))(3)
+
+
+def test_static_arguments():
+    key = jax.random.key(0)
+    assert fitted(X, Y, max_iter=np.int64(3)).history.shape == (3,)
+    np.testing.assert_array_equal(noise(key, shape=[2]), noise(key, shape=(2,)))
+    with pytest.raises(ValueError, match=r"^shape must be hashable, not {}"):
+        noise(key, shape={})
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (0, "key must be made by jax.random.key(seed), not 0"),
+        (None, "key must be made by jax.random.key(seed), not None"),
+        (
+            jax.random.PRNGKey(0),
+            "key must be made by jax.random.key(seed), not an array of uint32",
+        ),
+        (
+            np.zeros(2, np.uint32),
+            "key must be made by jax.random.key(seed), not an array of uint32",
+        ),
+        (
+            jax.random.split(jax.random.key(0)),
+            "key has shape (2,), not (): use jax.vmap for many",
+        ),
+    ],
+)
+def test_keys(bad, message):
+    for call in (noise, jax.jit(noise)):
+        if not isinstance(bad, (jax.Array, np.ndarray)) and call is not noise:
+            continue
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            call(bad)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plain(X), "plain() missing a required argument: 'y'"),
+        (lambda: plain(X, Y, 0.1), "plain() too many positional arguments"),
+        (lambda: plain(X, Y, l3=1), "plain() got an unexpected keyword argument 'l3'"),
+        (lambda: noise(), "noise() missing a required argument: 'key'"),
+    ],
+)
+def test_calls_that_do_not_fit_are_type_errors(call, message):
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert str(caught.value) == message
+
+
+# --- the same under every transformation --------------------------------------------
+
+
+SHAPES = {
+    "eager": lambda f: f,
+    "jit": jax.jit,
+    "vmap": lambda f: lambda *a: jax.vmap(f)(*(jnp.stack([v, v]) for v in a)),
+    "jit(vmap)": lambda f: lambda *a: jax.jit(jax.vmap(f))(*(v[None] for v in a)),
+    "grad": jax.grad,
+    "jacfwd": jax.jacfwd,
+    "eval_shape": lambda f: lambda *a: jax.eval_shape(f, *a),
+}
+
+
+@pytest.mark.parametrize("transform", SHAPES)
+def test_a_wrong_shape_reads_the_same(transform):
+    call = SHAPES[transform](lambda x, y: fitted(x, y).cost)
+    for bad in ((jnp.asarray(X), jnp.asarray(Y[:, None])), (jnp.asarray(X), Y[:4])):
+        shape = bad[1].shape
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            call(*bad)
+        wanted = f"y has shape {shape}, not (m,) where m = 30, n = 4"
+        assert str(caught.value) == wanted
+
+
+def test_bad_values_become_a_status():
+    """Under vmap, member by member; the good one is not touched."""
+    bad = put(X, np.nan), put(X, np.inf)
+    status = jax.jit(jax.vmap(lambda x: fitted(x, Y).status))(
+        jnp.asarray(np.stack([X, *bad]), jnp.float32)
+    )
+    assert status.tolist() == [Status.CONVERGED, Status.NONFINITE, Status.NONFINITE]
+
+    ones = np.ones(M)
+    weights = np.stack([ones, put(ones, -1), 0 * ones, put(ones, np.nan)])
+    status = jax.vmap(lambda w: fitted(X, Y, weights=w).status)(jnp.asarray(weights))
+    good, invalid = Status.CONVERGED, Status.INVALID
+    assert status.tolist() == [good, invalid, invalid, Status.NONFINITE]
+
+    labels = jnp.stack([LABELS, LABELS - 1, LABELS + 1])
+    status = jax.vmap(lambda y: classified(X, y).status)(labels)
+    assert status.tolist() == [good, invalid, invalid]
+
+    for name, values in {
+        "l2": [0.0, -1.0, -1e-30],
+        "rate": [1.0, 0.0, -1.0],
+        "tol": [0.0, -1.0, -jnp.inf],
+    }.items():
+        run = jax.vmap(lambda v, name=name: fitted(X, Y, **{name: v}).status)
+        assert run(jnp.array(values))[0] == good
+        assert (run(jnp.array(values))[1:] >= invalid).all()
+
+
+def test_an_array_of_an_outer_jit_is_left_to_the_status():
+    """What an outer jit closes over is concrete, but cannot be asked there."""
+    outside = jnp.asarray(X)
+    assert jax.jit(lambda y: fitted(outside, y).status)(Y) == Status.CONVERGED
+    assert jax.jit(lambda: fitted(X, Y).status)() == Status.CONVERGED
+
+
+# --- what is taken ------------------------------------------------------------------
+
+
+TAKEN = {
+    "list": X.tolist(),
+    "tuple": tuple(map(tuple, X.tolist())),
+    "float64": X.astype(float),
+    "big-endian": X.astype(">f4"),
+    "big-endian float64": X.astype(">f8"),
+    "longdouble": X.astype(np.longdouble),
+    "Fortran": np.asfortranarray(X),
+    "strided": np.repeat(X, 2, axis=1)[:, ::2],
+    "reversed": X[::-1][::-1],
+    "jax": jnp.asarray(X),
+    "memoryview": memoryview(X),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_arrays_of_any_kind_are_one(kind):
+    taken = same(TAKEN[kind])
+    assert isinstance(taken, jax.Array)
+    assert (taken.dtype, taken.weak_type) == ("float32", False)
+    np.testing.assert_array_equal(taken, X)
+    assert fitted(TAKEN[kind], Y).cost == fitted(X, Y).cost
+
+
+def test_read_only_memory():
+    x = X.copy()
+    x.flags.writeable = False
+    np.testing.assert_array_equal(same(x), X)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.int64, ">i4", np.uint64])
+def test_integers_become_floats(dtype):
+    taken = same(np.arange(6).reshape(2, 3).astype(dtype))
+    assert taken.dtype == "float32"
+    np.testing.assert_array_equal(taken, np.arange(6).reshape(2, 3).astype(dtype))
+
+
+def test_float64_where_it_is_enabled(x64):
+    assert same(X.astype(float)).dtype == "float64"
+    assert same(X).dtype == "float32"
+    assert same([1, 2]).dtype == same([1.0, 2.0]).dtype == "float64"
+    assert same(X.astype(np.longdouble)).dtype == "float64"
+    assert plain(X, Y, l2=np.float64(1)).dtype == "float32"
+    assert plain(X, Y.astype(float)).dtype == "float64"
+    fit = fitted(X, Y, l2=np.float64(1), tol=1, rate=jnp.float64(2))
+    assert fit.cost.dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_computed_in_single(dtype):
+    x, y = jnp.asarray([[300.0, 400.0]], dtype), jnp.asarray([300.0], dtype)
+    exact = plain(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32))
+    assert exact > 65504  # more than float16 holds
+    assert plain(x, y, l2=-0.0).dtype == dtype
+
+    @_check.pure(x="m n")
+    def mean_square(x):
+        assert x.dtype == "float32"
+        return jnp.mean(x**2) / 1000
+
+    found = mean_square(x)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(float(found), 125, rtol=1e-2)
+    # NumPy's own float16, and bfloat16 in a NumPy array, too.
+    assert mean_square(np.asarray(x)).dtype == dtype
+    fit = fitted(x, y)
+    assert fit.params.dtype == dtype
+    assert fit.status.dtype == "int32"
+
+
+def aligned(array):
+    """A copy at an address that JAX on CPU would use in place."""
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def test_numpy_memory_is_copied():
+    """Whoever changes an array later does not change ours."""
+
+    @_check.pure(y="m:labels")
+    def kept(tree, y):
+        return tree, y
+
+    x, z, y = aligned(X), aligned(X), aligned(LABELS)
+    views = jax.device_put(x).unsafe_buffer_pointer() == x.ctypes.data
+    mine, (tree, labels) = same(x), kept({"z": z}, y)
+    jax.block_until_ready((mine, tree, labels))
+    x[:], z[:], y[:] = 7, 7, 1 - y
+    np.testing.assert_array_equal(mine, X)
+    np.testing.assert_array_equal(tree["z"], X)
+    np.testing.assert_array_equal(labels, LABELS)
+    if jax.default_backend() == "cpu":
+        assert views  # else this test shows nothing
+
+
+def test_one_trace_for_arrays_and_numbers_of_any_kind():
+    fitted(X, Y)
+    before = fitted.traces
+    for x in TAKEN.values():
+        for l2 in (0, 0.5, np.float64(1), jnp.float32(2), np.int32(1), True):
+            fitted(x, Y.tolist(), l2=l2, tol=l2)
+    assert fitted.traces == before
+    fitted(X[:5], Y[:5])
+    assert fitted.traces == before + 1
+
+
+# --- trees --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"w": "a"}, "params must be a pytree of arrays; it holds 'a'"),
+        ({"w": np.array(["a"])}, "params must hold real numbers, not <U1"),
+        ({"w": np.ones(2) + 1j}, "params must hold real numbers, not complex128"),
+        ({"w": jnp.ones(2) + 1j}, "params must hold real numbers, not complex64"),
+        ({"w": np.ma.ones(2)}, "params is masked: give missing rows weight 0"),
+        (
+            {"w": scipy.sparse.csr_matrix(X)},
+            "params must be a pytree of arrays; it hol",
+        ),
+        (np.zeros(2, int), "params must hold floats, not int32"),
+    ],
+)
+def test_bad_params(params, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        minimize(quadratic, params)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (put(X, np.nan), "data holds 1 non-finite value at row 1, column 1"),
+        (
+            {"x": [X, put(X, np.inf)]},
+            "data holds 1 non-finite value at row 1, column 1",
+        ),
+        ("a", "data must be a pytree of arrays; it holds 'a'"),
+        (X.astype(str), "data must hold real numbers, not <U"),
+        (X.astype(object), "data must hold real numbers, not object"),
+        (X + 1j, "data must hold real numbers, not complex64"),
+        (scipy.sparse.csr_matrix(X), "data must be a pytree of arrays"),
+        (np.ma.masked_less(X, 0), "data is masked"),
+    ],
+)
+def test_bad_data_of_minimize(data, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        minimize(lambda w, data: jnp.vdot(w, w), jnp.zeros(2), data)
+    assert str(caught.value).startswith(message)
+
+
+# --- helpers ------------------------------------------------------------------------
+
+
+def test_shapes():
+    x, w = jnp.asarray(X), jnp.ones(N)
+    assert _check.shapes(x=(x, "m n"), w=(w, "n")) == {"m": M, "n": N}
+    assert _check.shapes(x=(x, "m|m t")) == {"m": M, "t": N}
+    assert _check.shapes(x=(x, "m 4")) == {"m": M, "4": 4}
+    message = r"^w has shape \(4,\), not \(m,\) where m = 30, n = 4$"
+    with pytest.raises(ValueError, match=message):
+        _check.shapes(x=(x, "m n"), w=(w, "m"))
+    with pytest.raises(ValueError, match=r"^x has shape \(30, 4\), not \(m, 2\)"):
+        _check.shapes(x=(x, "m 2"))
+    message = r"^x has shape \(30, 4\), not \(m,\) or \(\)$"
+    with pytest.raises(ValueError, match=message):
+        _check.shapes(x=(x, "m|"))
+
+
+def test_checked_raises_where_arithmetic_goes_wrong():
+    checked = jaxml.checked(lambda x: jnp.log(x).sum())
+    assert checked(jnp.ones(3)) == 0
+    with pytest.raises(checkify.JaxRuntimeError, match="nan generated by primitive"):
+        checked(jnp.array([1.0, -1.0]))
+    with pytest.raises(checkify.JaxRuntimeError, match="division by zero"):
+        jaxml.checked(lambda x: 1 / x)(jnp.zeros(()))
+    with pytest.raises(checkify.JaxRuntimeError, match="out-of-bounds"):
+        jaxml.checked(lambda x, i: x[i])(jnp.arange(3.0), 10)
+
+
+def test_checked_keeps_the_name_and_options():
+    checked = jaxml.checked(plain)
+    assert checked.__name__ == "plain"
+    np.testing.assert_allclose(checked(X, Y, l2=1.0), plain(X, Y, l2=1.0), rtol=1e-6)
+
+
+def test_a_declared_function_keeps_its_face():
+    assert plain.__name__ == "plain"
+    assert (plain.kind, fitted.kind) == ("pure", "fit")
+    assert fitted.static == ("max_iter",)
+    assert fitted.shapes == {"x": "m n", "y": "m", "weights": "m"}
+
+
+# --- properties ---------------------------------------------------------------------
+
+
+shapes = st.sampled_from([(4, 3), (1, 2), (5, 1)])
+fields = st.floats(-(2.0**99), 2.0**99, width=32)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.data())
+def test_the_first_fault_is_found_wherever_it_is(data):
+    x = data.draw(hnp.arrays(np.float32, shapes, elements=fields))
+    wrong = data.draw(
+        hnp.arrays(bool, x.shape, elements=st.sampled_from([False, False, True]))
+    )
+    fault = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+    bad = np.where(wrong, np.float32(fault), x)
+    y = np.ones(len(x), np.float32)
+    if not wrong.any():
+        assert np.isfinite(same(bad)).all()
+        plain(bad, y)
+        return
+    with pytest.raises(ValueError, match=r"^x holds") as caught:
+        plain(bad, y)
+    row, column = np.argwhere(wrong)[0]
+    place = f"at row {row}, column {column}"
+    assert str(caught.value).endswith(place)
+    assert str(caught.value).startswith(f"x holds {wrong.sum()} non-finite value")
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(hnp.arrays(np.float32, (3, 2), elements=st.floats(width=32, allow_nan=False)))
+def test_large_but_finite_values_are_taken(x):
+    """Their sum may overflow, which is no reason to refuse them."""
+    if np.isfinite(x).all():
+        np.testing.assert_array_equal(admitted(x), x)
+    else:
+        with pytest.raises(ValueError, match=r"^x holds"):
+            admitted(x)
+
+
+@_check.pure(x="m n")
+def admitted(x):
+    return x
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(st.integers(0, 3), min_size=0, max_size=3).map(tuple),
+    st.lists(st.integers(0, 3), min_size=0, max_size=3).map(tuple),
+)
+def test_any_two_shapes_agree_or_are_refused(first, second):
+    """Against the definition: x is (m, n), y is (m,), none is empty."""
+    good = len(first) == 2 and 0 not in first and second == first[:1]
+    run = lambda: plain_shapes(np.ones(first), np.ones(second))
+    if good:
+        assert run().shape == second
+    else:
+        with pytest.raises(ValueError, match=r"^[xy] (has shape|is empty)"):
+            run()
+
+
+@_check.pure(x="m n", y="m")
+def plain_shapes(x, y):
+    return y
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.floats() | st.integers(-(10**6), 10**6) | st.booleans())
+def test_any_number_is_taken_or_refused(value):
+    fitted(X, Y)
+    before = fitted.traces
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    if np.isfinite(single) and single >= 0:
+        assert fitted(X, Y, l2=value).status in (Status.CONVERGED, Status.NONFINITE)
+    else:
+        with pytest.raises(ValueError, match=r"^l2 must lie in \[0, inf\), not"):
+            fitted(X, Y, l2=value)
+    assert fitted.traces == before
