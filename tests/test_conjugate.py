@@ -53,7 +53,15 @@ def test_with_exact_searches_all_betas_are_linear_cg(x64, beta):
     np.testing.assert_allclose(x, np.linalg.solve(A, B), atol=1e-12)
 
 
-@pytest.mark.parametrize("beta", BETAS)
+@pytest.mark.parametrize(
+    "beta",
+    [
+        "hager-zhang",
+        "hestenes-stiefel",
+        pytest.param("fletcher-reeves", marks=pytest.mark.long),
+        pytest.param("polak-ribiere+", marks=pytest.mark.long),
+    ],
+)
 def test_near_exact_searches_end_in_about_n_steps(x64, beta):
     search = optax.scale_by_zoom_linesearch(30, curv_rtol=1e-3, slope_rtol=1e-6)
     solver = optimize.recipe(conjugate, beta=beta, linesearch=search)
