@@ -310,9 +310,20 @@ def backprop(
     share = 1 / len(x) if weights is None else (weights / jnp.sum(weights))[:, None]
     gradient = []
     for theta, a, delta in zip(params, layers.a, errors, strict=False):
-        accumulated = (share * delta).T @ _augment(a)
+        accumulated = _accumulate(share * delta, _augment(a))
         gradient.append(accumulated + _pull(theta, l1, l2))
     return tuple(gradient)
+
+
+def _accumulate(delta: jax.Array, a: jax.Array) -> jax.Array:
+    """Δ = Σ_i δ_i a_iᵀ, (p, q), of δ, (m, p), and a, (m, q).
+
+    Of a mini-batch the few terms are written out: the compiler then makes one pass of
+    the sum and of the step that uses it, where a matrix product would write Δ first.
+    """
+    if len(a) > 16 or delta.shape[1] * a.shape[1] > 1 << 17:
+        return delta.T @ a
+    return sum(d[:, None] * row[None] for d, row in zip(delta, a, strict=True))
 
 
 @_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
