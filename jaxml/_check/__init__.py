@@ -1,0 +1,27 @@
+"""What may come in: shapes and values, checked in the symbols of the formulas.
+
+Every public function is declared with one of three decorators, which say the shape of
+each array once (`x="m n", y="m"`) and do the same for all of them:
+
+1. Always, also while tracing: kind, rank and agreement of shapes, static options, keys
+   (kinds.py, the only file that imports chex).
+2. Values (NaN, negative weights, labels out of range) where an array is concrete
+   (ranges.py).
+3. Under jit and vmap the same faults become the `status` of the Fit (declare.py).
+
+Integers, lists and NumPy arrays become floats of JAX's default width; float16 and
+bfloat16 are computed in float32 and handed back.
+"""
+
+from jaxml._check.declare import checked as checked
+from jaxml._check.declare import fit as fit
+from jaxml._check.declare import host as host
+from jaxml._check.declare import pure as pure
+from jaxml._check.kinds import array as array
+from jaxml._check.kinds import count as count
+from jaxml._check.kinds import is_zero as is_zero
+from jaxml._check.kinds import key as key
+from jaxml._check.kinds import option as option
+from jaxml._check.kinds import shapes as shapes
+from jaxml._check.ranges import finite as finite
+from jaxml._check.ranges import values as values

@@ -1,0 +1,211 @@
+"""The three decorators that declare a public function, and what they make of a call."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import checkify
+
+from jaxml._check import kinds, ranges
+from jaxml._check.kinds import Shape
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def pure(*, static: Iterable[str] = (), jit: bool = False, **shapes: str):
+    """Declare a pure function of arrays: `@pure(x="m n", weights="m")`.
+
+    Arguments without a shape are a `key`, pytrees where they are positional or
+    declared as "tree", and scalar hyper-parameters where they are keyword-only.
+    `static` ones are neither.
+    """
+    return _declare("pure", tuple(static), jit, shapes)
+
+
+def fit(*, static: Iterable[str] = (), **shapes: str):
+    """Declare a fit: as `pure`, jitted here, returning a Fit with an honest status."""
+    return _declare("fit", tuple(static), True, shapes)
+
+
+def host(function: Callable[P, R]) -> Callable[P, R]:
+    """Declare a function of the host: it reads files, draws, or drives other ones."""
+    function.kind = "host"  # type: ignore[attr-defined]
+    return function
+
+
+def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str, str]):
+    parsed = {
+        name: kinds.parse(text) for name, text in shapes.items() if text != "tree"
+    }
+    trees = {name for name, text in shapes.items() if text == "tree"}
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        roles = _roles(signature, parsed, static, trees)
+
+        def traced(**arguments):
+            wrapper.traces += 1  # type: ignore[attr-defined]
+            call = _call(function, signature, arguments)
+            return _mark_invalid(call, arguments, roles) if kind == "fit" else call
+
+        run = jax.jit(traced, static_argnames=static) if jit else traced
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            arguments = _bind(function.__name__, signature, args, kwargs)
+            low = _admit(arguments, roles, jit)
+            if kind == "fit" and "data" in roles.trees:
+                ranges.finite("data", arguments["data"])
+            result = run(**arguments)
+            return result if low is None else _lower(result, low)
+
+        wrapper.kind = kind  # type: ignore[attr-defined]
+        wrapper.static = static  # type: ignore[attr-defined]
+        wrapper.shapes = dict(shapes)  # type: ignore[attr-defined]
+        wrapper.traces = 0  # type: ignore[attr-defined]
+        return wrapper
+
+    return decorate
+
+
+class Roles(NamedTuple):
+    """What each argument of a declared function is."""
+
+    arrays: dict[str, Shape]
+    trees: tuple[str, ...]  # positional pytrees, params among them
+    hyper: tuple[str, ...]  # scalar, traced, cast to the data's dtype
+    more: str | None  # **name: further hyper-parameters, scalars or arrays
+    static: tuple[str, ...]
+    key: bool
+    defaults: dict[str, Any]
+
+
+def _roles(signature, parsed, static, trees) -> Roles:
+    named = signature.parameters.values()
+    rest = [p for p in named if p.name not in {*parsed, *static, "key"}]
+    scalars = [p for p in rest if p.kind is p.KEYWORD_ONLY and p.name not in trees]
+    hyper = tuple(p.name for p in scalars)
+    more = next((p.name for p in rest if p.kind is p.VAR_KEYWORD), None)
+    trees = tuple(p.name for p in rest if p.name not in {*hyper, more})
+    defaults = {p.name: p.default for p in named}
+    return Roles(parsed, trees, hyper, more, static, "key" in defaults, defaults)
+
+
+def _bind(name, signature, args, kwargs) -> dict[str, Any]:
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}() {error}") from None
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _call(function, signature, arguments):
+    bound = inspect.BoundArguments(signature, arguments)
+    return function(*bound.args, **bound.kwargs)
+
+
+def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
+    """Check and convert the arguments in place; the 16-bit dtype to hand back, if any.
+
+    Values are looked at last, so that a wrong shape is never searched for NaN.
+    """
+    for name in roles.static:
+        arguments[name] = kinds.static(name, arguments[name], roles.defaults[name])
+    if roles.key:
+        kinds.key(arguments["key"])
+    given = {n: s for n, s in roles.arrays.items() if _given(n, arguments, roles)}
+    for name, shape in given.items():
+        arguments[name] = kinds.array(name, arguments[name], shape.labels)
+    for name in roles.trees:
+        arguments[name] = jax.tree.map(
+            functools.partial(kinds.leaf, name), arguments[name]
+        )
+
+    floats = [arguments[n] for n, s in given.items() if not s.labels]
+    dtype = kinds.common_dtype(floats, [arguments[name] for name in roles.trees])
+    compute = jnp.promote_types(dtype, jnp.float32)
+    for name, shape in given.items():
+        to = jnp.dtype(jnp.int32) if shape.labels else compute
+        arguments[name] = kinds.cast(arguments[name], to)
+    for name in roles.trees:
+        arguments[name] = jax.tree.map(
+            functools.partial(kinds.cast_leaf, compute), arguments[name]
+        )
+    kinds.agree({name: (arguments[name], shape.forms) for name, shape in given.items()})
+    for name in roles.hyper:
+        value = kinds.hyper(name, arguments[name], compute, roles.defaults[name])
+        # Where nothing is jitted a Python number stays one: a literal 0 costs nothing.
+        # (np.float64 is a float too, but one that would promote float32.)
+        if jit or type(arguments[name]) not in (int, float):
+            arguments[name] = value
+    if roles.more is not None:
+        more = arguments[roles.more]
+        arguments[roles.more] = {
+            n: kinds.any_hyper(n, v, compute) for n, v in more.items()
+        }
+    for name, shape in given.items():
+        if shape.forms != (None,):
+            k = shape.k or arguments.get("k")
+            ranges.values(name, arguments[name], shape.labels, k)
+    return None if compute == dtype else dtype
+
+
+def _given(name, arguments, roles) -> bool:
+    if arguments[name] is None and roles.defaults[name] is not None:
+        raise ValueError(f"{name} must be an array, not None")
+    return arguments[name] is not None
+
+
+# --- the status of a fit -----------------------------------------------------------
+
+
+def _mark_invalid(fit, arguments, roles: Roles):
+    """Status INVALID where a traced value lies outside its limits."""
+    from jaxml.optimize.fit import Status
+
+    valid = jnp.bool_(True)
+    hyper = {name: arguments[name] for name in roles.hyper}
+    hyper |= arguments.get(roles.more, {})
+    for name, value in hyper.items():
+        if value is not None:
+            valid &= ranges.inside(name, value)
+    if arguments.get("weights") is not None:
+        weights = arguments["weights"]
+        valid &= ranges.inside("weights", weights) & (jnp.sum(weights) > 0)
+    for name, shape in roles.arrays.items():
+        if shape.labels and arguments[name] is not None:
+            valid &= (arguments[name] >= 0).all()
+            if isinstance(k := shape.k or arguments.get("k"), int):
+                valid &= (arguments[name] < k).all()
+    status = jnp.where(valid, fit.status, Status.INVALID).astype(jnp.int32)
+    return fit._replace(status=jnp.maximum(status, fit.status))
+
+
+def _lower(result, dtype):
+    """Hand floats back in the caller's 16-bit dtype."""
+    return jax.tree.map(lambda a: a.astype(dtype) if ranges.is_float(a) else a, result)
+
+
+@host
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function raise where its arithmetic first goes wrong, also under jit.
+
+    `jaxml.checked(f)(x)` runs f under checkify: NaN, division by zero and indices out
+    of bounds raise checkify.JaxRuntimeError and name the line. For finding faults;
+    slower than f.
+    """
+    errors = checkify.float_checks | checkify.index_checks
+    run = jax.jit(checkify.checkify(function, errors=errors))
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        error, result = run(*args, **kwargs)
+        error.throw()
+        return result
+
+    return wrapper

@@ -1,0 +1,247 @@
+"""Kinds and shapes, checked always, also while tracing."""
+
+import functools
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml._check.ranges import is_float, within
+
+# Static arguments that count something, and the least they may be.
+COUNTS = {
+    "batch": 1,
+    "bins": 1,
+    "ddof": 0,
+    "epochs": 1,
+    "k": 1,
+    "max_iter": 1,
+    "patience": 1,
+}
+
+
+class Shape(NamedTuple):
+    """The parsed form of a shape.
+
+    "m n"; "m|m t" for either; "" for a scalar; "..." for any; "m:labels" for integers
+    that name classes, "m:labels 2" for 0 and 1.
+    """
+
+    forms: tuple[tuple[str, ...] | None, ...]  # axis letters; None for any shape
+    labels: bool  # integers that name classes
+    k: int | None  # how many classes, if the declaration says so
+
+
+def parse(text: str) -> Shape:
+    axes, _, kind = text.partition(":")
+    forms = [None if f.strip() == "..." else tuple(f.split()) for f in axes.split("|")]
+    labels, _, k = kind.strip().partition(" ")
+    return Shape(tuple(forms), labels == "labels", int(k) if k else None)
+
+
+def static(name: str, value, default):
+    """A static argument: hashable, no array; lists become tuples, counts are ints."""
+    if isinstance(value, (jax.Array, jax.core.Tracer)) or (
+        isinstance(value, np.ndarray) and value.ndim
+    ):
+        raise ValueError(f"{name} must be static (a Python value), not an array")
+    if isinstance(value, list):
+        value = tuple(value)
+    if name in COUNTS and not (value is None and default is None):
+        value = count(name, value, at_least=COUNTS[name])
+    try:
+        hash(value)
+    except TypeError:
+        raise ValueError(f"{name} must be hashable, not {value!r}") from None
+    return value
+
+
+def count(name: str, value, *, at_least: int = 1) -> int:
+    """Give a Python int that sets a shape or a loop bound, or say what is wrong."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a Python int, not {value!r}") from None
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least}, not {number}")
+    return number
+
+
+def option(name: str, value, options: Iterable):
+    """Give back value if it is one of options, else name them all."""
+    options = list(options)
+    if value not in options:
+        listed = ", ".join(repr(each) for each in options)
+        raise ValueError(f"{name} must be one of {listed}, not {value!r}")
+    return value
+
+
+def key(value) -> None:
+    """Refuse what is no single new-style key."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        kind = f"an array of {dtype}" if dtype is not None else repr(value)
+        raise ValueError(f"key must be made by jax.random.key(seed), not {kind}")
+    if value.shape != ():
+        raise ValueError(f"key has shape {value.shape}, not (): use jax.vmap for many")
+
+
+def array(name: str, value, labels: bool):
+    """Take what can be an array of numbers; NumPy memory is copied, never aliased."""
+    if not isinstance(value, (jax.Array, jax.core.Tracer)):
+        value = _from_host(name, value)
+    dtype = value.dtype
+    if labels:
+        if not (jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_):
+            raise ValueError(f"{name} must hold integer labels, not {dtype}")
+    elif jnp.issubdtype(dtype, jnp.complexfloating) or not (
+        jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_
+    ):
+        raise ValueError(f"{name} must hold real numbers, not {dtype}")
+    return value
+
+
+def _from_host(name: str, value) -> np.ndarray:
+    if value is None:
+        raise ValueError(f"{name} must be an array, not None")
+    if hasattr(value, "tocsr"):
+        raise ValueError(f"{name} is sparse: pass {name}.toarray()")
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} is masked: give missing rows weight 0")
+    typed = hasattr(value, "dtype")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} cannot be made an array: {error}") from None
+    if array.dtype.kind in "OSUMmVc" and array.dtype.name != "bfloat16":
+        raise ValueError(f"{name} must hold real numbers, not {array.dtype}")
+    if array.dtype.kind == "f":  # big-endian and longdouble too
+        array = array.astype(f"f{min(array.dtype.itemsize, 8)}", copy=False)
+        # A list of floats has no width of its own.
+        array = array if typed else array.astype(jnp.result_type(float))
+    return array
+
+
+def leaf(name: str, leaf):
+    """One leaf of a pytree of parameters: arrays as they are, host numbers taken."""
+    if isinstance(leaf, (jax.Array, jax.core.Tracer)):
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise ValueError(f"{name} must hold real numbers, not {leaf.dtype}")
+        return leaf
+    if isinstance(leaf, (int, float)) or callable(leaf):
+        return leaf
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return jnp.array(_from_host(name, leaf))
+    raise ValueError(f"{name} must be a pytree of arrays; it holds {leaf!r}")
+
+
+def common_dtype(arrays, trees):
+    """The float dtype of the arguments; JAX's default where all are integers."""
+    leaves = [a for a in [*arrays, *jax.tree.leaves(trees)] if is_float(a)]
+    leaves = [a for a in leaves if not getattr(a, "weak_type", False)]
+    if not leaves:
+        return jnp.result_type(float)
+    return jax.dtypes.canonicalize_dtype(
+        functools.reduce(jnp.promote_types, [leaf.dtype for leaf in leaves])
+    )
+
+
+def cast(array, dtype):
+    if isinstance(array, np.ndarray):
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by name
+            return jnp.array(array, dtype)  # jnp.array copies, jnp.asarray may alias
+    # astype also drops a weak type, which would be traced again.
+    return array.astype(dtype) if array.dtype != dtype or array.weak_type else array
+
+
+def cast_leaf(dtype, leaf):
+    """Floats to one dtype; a Python number has none of its own."""
+    if isinstance(leaf, (int, float)):
+        return jnp.asarray(leaf, dtype)
+    return cast(leaf, dtype) if is_float(leaf) else leaf
+
+
+def agree(arrays: Mapping[str, tuple[Any, tuple]]) -> dict[str, int]:
+    """Give each axis letter one size; the first array to use a letter binds it."""
+    sizes: dict[str, int] = {}
+    for name, (array, forms) in arrays.items():
+        shape = array.shape
+        if forms == (None,):
+            continue
+        form = next((f for f in forms if len(f) == len(shape)), forms[0])
+        known = dict(sizes)
+        for axis, size in zip(form, shape, strict=False):
+            sizes.setdefault(axis, size)
+        wanted = [int(a) if a.isdigit() else sizes.get(a) for a in form]
+        try:
+            chex.assert_shape(array, tuple(wanted))
+        except AssertionError:
+            raise ValueError(_shape_message(name, shape, forms, known)) from None
+        if 0 in shape:
+            raise ValueError(f"{name} is empty: it has shape {shape}")
+    return sizes
+
+
+def _shape_message(name, shape, forms, known) -> str:
+    spelled = [f"({', '.join(f)}{',' * (len(f) == 1)})" for f in forms]
+    where = ", ".join(f"{axis} = {size}" for axis, size in known.items())
+    message = f"{name} has shape {tuple(shape)}, not {' or '.join(spelled)}"
+    return f"{message} where {where}" if where else message
+
+
+def shapes(**arrays: tuple[jax.Array, str]) -> dict[str, int]:
+    """Check arrays inside a function: `shapes(w=(w, "n"), x=(x, "m n"))["m"]`."""
+    return agree({n: (a, parse(text).forms) for n, (a, text) in arrays.items()})
+
+
+def hyper(name: str, value, dtype, default):
+    """A scalar of the data's dtype, strongly typed, so that every value shares a trace.
+
+    Only an argument whose default is None may be None.
+    """
+    if value is None and default is None:
+        return None
+    if not isinstance(value, (jax.Array, jax.core.Tracer)):
+        value = _number(name, value)
+    elif value.shape != ():
+        raise ValueError(f"{name} has shape {value.shape}, not (): use jax.vmap")
+    else:
+        value = array(name, value, labels=False)
+    value = cast(value, dtype)
+    within(name, value)
+    return value
+
+
+def _number(name: str, value) -> np.ndarray:
+    """A number of the host, of which float loses nothing."""
+    try:
+        odd = isinstance(value, (str, bytes, np.ma.MaskedArray))
+        if odd or np.ndim(value) > 0 or np.iscomplexobj(value):
+            raise TypeError
+        return np.asarray(float(value))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a number, not {value!r}") from None
+
+
+def is_zero(value) -> bool:
+    """Whether a hyper-parameter is the literal 0, so that its term can be left out."""
+    return isinstance(value, (int, float)) and value == 0
+
+
+def any_hyper(name: str, value, dtype):
+    """A hyper-parameter that is passed on: a scalar, an array or None."""
+    try:
+        scalar = np.ndim(value) == 0
+    except ValueError:  # ragged, as `array` says
+        scalar = False
+    if scalar:
+        return hyper(name, value, dtype, None)
+    value = cast(array(name, value, labels=False), dtype)
+    within(name, value)
+    return value

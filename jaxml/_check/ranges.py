@@ -1,0 +1,111 @@
+"""Values: checked on the host where an array is concrete, in the status where not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Where a hyper-parameter may lie, by its name: an interval as one writes it.
+LIMITS = {
+    "weights": "[0, inf)",
+    "l1": "[0, inf)",
+    "l2": "[0, inf)",
+    "rate": "(0, inf)",
+    "tol": "[0, inf)",
+}
+
+
+def _concrete(array) -> bool:
+    return not isinstance(array, jax.core.Tracer) and array.is_fully_addressable
+
+
+@jax.jit
+def _all_finite(array):
+    return jnp.isfinite(array).all()
+
+
+def is_float(leaf) -> bool:
+    """Whether a leaf is an array of floats."""
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def values(name: str, array, labels: bool, k) -> None:
+    """Refuse what is not finite or out of range, where the array is concrete."""
+    if not _concrete(array):
+        return
+    if next(iter(array.devices())).platform != "cpu" and not labels:
+        finite = _all_finite(array)
+        if isinstance(finite, jax.core.Tracer) or bool(finite):
+            return
+    values = np.asarray(array)
+    if labels:
+        _label_values(name, values, k)
+    else:
+        # The sum is finite where all are, but for overflow: look closer only then.
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = values.sum()
+        if not np.isfinite(total):
+            _finite_values(name, values)
+        within(name, array)
+        if name == "weights" and not values.any():
+            raise ValueError("weights are all zero")
+
+
+def finite(name: str, tree) -> None:
+    """Refuse NaN and infinity in the floats of a concrete pytree."""
+    for leaf in jax.tree.leaves(tree):
+        if is_float(leaf):
+            values(name, leaf, False, None)
+
+
+def _finite_values(name: str, values: np.ndarray) -> None:
+    wrong = np.argwhere(~np.isfinite(values))
+    if not len(wrong):
+        return
+    first = ", ".join(str(i) for i in wrong[0])
+    place = f"index ({first})"
+    if values.ndim == 1:
+        place = f"row {first}"
+    elif values.ndim == 2:
+        place = f"row {wrong[0][0]}, column {wrong[0][1]}"
+    number = f"{len(wrong)} non-finite value{'s' * (len(wrong) > 1)}"
+    order = ", the first" if len(wrong) > 1 else ""
+    raise ValueError(f"{name} holds {number}{order} at {place}")
+
+
+def _label_values(name: str, values: np.ndarray, k) -> None:
+    low, high = values.min(initial=0), values.max(initial=0)
+    if low < 0:
+        raise ValueError(f"{name} holds the label {low}; labels count from 0")
+    if isinstance(k, int) and high >= k:
+        raise ValueError(f"{name} holds the label {high}, not one of 0 … {k - 1}")
+
+
+def _interval(name: str) -> tuple[float, float, bool, bool] | None:
+    text = LIMITS.get(name)
+    if text is None:
+        return None
+    low, high = text[1:-1].split(",")
+    return float(low), float(high), text[0] == "(", text[-1] == ")"
+
+
+def inside(name: str, value, xp=jnp):
+    """Whether every entry of value lies in LIMITS[name]; NaN never does."""
+    interval = _interval(name)
+    if interval is None:
+        return xp.isfinite(value).all()
+    low, high, open_low, open_high = interval
+    above = value > low if open_low else value >= low
+    below = value < high if open_high else value <= high
+    return (above & below).all()
+
+
+def within(name: str, value) -> None:
+    if not _concrete(value) or inside(name, values := np.asarray(value), np):
+        return
+    if (interval := LIMITS.get(name)) is None:
+        raise ValueError(f"{name} must be finite, not {values}")
+    if values.ndim:
+        entries = enumerate(values.ravel())
+        index, value = next((i, v) for i, v in entries if not inside(name, v, np))
+        raise ValueError(f"{name} must lie in {interval}; the entry {index} is {value}")
+    raise ValueError(f"{name} must lie in {interval}, not {values}")
