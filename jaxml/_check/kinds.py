@@ -37,6 +37,7 @@ class Shape(NamedTuple):
 
 
 def parse(text: str) -> Shape:
+    """The Shape that a declaration such as "m n" or "m:labels 2" names."""
     axes, _, kind = text.partition(":")
     forms = [None if f.strip() == "..." else tuple(f.split()) for f in axes.split("|")]
     labels, _, k = kind.strip().partition(" ")
@@ -153,6 +154,7 @@ def common_dtype(arrays, trees):
 
 
 def cast(array, dtype):
+    """An array of dtype, strongly typed, in memory of its own."""
     if isinstance(array, np.ndarray):
         with np.errstate(over="ignore"):  # what becomes infinite is refused by name
             return jnp.array(array, dtype)  # jnp.array copies, jnp.asarray may alias

@@ -100,6 +100,7 @@ def inside(name: str, value, xp=jnp):
 
 
 def within(name: str, value) -> None:
+    """Refuse a concrete value with an entry outside LIMITS[name]."""
     if not _concrete(value) or inside(name, values := np.asarray(value), np):
         return
     if (interval := LIMITS.get(name)) is None:
