@@ -321,7 +321,7 @@ def _accumulate(delta: jax.Array, a: jax.Array) -> jax.Array:
     Of a mini-batch the few terms are written out: the compiler then makes one pass of
     the sum and of the step that uses it, where a matrix product would write Δ first.
     """
-    # Measured in benchmarks/mlp.py: of more rows, or of a larger Δ, the product is faster.
+    # Of more rows, or for a larger Δ, the product is faster (benchmarks/mlp.py).
     if len(a) > 16 or delta.shape[1] * a.shape[1] > 1 << 17:
         return delta.T @ a
     return sum(d[:, None] * row[None] for d, row in zip(delta, a, strict=True))
