@@ -644,3 +644,49 @@ def test_any_number_is_taken_or_refused(value):
         with pytest.raises(ValueError, match=r"^l2 must lie in \[0, inf\), not"):
             fitted(X, Y, l2=value)
     assert fitted.traces == before
+
+
+@_check.fit(static=("k",), x="m n", y="m|m k:classes", weights="m")
+def of_classes(x, y, *, k=3, weights=None):
+    zero = jnp.zeros(())
+    return Fit(jnp.asarray(y), zero, zero, jnp.int32(0), jnp.int32(0), jnp.zeros(1))
+
+
+@_check.pure(x="m n", y="m:classes 2")
+def of_two(x, y):
+    return y
+
+
+def test_classes_are_labels_or_probabilities():
+    """Integers stay integers, floats take x's dtype; a one-hot may be of either."""
+    labels = np.arange(len(X)) % 3
+    assert of_classes(X, labels).params.dtype == jnp.int32
+    assert of_classes(X, np.eye(3)[labels]).params.dtype == X.dtype
+    assert of_classes(X, np.eye(3, dtype=int)[labels]).params.dtype == X.dtype
+    assert of_two(X, labels % 2 == 1).dtype == jnp.int32
+    np.testing.assert_array_equal(of_two(X, labels / 4), (labels / 4).astype(X.dtype))
+
+
+@pytest.mark.parametrize(
+    ("function", "y", "message"),
+    [
+        (of_two, np.arange(len(X)), "y holds the label"),
+        (of_two, np.full(len(X), 1.5), r"y must lie in \[0, 1\]; the entry 0 is 1.5"),
+        (of_two, np.full(len(X), np.nan), "y holds .* non-finite"),
+        (of_two, np.ones((len(X), 2)), "y has shape"),
+        (of_classes, np.full(len(X), 0.5), r"y must hold integer labels.*\(m, k\)"),
+        (of_classes, np.full((len(X), 3), -1.0), r"y must lie in \[0, 1\]"),
+        (of_classes, np.full(len(X), 3), "y holds the label 3, not one of 0 … 2"),
+    ],
+)
+def test_classes_out_of_range_are_refused(function, y, message):
+    with pytest.raises(ValueError, match=message):
+        function(X, y)
+
+
+def test_traced_classes_out_of_range_are_invalid():
+    status = jax.jit(lambda y: of_classes(X, y).status)
+    labels = np.arange(len(X)) % 3
+    assert status(labels) == Status.CONVERGED
+    assert status(np.eye(3)[labels]) == Status.CONVERGED
+    assert status(labels + 1) == status(2 * np.eye(3)[labels]) == Status.INVALID

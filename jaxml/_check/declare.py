@@ -121,6 +121,7 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     given = {n: s for n, s in roles.arrays.items() if _given(n, arguments, roles)}
     for name, shape in given.items():
         arguments[name] = kinds.array(name, arguments[name], shape.labels)
+        given[name] = kinds.resolve(name, shape, arguments[name])
     for name in roles.trees:
         arguments[name] = jax.tree.map(
             functools.partial(kinds.leaf, name), arguments[name]
@@ -152,6 +153,8 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
         if shape.forms != (None,):
             k = shape.k or arguments.get("k")
             ranges.values(name, arguments[name], shape.labels, k)
+            if shape.classes and not shape.labels:
+                ranges.within(name, arguments[name], "[0, 1]")
     return None if compute == dtype else dtype
 
 
@@ -178,10 +181,14 @@ def _mark_invalid(fit, arguments, roles: Roles):
         weights = arguments["weights"]
         valid &= ranges.inside("weights", weights) & (jnp.sum(weights) > 0)
     for name, shape in roles.arrays.items():
-        if shape.labels and arguments[name] is not None:
-            valid &= (arguments[name] >= 0).all()
-            if isinstance(k := shape.k or arguments.get("k"), int):
-                valid &= (arguments[name] < k).all()
+        value = arguments[name]
+        if value is None or not (shape.labels or shape.classes):
+            continue
+        valid &= (value >= 0).all()
+        if jnp.issubdtype(value.dtype, jnp.floating):
+            valid &= (value <= 1).all()
+        elif isinstance(k := shape.k or arguments.get("k"), int):
+            valid &= (value < k).all()
     status = jnp.where(valid, fit.status, Status.INVALID).astype(jnp.int32)
     return fit._replace(status=jnp.maximum(status, fit.status))
 

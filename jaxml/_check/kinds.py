@@ -28,20 +28,34 @@ class Shape(NamedTuple):
     """The parsed form of a shape.
 
     "m n"; "m|m t" for either; "" for a scalar; "..." for any; "m:labels" for integers
-    that name classes, "m:labels 2" for 0 and 1.
+    that name classes, "m:labels 2" for 0 and 1; "m:classes 2" for these or P(y = 1),
+    "m|m k:classes" for labels (m,) or probabilities (m, k).
     """
 
     forms: tuple[tuple[str, ...] | None, ...]  # axis letters; None for any shape
     labels: bool  # integers that name classes
     k: int | None  # how many classes, if the declaration says so
+    classes: bool = False  # labels, or floats that are probabilities
 
 
 def parse(text: str) -> Shape:
     """The Shape that a declaration such as "m n" or "m:labels 2" names."""
     axes, _, kind = text.partition(":")
     forms = [None if f.strip() == "..." else tuple(f.split()) for f in axes.split("|")]
-    labels, _, k = kind.strip().partition(" ")
-    return Shape(tuple(forms), labels == "labels", int(k) if k else None)
+    kind, _, k = kind.strip().partition(" ")
+    classes = kind == "classes"
+    return Shape(tuple(forms), kind == "labels", int(k) if k else None, classes)
+
+
+def resolve(name: str, shape: Shape, array) -> Shape:
+    """The Shape with labels set for the array that came: "classes" may be either."""
+    if not shape.classes:
+        return shape
+    whole = not jnp.issubdtype(array.dtype, jnp.floating)
+    if array.ndim == 1 and not whole and any(len(f or ()) > 1 for f in shape.forms):
+        kind = "probabilities are (m, k)"
+        raise ValueError(f"{name} must hold integer labels, not {array.dtype}; {kind}")
+    return shape._replace(labels=whole and array.ndim == 1)
 
 
 def static(name: str, value, default):

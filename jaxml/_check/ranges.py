@@ -80,33 +80,34 @@ def _label_values(name: str, values: np.ndarray, k) -> None:
         raise ValueError(f"{name} holds the label {high}, not one of 0 … {k - 1}")
 
 
-def _interval(name: str) -> tuple[float, float, bool, bool] | None:
-    text = LIMITS.get(name)
-    if text is None:
-        return None
-    low, high = text[1:-1].split(",")
-    return float(low), float(high), text[0] == "(", text[-1] == ")"
+def _mask(value, limits: str | None, xp):
+    """Which entries of value lie in an interval, "[0, 1)", or are finite if None."""
+    if limits is None:
+        return xp.isfinite(value)
+    low, high = (float(end) for end in limits[1:-1].split(","))
+    above = value > low if limits[0] == "(" else value >= low
+    below = value < high if limits[-1] == ")" else value <= high
+    return above & below
 
 
-def inside(name: str, value, xp=jnp):
+def inside(name: str, value) -> jax.Array:
     """Whether every entry of value lies in LIMITS[name]; NaN never does."""
-    interval = _interval(name)
-    if interval is None:
-        return xp.isfinite(value).all()
-    low, high, open_low, open_high = interval
-    above = value > low if open_low else value >= low
-    below = value < high if open_high else value <= high
-    return (above & below).all()
+    return _mask(value, LIMITS.get(name), jnp).all()
 
 
-def within(name: str, value) -> None:
-    """Refuse a concrete value with an entry outside LIMITS[name]."""
-    if not _concrete(value) or inside(name, values := np.asarray(value), np):
+def within(name: str, value, limits: str | None = None) -> None:
+    """Refuse a concrete value with an entry outside limits, or else LIMITS[name]."""
+    if not _concrete(value):
         return
-    if (interval := LIMITS.get(name)) is None:
+    limits = limits or LIMITS.get(name)
+    values = np.asarray(value)
+    good = np.asarray(_mask(values, limits, np))
+    if good.all():
+        return
+    if limits is None:
         raise ValueError(f"{name} must be finite, not {values}")
     if values.ndim:
-        entries = enumerate(values.ravel())
-        index, value = next((i, v) for i, v in entries if not inside(name, v, np))
-        raise ValueError(f"{name} must lie in {interval}; the entry {index} is {value}")
-    raise ValueError(f"{name} must lie in {interval}, not {values}")
+        index = int(good.argmin())
+        entry = f"the entry {index} is {values.ravel()[index]}"
+        raise ValueError(f"{name} must lie in {limits}; {entry}")
+    raise ValueError(f"{name} must lie in {limits}, not {values}")
