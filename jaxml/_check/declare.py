@@ -178,10 +178,11 @@ def _mark_invalid(fit, arguments, roles: Roles):
         if value is not None:
             valid &= ranges.inside(name, value)
     if arguments.get("weights") is not None:
-        weights = arguments["weights"]
-        valid &= ranges.inside("weights", weights) & (jnp.sum(weights) > 0)
+        valid &= jnp.sum(arguments["weights"]) > 0
     for name, shape in roles.arrays.items():
         value = arguments[name]
+        if value is not None and name in ranges.LIMITS:
+            valid &= ranges.inside(name, value)
         if value is None or not (shape.labels or shape.classes):
             continue
         valid &= (value >= 0).all()

@@ -16,10 +16,14 @@ from jaxml._check.ranges import is_float, within
 COUNTS = {
     "batch": 1,
     "bins": 1,
+    "chunk": 1,
+    "count": 1,
     "ddof": 0,
+    "degree": 0,
     "epochs": 1,
     "k": 1,
     "max_iter": 1,
+    "order": 1,
     "patience": 1,
 }
 

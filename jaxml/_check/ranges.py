@@ -6,11 +6,26 @@ import numpy as np
 
 # Where a hyper-parameter may lie, by its name: an interval as one writes it.
 LIMITS = {
+    "class_weights": "[0, inf)",
+    "confidence": "(0, 1)",
+    "degeneracies": "[0, inf)",
+    "epsilon": "[0, inf)",
+    "gamma": "[0, inf)",
     "weights": "[0, inf)",
     "l1": "[0, inf)",
+    "l1s": "[0, inf)",
     "l2": "[0, inf)",
+    "nu": "(0, 1]",
+    "particles": "(0, inf)",
+    "penalty_factors": "[0, inf)",
+    "period": "(0, inf)",
+    "radius": "(0, inf)",
     "rate": "(0, inf)",
+    "ratio": "(0, 1)",
+    "sigma": "(0, inf)",
+    "temperature": "[0, inf)",
     "tol": "[0, inf)",
+    "width": "(0, inf)",
 }
 
 

@@ -1,0 +1,362 @@
+"""Minimise a smooth cost and a penalty with kinks: proximal operators, and their loop.
+
+The proximal operator of a penalty Ω is prox(p, s) = argmin_q Ω(q) + |q - p|² / 2s: a
+step down the cost, then prox, is a step down both. Each operator here stands next to
+its penalty: l1_prox and l1_penalty.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxml import _check
+from jaxml.optimize import _groups
+from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize.implicit import kinked_solution
+from jaxml.optimize.recipe import Recipe
+
+PATIENCE = 100  # steps without any improvement after which a search has stalled
+GUESSES = 4  # products with the Hessian that make a first guess of the curvature
+
+
+class Point(NamedTuple):
+    """Where accelerated descent stands."""
+
+    params: Any  # x, the last point that was reached
+    curvature: jax.Array  # () L, the inverse of the step
+    ahead: Any  # y, x carried on by its momentum
+    value: jax.Array  # () the smooth cost at y
+    grad: Any  # its gradient at y
+    momentum: jax.Array  # () t
+    progress: Progress  # cost and residual at x
+
+
+# --- operators and penalties --------------------------------------------------------
+
+
+@_check.pure(factors="tree")
+def l1_prox(params: Any, step: Any, *, l1: Any, factors: Any = None) -> Any:
+    """sign(p) max(|p| - s l1 f, 0), of l1 Σ f |p|: p is drawn to 0 and may stay there.
+
+    params is a pytree of p; step is s, (); l1 a scalar; factors a pytree of f like
+    params, its leaves of the same shapes or scalars, 1 if None.
+    """
+    scaled = _times(_scalar(step) * l1, params, factors)
+    return jax.tree.map(_shrink, params, scaled)
+
+
+@_check.pure(factors="tree")
+def l1_penalty(params: Any, *, l1: Any, factors: Any = None) -> jax.Array:
+    """l1 Σ f |p|, (). params, l1 and factors as in l1_prox."""
+    each = _times(l1, params, factors)
+    return _sum(lambda p, f: f * jnp.abs(p), params, each)
+
+
+@_check.pure(factors="tree")
+def elastic_net_prox(
+    params: Any, step: Any, *, l1: Any, l2: Any, factors: Any = None
+) -> Any:
+    """sign(p) max(|p| - s l1 f, 0) / (1 + s l2), of l1 Σ f |p| + l2/2 Σ p².
+
+    params is a pytree of p; step is s, (); l1 and l2 are scalars; factors are of l1
+    alone, as in l1_prox. Source: Zou and Hastie (2005).
+    """
+    shrunk = l1_prox(params, step, l1=l1, factors=factors)
+    return jax.tree.map(lambda p: p / (1 + _scalar(step) * l2), shrunk)
+
+
+@_check.pure(factors="tree")
+def elastic_net_penalty(
+    params: Any, *, l1: Any, l2: Any, factors: Any = None
+) -> jax.Array:
+    """l1 Σ f |p| + l2/2 Σ p², (). Arguments as in elastic_net_prox."""
+    squares = _sum(lambda p: p**2, params)
+    return l1_penalty(params, l1=l1, factors=factors) + 0.5 * l2 * squares
+
+
+@_check.pure(params="n", groups="n:labels", factors="n")
+def group_prox(
+    params: jax.Array,
+    step: Any,
+    *,
+    l1: Any,
+    groups: jax.Array,
+    factors: jax.Array | None = None,
+) -> jax.Array:
+    """p_g max(1 - s l1 c_g / |p_g|, 0), (n,), of l1 Σ_g c_g |p_g|: groups vanish whole.
+
+    params are p, (n,); step is s, (); l1 a scalar. groups, (n,), are labels below n
+    that say which group an entry is in; NaN where one is not below n. c_g is √Σ f² over
+    the group, the root of its size where factors f, (n,), are None.
+
+    Source: Yuan and Lin (2006).
+    """
+    length = _groups.norms(params, groups)
+    limit = _scalar(step) * l1 * _groups.factors(groups, factors, params.dtype)
+    safe = jnp.where(length > 0, length, 1)
+    kept = jnp.where(length > limit, 1 - limit / safe, 0 * limit)
+    return params * kept[groups]
+
+
+@_check.pure(params="n", groups="n:labels", factors="n")
+def group_penalty(
+    params: jax.Array,
+    *,
+    l1: Any,
+    groups: jax.Array,
+    factors: jax.Array | None = None,
+) -> jax.Array:
+    """l1 Σ_g c_g |p_g|, (). params, (n,), and the others as in group_prox."""
+    return l1 * jnp.vdot(
+        _groups.factors(groups, factors, params.dtype), _groups.norms(params, groups)
+    )
+
+
+@_check.pure(factors="tree")
+def nonnegative_prox(
+    params: Any, step: Any, *, l1: Any = 0.0, factors: Any = None
+) -> Any:
+    """max(p - s l1 f, 0), of p >= 0 and l1 Σ f p; the projection where l1 is 0.
+
+    params is a pytree of p; step is s, (); l1 a scalar; factors as in l1_prox.
+    """
+    scaled = _times(_scalar(step) * l1, params, factors)
+    return jax.tree.map(lambda p, f: jax.nn.relu(p - f), params, scaled)
+
+
+@_check.pure(low="tree", high="tree")
+def box_prox(params: Any, step: Any, *, low: Any = None, high: Any = None) -> Any:
+    """min(max(p, low), high), the projection on a box, whatever the step.
+
+    params is a pytree of p; step is (); low and high are pytrees like params, or one
+    scalar for all, or None for no bound.
+    """
+    _scalar(step)
+    for bound, clip in ((low, jnp.maximum), (high, jnp.minimum)):
+        if bound is not None:
+            params = jax.tree.map(clip, params, _like(bound, params))
+    return params
+
+
+def _scalar(step):
+    """A step, or the ValueError that says it is none."""
+    leaves = jax.tree.leaves(step)
+    if leaves != [step] or jnp.ndim(step):
+        raise ValueError(f"step must be a scalar, not {step!r}")
+    _check.finite("step", step)
+    return step
+
+
+def _shrink(p, by):
+    return jnp.sign(p) * jax.nn.relu(jnp.abs(p) - by)
+
+
+def _times(scale, params, factors):
+    """A pytree like params of scale times the factors, 1 each if None."""
+    if factors is None:
+        return jax.tree.map(lambda p: scale, params)
+    return jax.tree.map(lambda p, f: scale * f, params, _like(factors, params))
+
+
+def _like(tree, params):
+    """A pytree like params; a single leaf stands for every one."""
+    if jax.tree_util.treedef_is_leaf(jax.tree.structure(tree)):
+        return jax.tree.map(lambda p: tree, params)
+    return tree
+
+
+def _sum(function, *trees):
+    terms = jax.tree.map(lambda *a: jnp.sum(function(*a)), *trees)
+    return functools.reduce(jnp.add, jax.tree.leaves(terms))
+
+
+# --- the loop -----------------------------------------------------------------------
+
+
+@_check.fit(static=("cost", "prox", "penalty", "max_iter"))
+def proximal(
+    cost: Callable[..., jax.Array],
+    prox: Callable[..., Any],
+    params: Any,
+    *data: Any,
+    penalty: Callable[..., jax.Array] | None = None,
+    tol: Any = 1e-5,
+    max_iter: int = 1000,
+    **hyper: Any,
+) -> Fit:
+    """Minimise cost(params, *data, **hyper) + penalty(params, **hyper) from params.
+
+    Args:
+        cost: the smooth part, a scalar; static, as in optimize.minimize.
+        prox: prox(params, step, **hyper), the proximal operator of the penalty, such as
+            l1_prox; static.
+        params: where to start, a pytree of floats; the start itself gets no derivative.
+        data: pytrees of arrays of any shape.
+        penalty: its value, a scalar, such as l1_penalty; static. None for 0, as it is
+            where prox is a projection.
+        tol: () stop when the residual is at most tol.
+        max_iter: the most steps, those counted whose length was refused.
+        hyper: scalars, or arrays; traced. Each function gets those that it takes by
+            name.
+
+    Returns:
+        A Fit. residual is L |x - y|, where the last step went from y to x with length
+        1/L: the norm of the gradient, where there are no kinks. Its params have
+        derivatives with respect to data and hyper: those of the exact minimum.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values that are not finite.
+        TypeError: a hyper-parameter that none of the functions takes.
+
+    Source: Beck and Teboulle (2009); restarts: O'Donoghue and Candès (2015).
+
+    """
+    taken = [_names(f, hyper) for f in (cost, prox, penalty)]
+    for name in hyper:
+        if not any(name in names for names in taken):
+            raise TypeError(f"proximal() got an unexpected keyword argument {name!r}")
+
+    def of(names, hyper):
+        return {name: hyper[name] for name in names}
+
+    def smooth(params, data, hyper):
+        return cost(params, *data, **of(taken[0], hyper))
+
+    def nearest(params, step, hyper):
+        return prox(params, step, **of(taken[1], hyper))
+
+    def kinks(params, hyper):
+        if penalty is None:
+            return 0.0
+        return penalty(params, **of(taken[2], hyper))
+
+    fixed, constants = jax.lax.stop_gradient((data, hyper))
+    fit = accelerate(
+        lambda p: smooth(p, fixed, constants),
+        lambda p, step: nearest(p, step, constants),
+        lambda p: kinks(p, constants),
+        jax.lax.stop_gradient(params),
+        tol=tol,
+        max_iter=max_iter,
+    )
+    point = fit.params
+    step = 1 / point.curvature
+    found, value = kinked_solution(
+        smooth, nearest, kinks, point.params, fit.cost, fit.status, step, data, hyper
+    )
+    return fit._replace(params=found, cost=value)
+
+
+def _names(function, hyper) -> list[str]:
+    """Those of hyper that a function takes by name."""
+    if function is None:
+        return []
+    fixed: dict[str, Any] = {}
+    if isinstance(function, Recipe):
+        fixed, function = dict(function.options), function.function
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return list(hyper)
+    return [name for name in hyper if name in parameters and name not in fixed]
+
+
+@_check.host
+def accelerate(
+    smooth: Callable[[Any], jax.Array],
+    prox: Callable[[Any, Any], Any],
+    penalty: Callable[[Any], Any],
+    params: Any,
+    *,
+    tol: Any,
+    max_iter: int,
+    places: int | None = None,
+) -> Fit:
+    """The loop of `proximal`, for use inside jit: Fit.params is the last Point.
+
+    smooth(p) and penalty(p) are scalars, prox(p, step) is like p. params, tol and
+    max_iter are those of `proximal`, places is that of `iterate`; nothing here has
+    derivatives.
+    """
+    evaluate = jax.value_and_grad(smooth)
+    vdot = optax.tree.vdot
+
+    def measure(curvature, ahead, grad):
+        trial = prox(
+            jax.tree.map(lambda y, g: y - g / curvature, ahead, grad), 1 / curvature
+        )
+        move = optax.tree.sub(trial, ahead)
+        return trial, move, curvature * optax.tree.norm(move)
+
+    def step(point: Point) -> tuple[Point, Progress]:
+        curvature, ahead = point.curvature, point.ahead
+        trial, move, residual = measure(curvature, ahead, point.grad)
+        new = smooth(trial)
+        rise = 0.5 * curvature * vdot(move, move)
+        foretold = point.value + vdot(point.grad, move) + rise
+        slack = 10 * jnp.finfo(new.dtype).eps * jnp.abs(new)
+        taken = new <= foretold + slack
+        gain = optax.tree.sub(trial, point.params)
+        turned = vdot(move, gain) < 0
+        momentum = jnp.where(turned, 1, 0.5 + jnp.sqrt(0.25 + point.momentum**2))
+        carry = jnp.where(turned, 0, (point.momentum - 1) / momentum)
+        # A longer step is tried where the search turned back, and the cost can tell.
+        told = rise > 100 * slack
+        longer = turned & told
+        found = Point(
+            trial,
+            jnp.where(longer, 0.5, 1) * curvature,
+            jax.tree.map(lambda x, d: x + carry.astype(x.dtype) * d, trial, gain),
+            new,
+            point.grad,
+            momentum.astype(new.dtype),
+            Progress(new + penalty(trial), residual),
+        )
+        refused = point._replace(curvature=2 * curvature)
+        found = jax.tree.map(lambda a, b: jnp.where(taken, a, b), found, refused)
+        value, grad = evaluate(found.ahead)
+        # Where the cost cannot tell, the gradient can: a step must not be too long.
+        gone = optax.tree.norm(optax.tree.sub(found.ahead, ahead))
+        bend = optax.tree.norm(optax.tree.sub(grad, point.grad)) / _safe(gone)
+        curvature = jnp.where(taken & ~told, bend, 0).astype(found.curvature.dtype)
+        curvature = jnp.maximum(found.curvature, curvature)
+        found = found._replace(curvature=curvature, value=value, grad=grad)
+        return found, found.progress
+
+    value, grad = evaluate(params)
+    curvature = _curvature(smooth, params, grad)
+    residual = measure(curvature, params, grad)[2]
+    start = Progress(value + penalty(params), residual)
+    one = jnp.ones((), value.dtype)
+    point = Point(params, curvature, params, value, grad, one, start)
+    return iterate(
+        step,
+        point,
+        start,
+        tol=tol,
+        max_iter=max_iter,
+        patience=PATIENCE,
+        places=places,
+    )
+
+
+def _curvature(smooth, params, grad) -> jax.Array:
+    """About the largest eigenvalue of the Hessian at params, not above it; else 1."""
+    slope = jax.grad(smooth)
+
+    def product(_, v):
+        length = _safe(optax.tree.norm(v))
+        v = jax.tree.map(lambda a: a / length.astype(a.dtype), v)
+        return jax.jvp(slope, (params,), (v,))[1]
+
+    flat = optax.tree.norm(grad) == 0
+    v = jax.tree.map(lambda g: jnp.where(flat, 1, g), grad)
+    return _safe(optax.tree.norm(jax.lax.fori_loop(0, GUESSES, product, v)))
+
+
+def _safe(length) -> jax.Array:
+    return jnp.where((length > 0) & jnp.isfinite(length), length, 1)

@@ -1,0 +1,183 @@
+"""Least squares by factors of the rows, by the normal equations and by CG."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import cho_factor, cho_solve
+
+from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.regression import _refined
+from jaxml.regression._rows import mean, normal, product, total
+
+
+class Solved(NamedTuple):
+    """A solution and how far it can be trusted."""
+
+    w: jax.Array  # (n, t)
+    b: jax.Array  # (t,)
+    lost: jax.Array  # () estimated relative error of w
+
+
+def value_and_gradient(w, b, x, y, weights):
+    """J and its gradient in w, (n, t), and b, (t,), in one pass over the rows."""
+
+    def sums(x, y, weights):
+        r = product(x, w) + b[None] - y
+        scaled = r if weights is None else r * weights[:, None]
+        return jnp.sum(scaled * r), product(x.T, scaled), jnp.sum(scaled, axis=0)
+
+    weight = len(x) if weights is None else jnp.sum(weights)
+    squares, dw, db = total(sums, x, y, weights)
+    return 0.5 * squares / weight, dw / weight, db / weight
+
+
+def design(x, weights, intercept: bool):
+    """√w [x, 1], (m, p), and √w, (m, 1)."""
+    ones = jnp.ones((len(x), 1), x.dtype)
+    root = ones if weights is None else jnp.sqrt(weights)[:, None]
+    return (jnp.concatenate([x, ones], axis=1) if intercept else x) * root, root
+
+
+def split(theta, intercept: bool):
+    """Give w, (n, t), and b, (t,), of θ, (p, t)."""
+    if intercept:
+        return theta[:-1], theta[-1]
+    return theta, jnp.zeros_like(theta[0])
+
+
+def by_qr(x, y, weights, intercept: bool) -> Solved:
+    """QR of the rows, refined with residuals of twice the precision."""
+    a, root = design(x, weights, intercept)
+    factors = _refined.factorise(a)
+    theta, r = jax.lax.map(lambda f: _refined.solve(factors, f), (y * root).T)
+    lost = jnp.max(jax.vmap(lambda w, r: _lost(factors, w, r))(theta, r))
+    return Solved(*split(theta.T, intercept), lost)
+
+
+def _lost(factors, theta, r):
+    """Relative error of θ left by the rounding of data with random signs.
+
+    Wedin (1973): κ + κ² |r| / (σ₁ |θ|) roundings; the second term averages over rows.
+    """
+    eps = jnp.finfo(r.dtype).eps
+    size = jnp.linalg.norm(factors.r) * jnp.linalg.norm(theta * factors.scale)
+    noise = jnp.linalg.norm(r) / len(r) ** 0.5
+    noise = noise / jnp.where(size > 0, size, jnp.inf)
+    return eps * factors.condition * (1 + factors.condition * noise)
+
+
+def by_cholesky(x, y, weights, intercept: bool) -> Solved:
+    """The normal equations, once refined with the residuals of the rows."""
+    gram, cross, mean_x, mean_y = normal(x, y, weights, intercept)
+    equations = definite(gram)
+    w = equations.solve(cross)
+    b = mean_y - product(mean_x, w)
+    _, dw, db = value_and_gradient(w, b, x, y, weights)
+    if intercept:
+        dw -= jnp.outer(mean_x, db)
+    w -= equations.solve(dw)
+    b = mean_y - product(mean_x, w) if intercept else b * 0
+    return Solved(w, b, equations.lost())
+
+
+class Definite(NamedTuple):
+    """A positive definite matrix, factorised with a diagonal of ones."""
+
+    factor: jax.Array  # (n, n) Cholesky's, upper
+    scale: jax.Array  # (n,) roots of the diagonal
+    condition: jax.Array  # () estimated
+
+    def solve(self, right: jax.Array) -> jax.Array:
+        """The (n, t) that the matrix takes to right, (n, t)."""
+        right = right / self.scale[:, None]
+        return cho_solve((self.factor, False), right) / self.scale[:, None]
+
+    def lost(self) -> jax.Array:
+        """The relative error of a solution that is once refined with residuals.
+
+        It is that of the rows, rounded at random, and the square of what it was.
+        """
+        eps = jnp.finfo(self.scale.dtype).eps
+        return eps * jnp.sqrt(self.condition) + (eps * self.condition) ** 2
+
+
+def definite(h: jax.Array) -> Definite:
+    """Factorise h, (n, n); the condition is NaN where it is not positive definite."""
+    scale = jnp.sqrt(jnp.diagonal(h))
+    scale = jnp.where(scale > 0, scale, 1)
+    factor, _ = cho_factor(h / jnp.outer(scale, scale))
+    start = jnp.cos(1 + jnp.arange(len(scale), dtype=scale.dtype))  # of no special form
+
+    def step(_, state):
+        """The power method for the largest eigenvalue of the inverse."""
+        v, _ = state
+        v = cho_solve((factor, False), v / jnp.linalg.norm(v))
+        return v, jnp.linalg.norm(v)
+
+    largest = jax.lax.fori_loop(0, 8, step, (start, scale[0]))[1]
+    return Definite(factor, scale, len(scale) * largest)
+
+
+def by_svd(x, y, weights, intercept: bool) -> Solved:
+    """The w of least norm: singular values that are rounding are left out."""
+    weight = 1 if weights is None else weights[:, None] / jnp.sum(weights)
+    mean_x = mean(x, weights) if intercept else jnp.zeros_like(x[0])
+    mean_y = mean(y, weights) if intercept else jnp.zeros_like(y[0])
+    root = jnp.sqrt(weight)
+    u, s, vt = jnp.linalg.svd((x - mean_x[None]) * root, full_matrices=False)
+    eps = jnp.finfo(x.dtype).eps
+    kept = s > eps * max(x.shape) * s[0]
+    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
+    w = product(vt.T, inverse[:, None] * product(u.T, (y - mean_y[None]) * root))
+    unique = kept.all() & (len(s) == x.shape[1])
+    lost = jnp.where(unique, eps * s[0] / s[-1], jnp.inf)
+    return Solved(w, mean_y - product(mean_x, w), lost)
+
+
+def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
+    """Conjugate gradients on the normal equations, which are never formed (CGLS).
+
+    Params are (w, b); the residual is |∂J/∂w|, columns scaled, relative to that at 0.
+
+    Source: Hestenes and Stiefel (1952); Björck (1996), algorithm 7.4.1.
+    """
+    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
+    share = (weights / jnp.sum(weights))[:, None]
+    mean_x = mean(x, weights) if intercept else jnp.zeros_like(x[0])
+    mean_y = mean(y, weights) if intercept else jnp.zeros_like(y[0])
+    # A centred copy: x·v - x̄·v would lose its digits far from the origin.
+    x = x - mean_x[None]
+    squares = product(share[:, 0], x**2)
+    scale = jnp.sqrt(jnp.where(squares > 0, squares, 1))[:, None]
+
+    def forward(v):
+        return product(x, v / scale)
+
+    def back(r):
+        return product(x.T, r * share) / scale
+
+    def step(state):
+        v, r, s, p, energy = state
+        q = forward(p)
+        curvature = jnp.sum(share * q**2, axis=0)
+        length = energy / jnp.where(curvature > 0, curvature, 1)
+        v, r = v + length[None] * p, r - length[None] * q
+        s = back(r)
+        new = jnp.sum(s**2, axis=0)
+        p = s + (new / jnp.where(energy > 0, energy, 1))[None] * p
+        return (v, r, s, p, new), progress(r, new)
+
+    def progress(r, energy):
+        start = jnp.where(first > 0, first, 1)
+        return Progress(0.5 * jnp.sum(share * r**2), jnp.sqrt(jnp.max(energy / start)))
+
+    r = y - mean_y[None]
+    s = back(r)
+    first = jnp.sum(s**2, axis=0)
+    state = jnp.zeros_like(s), r, s, s, first
+    fit = iterate(
+        step, state, progress(r, first), tol=tol, max_iter=max_iter, patience=50
+    )
+    w = fit.params[0] / scale
+    return fit._replace(params=(w, mean_y - product(mean_x, w)))

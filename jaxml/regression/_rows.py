@@ -1,0 +1,108 @@
+"""Sums over rows, taken in blocks that stay in the cache."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+ROWS = 2000  # rows of a block; 500 are too little work, 5000 leave the cache
+
+
+def total(function: Callable[..., Any], *arrays: jax.Array) -> Any:
+    """Σ over blocks of rows of function(*blocks), a pytree of sums.
+
+    Each of arrays, (m, …), is read once, however much function does with a block. On
+    an accelerator function takes all rows at once. None among arrays is passed on.
+    """
+    m = len(next(a for a in arrays if a is not None))
+    if m <= 2 * ROWS:
+        return function(*arrays)
+    whole = m // ROWS
+
+    def cut(start, size):
+        return [
+            None if a is None else jax.lax.dynamic_slice_in_dim(a, start, size)
+            for a in arrays
+        ]
+
+    def blocks(*_):
+        def add(sums, i):
+            return jax.tree.map(jnp.add, sums, function(*cut(i * ROWS, ROWS))), None
+
+        shapes = jax.eval_shape(function, *cut(0, ROWS))
+        sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+        sums, _ = jax.lax.scan(add, sums, jnp.arange(whole))
+        if rest := m - whole * ROWS:
+            sums = jax.tree.map(jnp.add, sums, function(*cut(whole * ROWS, rest)))
+        return sums
+
+    return jax.lax.platform_dependent(cpu=blocks, default=lambda: function(*arrays))
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The matrix product in full precision, also where hardware would round."""
+    return jnp.matmul(a, b, precision="highest")
+
+
+def mean(x: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Σ wᵢ xᵢ / Σ wᵢ over the rows of x, (m,) or (m, t): () or (t,)."""
+    if weights is None:
+        return jnp.mean(x, axis=0)
+    return product(weights / jnp.sum(weights), x)
+
+
+class Normal(NamedTuple):
+    """The normal equations of centred rows: gram · w = cross."""
+
+    gram: jax.Array  # (n, n) Σ wᵢ (xᵢ - x̄)(xᵢ - x̄)ᵀ / Σ wᵢ
+    cross: jax.Array  # (n, t) Σ wᵢ (xᵢ - x̄)(yᵢ - ȳ)ᵀ / Σ wᵢ
+    mean_x: jax.Array  # (n,) x̄; 0 without an intercept
+    mean_y: jax.Array  # (t,) ȳ
+
+
+def normal(
+    x: jax.Array, y: jax.Array, weights: jax.Array | None, intercept: bool
+) -> Normal:
+    """The normal equations for x, (m, n), and y, (m, t), in one pass over the rows.
+
+    Centred about points near the means, so that what is taken off afterwards is small
+    and costs no digits.
+    """
+    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
+    near_x, near_y = jnp.zeros_like(x[0]), jnp.zeros_like(y[0])
+    if intercept:  # near the means, from a few rows: saves a pass over all of them
+        few = slice(None, None, -(-len(x) // 256))
+        near_x, near_y = jnp.mean(x[few], axis=0), jnp.mean(y[few], axis=0)
+
+    def sums(x, y, weights):
+        x, y = x - near_x[None], y - near_y[None]
+        left = x * weights[:, None]
+        first = product(weights, x), product(weights, y)
+        return symmetric(left, x), product(left.T, y), *first
+
+    gram, cross, mean_x, mean_y = jax.tree.map(
+        lambda s: s / jnp.sum(weights), total(sums, x, y, weights)
+    )
+    if not intercept:
+        return Normal(gram, cross, near_x, near_y)
+    gram -= jnp.outer(mean_x, mean_x)
+    cross -= jnp.outer(mean_x, mean_y)
+    return Normal(gram, cross, near_x + mean_x, near_y + mean_y)
+
+
+def symmetric(a: jax.Array, b: jax.Array) -> jax.Array:
+    """aᵀb, (n, n), where it is known to be symmetric, for a and b, (r, n).
+
+    Wide products are made in four column panels of the upper triangle, 5/8 of the
+    work: XLA has no product that knows of symmetry.
+    """
+    n = a.shape[1]
+    if n < 256:
+        return product(a.T, b)
+    width = -(-n // 4)
+    starts = range(0, n, width)
+    panels = [product(a[:, s : s + width].T, b[:, s:]) for s in starts]
+    padded = [jnp.pad(p, ((0, 0), (s, 0))) for p, s in zip(panels, starts, strict=True)]
+    upper = jnp.triu(jnp.concatenate(padded))
+    return upper + jnp.triu(upper, 1).T

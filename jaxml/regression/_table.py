@@ -1,0 +1,63 @@
+"""The table of a regression: what each coefficient is worth."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml.regression import _refined
+from jaxml.regression._rows import product
+
+REFINED = 1e6  # m p² up to which covariances are refined too
+
+
+class Table(NamedTuple):
+    """Standard errors and what follows from them; Params as the model has them."""
+
+    standard_error: Any  # Params
+    statistic: Any  # Params, t or z: coefficient over standard error
+    p: Any  # Params, P of so large a statistic if the coefficient were 0
+    low: Any  # Params, the lower end of the confidence interval
+    high: Any  # Params, the upper end
+    covariance: jax.Array  # (p, p) of the coefficients, b last; (t, p, p) for t targets
+
+
+def table(theta, covariance, critical, tail, split) -> Table:
+    """The Table of coefficients θ, (p,), with their covariance, (p, p).
+
+    critical, (), is the statistic at the ends of an interval, tail(statistic) its p,
+    and split(θ) gives Params.
+    """
+    error = jnp.sqrt(jnp.diagonal(covariance))
+    statistic = theta / error
+    parts = error, statistic, tail(statistic)
+    ends = theta - critical * error, theta + critical * error
+    return Table(*(split(each) for each in (*parts, *ends)), covariance)
+
+
+class Rows(NamedTuple):
+    """What the rows of a design say about its coefficients."""
+
+    inverse: jax.Array  # (p, p) (AᵀA)⁻¹
+    influence: jax.Array  # (m, p) A (AᵀA)⁻¹: how each row moves the coefficients
+    leverage: jax.Array  # (m,) diagonal of the projection on the columns
+
+
+def rows(a: jax.Array) -> Rows:
+    """Rows of a design A, (m, p), by its factors."""
+    factors = _refined.factorise(a)
+    p = len(factors.r)
+    root = jax.scipy.linalg.solve_triangular(factors.r, jnp.eye(p, dtype=a.dtype))
+    if a.shape[0] * p**2 <= REFINED:
+        inverse = _refined.inverse_gram(factors)
+    else:
+        inverse = product(root, root.T) / jnp.outer(factors.scale, factors.scale)
+    influence = product(factors.q, root.T) / factors.scale[None]
+    return Rows(inverse, influence, jnp.sum(factors.q**2, axis=1))
+
+
+def residual(a: jax.Array, theta: jax.Array, y: jax.Array) -> jax.Array:
+    """y - A θ, (m,), in twice the precision where there are few rows."""
+    if a.shape[0] * a.shape[1] ** 2 <= REFINED:
+        return _refined.residual(a, theta, y, jnp.zeros_like(y))
+    return y - product(a, theta)

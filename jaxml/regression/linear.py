@@ -1,0 +1,424 @@
+"""Least squares for any number of targets: h(x) = x·w + b (slides 1.1)."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.optimize.fit import PLACES, Fit, Status
+from jaxml.optimize.implicit import solution
+from jaxml.optimize.minimize import minimize
+from jaxml.regression._least_squares import (
+    by_cg,
+    by_cholesky,
+    by_qr,
+    by_svd,
+    design,
+    value_and_gradient,
+)
+from jaxml.regression._rows import mean, product
+from jaxml.regression._student import fisher, quantile, two_sided
+from jaxml.regression._table import Table, residual, rows, table
+
+SOLVERS = ("auto", "qr", "cholesky", "svd", "cg")
+SMALL = 1e7  # m n² up to which "auto" means QR
+LOST = 1e-3  # the relative error of w from which equations count as singular
+
+
+class Params(NamedTuple):
+    """A linear map and its intercept."""
+
+    w: jax.Array  # (n,) weights; (n, t) for t targets
+    b: jax.Array  # () intercept; (t,)
+
+
+@_check.pure(x="m n")
+def predict(params: Params, x: jax.Array) -> jax.Array:
+    """h(x) = x·w + b, (m,), or (m, t) for t targets, for the rows of x, (m, n).
+
+    Raises ValueError if params are for another number of columns.
+    """
+    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n|n t")})
+    return product(x, params.w) + params.b[(None,) * (params.w.ndim > 1)]
+
+
+@_check.pure(x="m n", y="m|m t", weights="m")
+def cost(
+    params: Params, x: jax.Array, y: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """J = ½ Σ wᵢ |h(xᵢ) - yᵢ|² / Σ wᵢ, (); the squares of all targets are summed.
+
+    Args:
+        params: w, (n,) or (n, t), and b.
+        x: (m, n) rows.
+        y: (m,) or (m, t) targets.
+        weights: (m,) weights w of the rows; 1 if None.
+
+    Raises:
+        ValueError: shapes that do not agree, values that are not finite.
+
+    """
+    r = predict(params, x) - y
+    squares = r**2 if r.ndim == 1 else jnp.sum(r**2, axis=1)
+    return 0.5 * mean(squares, weights)
+
+
+@_check.pure(x="m n", y="m|m t", weights="m")
+def gradient(
+    params: Params, x: jax.Array, y: jax.Array, *, weights: jax.Array | None = None
+) -> Params:
+    """∂J/∂w = Σ wᵢ xᵢ (h(xᵢ) - yᵢ) / Σ wᵢ, ∂J/∂b = Σ wᵢ (h(xᵢ) - yᵢ) / Σ wᵢ.
+
+    Arguments as in `cost`: x, (m, n), y, (m,) or (m, t), weights, (m,); params as they
+    come. The gradient has their shapes.
+    """
+    r = predict(params, x) - y
+    scale = 1 / len(x) if weights is None else weights / jnp.sum(weights)
+    r = r * (scale if r.ndim == 1 or weights is None else scale[:, None])
+    return Params(product(x.T, r), jnp.sum(r, axis=0))
+
+
+@_check.fit(static=("solver", "intercept", "max_iter"), x="m n", y="m|m t", weights="m")
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    weights: jax.Array | None = None,
+    solver: Any = "auto",
+    intercept: bool = True,
+    rate: Any = None,
+    tol: Any = 1e-6,
+    max_iter: int = 500,
+) -> Fit:
+    """Minimise J = ½ Σ wᵢ |h(xᵢ) - yᵢ|² / Σ wᵢ over w and b.
+
+    Args:
+        x: (m, n) rows.
+        y: (m,) targets, or (m, t) for t of them at once.
+        weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
+            rows, a weight of 0 leaves a row out.
+        solver: "qr": columns scaled, residuals in twice the precision, so that the
+            last digits are right too; memory a few times x. "cholesky": the normal
+            equations of centred columns, once refined; the fastest for many rows.
+            "svd": the w of least norm where many are as good. "cg": conjugate
+            gradients, for very many columns. A recipe `rate -> optax transformation`
+            is gradient descent of that kind, from 0. "auto" is "qr" for small data and
+            "svd" where there are fewer rows than unknowns; else "cholesky", and "qr"
+            if that finds the columns too much alike (under vmap both are run).
+        intercept: whether there is a b; else it stays 0.
+        rate: () the argument of a recipe.
+        tol: () of "cg": largest |∂J| relative to that at 0; of a recipe: largest |∂J|.
+        max_iter: most steps of "cg" or a recipe.
+
+    Returns:
+        Fit with Params. residual is |∂J|. Status SINGULAR where columns depend on each
+        other so far that w has lost all but three digits, or is not unique; params then
+        are of no use, except those of "svd", which have the least |w|.
+
+    Raises:
+        ValueError: an unknown solver, shapes that do not agree, values not finite, too
+            few rows for "qr" or "cholesky".
+
+    Source: Björck (1967), Lawson and Hanson (1974); "cg": Hestenes and Stiefel (1952).
+
+    """
+    fixed = jax.lax.stop_gradient((x, y if y.ndim > 1 else y[:, None], weights))
+    if isinstance(solver, str):
+        _check.option("solver", solver, SOLVERS)
+        found = _search(_chosen(solver, x, intercept), *fixed, intercept, tol, max_iter)
+    else:
+        found = _descend(solver, *fixed, intercept, rate, tol, max_iter)
+    params = found.params
+    if y.ndim == 1:
+        params = jax.tree.map(lambda a: a[..., 0], params)
+    # Without an intercept b is no parameter: None is a tree without leaves.
+    free = params if intercept else Params(params.w, None)
+    free, value = solution(_cost, free, found.cost, found.status, (x, y, weights), {})
+    return found._replace(
+        params=Params(free.w, params.b if free.b is None else free.b), cost=value
+    )
+
+
+def _cost(params, x, y, weights):
+    b = jnp.zeros_like(params.w[0]) if params.b is None else params.b
+    return cost(Params(params.w, b), x, y, weights=weights)
+
+
+def _chosen(solver: str, x, intercept: bool) -> str:
+    """The solver that "auto" stands for, by the shape of x; or a refusal."""
+    m, n = x.shape
+    unknowns = n + intercept
+    if solver == "auto":
+        if m < unknowns:
+            return "svd"
+        return "qr" if m * unknowns**2 <= SMALL else "auto"
+    if solver in ("qr", "cholesky"):
+        _enough(f"solver {solver!r} is not for this x, which", x, intercept)
+    return solver
+
+
+def _enough(what: str, x, intercept: bool) -> None:
+    m, unknowns = len(x), x.shape[1] + intercept
+    if m < unknowns:
+        raise ValueError(f"{what} has {m} rows for {unknowns} unknowns")
+
+
+def _search(solver: str, x, y, weights, intercept: bool, tol, max_iter: int) -> Fit:
+    """A Fit for y, (m, t), by one of our own solvers."""
+    data = x, y, weights
+    if solver == "cg":
+        found = by_cg(*data, intercept, tol, max_iter)
+        return found._replace(params=Params(*found.params))
+    if solver == "auto":
+        solved = by_cholesky(*data, intercept)
+        solved = jax.lax.cond(
+            solved.lost <= LOST,
+            lambda: solved,
+            lambda: by_qr(*data, intercept),
+        )
+    else:
+        by = {"qr": by_qr, "cholesky": by_cholesky, "svd": by_svd}[solver]
+        solved = by(*data, intercept)
+    value, dw, db = value_and_gradient(solved.w, solved.b, *data)
+    residual = jnp.sqrt(jnp.sum(dw**2) + intercept * jnp.sum(db**2))
+    status = jnp.where(solved.lost <= LOST, Status.CONVERGED, Status.SINGULAR)
+    clean = jnp.isfinite(jnp.sum(x) + jnp.sum(y))
+    status = jnp.where(clean, status, Status.NONFINITE).astype(jnp.int32)
+    history = jnp.full(min(max_iter, PLACES), jnp.nan, x.dtype)
+    return Fit(
+        Params(solved.w, solved.b), value, residual, jnp.int32(0), status, history
+    )
+
+
+def _descend(solver, x, y, weights, intercept: bool, rate, tol, max_iter: int) -> Fit:
+    """A Fit for y, (m, t), by a recipe, from 0."""
+    w = jnp.zeros((x.shape[1], y.shape[1]), x.dtype)
+    start = Params(w, jnp.zeros_like(w[0]) if intercept else None)
+    found = minimize(
+        _cost,
+        start,
+        x,
+        y,
+        weights,
+        solver=solver,
+        rate=rate,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    if intercept:
+        return found
+    return found._replace(params=Params(found.params.w, jnp.zeros_like(w[0])))
+
+
+class Inference(NamedTuple):
+    """What least squares says about its coefficients and about itself."""
+
+    table: Table  # standard errors, t, p, intervals, covariance
+    dof: jax.Array  # () degrees of freedom of the residual
+    variance: jax.Array  # () or (t,) σ², of a row of weight 1
+    r2: jax.Array  # () or (t,) share of the variance that is explained
+    adjusted_r2: jax.Array  # () or (t,) the same, both variances without bias
+    log_likelihood: jax.Array  # () or (t,) of Gaussian noise
+    aic: jax.Array  # () or (t,) 2p - 2 log L
+    bic: jax.Array  # () or (t,) p log m - 2 log L
+    f: jax.Array  # () or (t,) F of all weights against none
+    f_p: jax.Array  # () or (t,) P of so large an F if all weights were 0
+
+
+@_check.pure(
+    static=("kind", "covariance", "intercept"),
+    jit=True,
+    x="m n",
+    y="m|m t",
+    weights="m",
+)
+def inference(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    weights: jax.Array | None = None,
+    kind: str = "precision",
+    covariance: str = "constant",
+    intercept: bool = True,
+    confidence: Any = 0.95,
+) -> Inference:
+    """cov(θ) = σ² (AᵀWA)⁻¹ with A = [x, 1], and the table of tests that follows.
+
+    Args:
+        params: the minimum, as `fit` finds it.
+        x: (m, n) rows.
+        y: (m,) or (m, t) targets.
+        weights: (m,) weights w of the rows; 1 if None.
+        kind: how weights are read. "precision": wᵢ = 1/variance of row i, up to a
+            factor; m counts the rows whose weight is not 0. "frequency": wᵢ such rows
+            were seen; m is Σ wᵢ.
+        covariance: "constant", one σ² for all rows; or, where the variance may differ
+            from row to row, the sandwich "HC0", "HC1" (times m / (m - p)), "HC2" and
+            "HC3" (residuals over 1 - h and (1 - h)², h the leverage).
+        intercept: whether b was fitted; else its entries are NaN.
+        confidence: () coverage of the intervals.
+
+    Returns:
+        Inference; for t targets, (t,) of each, and covariances (t, p, p).
+
+    Raises:
+        ValueError: an unknown option, shapes that do not agree, values not finite.
+
+    Source: White (1980); MacKinnon and White (1985). F is that of a constant variance.
+
+    """
+    _check.option("kind", kind, ("precision", "frequency"))
+    _check.option("covariance", covariance, ("constant", "HC0", "HC1", "HC2", "HC3"))
+    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n|n t")})
+    _enough("x", x, intercept)
+    options = weights, kind, covariance, intercept, confidence
+    if y.ndim == 1:
+        return _inference(params, x, y, *options)
+    each = jax.vmap(_inference, (Params(1, 0), None, 1, *(None,) * 5))
+    found = each(params, x, y, *options)
+    # The targets are the last axis of Params, as `fit` has them.
+    turned = jax.tree.map(lambda a: a.T if a.ndim == 2 else a, found.table)
+    return found._replace(table=turned)
+
+
+def _inference(params, x, y, weights, kind, covariance, intercept, confidence):
+    """Inference for one target."""
+    a, root = design(x, weights, intercept)
+    w = root[:, 0] ** 2
+    theta = jnp.append(params.w, params.b) if intercept else params.w
+    by_rows = rows(a)
+    p = len(theta)
+    r = residual(a, theta, y * root[:, 0])
+    seen = jnp.sum(w) if kind == "frequency" else jnp.sum(w > 0).astype(x.dtype)
+    dof = seen - p
+    squares = jnp.sum(r**2)
+    variance = squares / dof
+    if covariance == "constant":
+        spread = variance * by_rows.inverse
+    else:
+        one = jnp.where(w > 0, w, 1) if kind == "frequency" else 1
+        free = 1 - by_rows.leverage / one
+        power = {"HC0": 0, "HC1": 0, "HC2": 1, "HC3": 2}[covariance]
+        factor = seen / dof if covariance == "HC1" else 1
+        meat = factor * r**2 / one / free**power
+        spread = product(by_rows.influence.T, by_rows.influence * meat[:, None])
+    found = table(
+        theta,
+        spread,
+        quantile(confidence, dof),
+        lambda t: two_sided(t, dof),
+        lambda theta: _params(theta, intercept),
+    )
+    around = mean(y, w) if intercept else 0
+    total = jnp.sum(w * (y - around) ** 2)
+    of_r2 = 1 - squares / total
+    likelihood = -0.5 * seen * (jnp.log(2 * jnp.pi * squares / seen) + 1)
+    if kind == "precision":
+        likelihood += 0.5 * jnp.sum(jnp.log(jnp.where(w > 0, w, 1)))
+    slopes = p - intercept
+    f = (total - squares) / slopes / variance
+    return Inference(
+        found,
+        dof,
+        variance,
+        of_r2,
+        1 - variance / total * (seen - intercept),
+        likelihood,
+        2 * p - 2 * likelihood,
+        p * jnp.log(seen) - 2 * likelihood,
+        f,
+        fisher(f, jnp.asarray(slopes, x.dtype), dof),
+    )
+
+
+def _params(theta, intercept: bool) -> Params:
+    if intercept:
+        return Params(theta[:-1], theta[-1])
+    return Params(theta, jnp.full((), jnp.nan, theta.dtype))
+
+
+class Band(NamedTuple):
+    """A fitted surface at some rows, and how far to trust it."""
+
+    mean: jax.Array  # (q,) h(x)
+    low: jax.Array  # (q,) the interval of the mean
+    high: jax.Array  # (q,)
+    prediction_low: jax.Array  # (q,) the interval of a new y, of weight 1
+    prediction_high: jax.Array  # (q,)
+
+
+@_check.pure(found="tree", x="q n")
+def band(
+    params: Params, found: Inference, x: jax.Array, *, confidence: Any = 0.95
+) -> Band:
+    """h(x) ± t √(aᵀ cov(θ) a), a = (x, 1), and with σ² added under the root.
+
+    Args:
+        params: of one target.
+        found: their `inference`.
+        x: (q, n) rows to predict.
+        confidence: () coverage of the intervals.
+
+    Returns:
+        Band of (q,) arrays.
+
+    Raises:
+        ValueError: params of another number of columns, or of several targets.
+
+    """
+    h = predict(params, x)
+    _check.shapes(**{"params.w": (params.w, "n")})
+    n = x.shape[1]
+    covariance = found.table.covariance
+    a = x
+    if len(covariance) > n:
+        a = jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1)
+    t = quantile(jnp.asarray(confidence, x.dtype), found.dof)
+    variance = jnp.sum(product(a, covariance) * a, axis=1)
+    near, far = t * jnp.sqrt(variance), t * jnp.sqrt(variance + found.variance)
+    return Band(h, h - near, h + near, h - far, h + far)
+
+
+@_check.pure(x="m n", y="m", at="n", weights="m")
+def locally_weighted(
+    x: jax.Array,
+    y: jax.Array,
+    at: jax.Array,
+    *,
+    width: Any,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """h(a) of the line fitted with weights wᵢ exp(-|xᵢ - a|²/2τ²), ().
+
+    For a curve: `jax.vmap(lambda a: locally_weighted(x, y, a, width=1.0))(grid)`.
+
+    Args:
+        x: (m, n) rows.
+        y: (m,) targets.
+        at: (n,) the place a where to predict, with a line of its own.
+        width: () τ, in the units of x.
+        weights: (m,) weights w of the rows; 1 if None.
+
+    Returns:
+        () the prediction; NaN where fewer than n + 1 rows are near enough to count.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite, a width not above 0.
+
+    Source: Cleveland and Devlin (1988), without its neighbourhoods.
+
+    """
+    w = jnp.ones_like(y) if weights is None else weights
+    d = x - at[None]
+    distance = jnp.sum(d**2, axis=1) / (2 * width**2)
+    nearest = jnp.min(jnp.where(w > 0, distance, jnp.inf))
+    near = w * jnp.exp(jax.lax.stop_gradient(nearest) - distance)
+    rows, root = design(d, near, True)
+    # Centred at a, the intercept is the prediction.
+    gram = product(rows.T, rows)
+    scale = jnp.sqrt(jnp.diagonal(gram))
+    factor = jnp.linalg.cholesky(gram / jnp.outer(scale, scale))
+    right = product(rows.T, y * root[:, 0]) / scale
+    return jax.scipy.linalg.cho_solve((factor, True), right)[-1] / scale[-1]

@@ -1,0 +1,445 @@
+"""Two classes: logistic regression, which is the Fermi-Dirac distribution (slides 1.3).
+
+P(y = 1 | x) = 1 / (e^((E - μ)/T) + 1) with the energy E = -w·x, the chemical potential
+μ = b and the temperature T. That b is a chemical potential is more than a name: it is
+fixed by the number of particles, Σ wᵢ P(y = 1 | xᵢ) = Σ wᵢ yᵢ.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit
+from jaxml.optimize.implicit import solution
+from jaxml.optimize.minimize import minimize
+from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
+from jaxml.regression._logistic import (
+    bordered,
+    derivatives,
+    lbfgs,
+    newton,
+    without_rows,
+)
+from jaxml.regression._rows import mean, product
+from jaxml.regression._student import chi2
+from jaxml.regression._table import Table, table
+from jaxml.regression.linear import Params
+from jaxml.regression.linear import predict as _linear
+
+SOLVERS = ("auto", "newton", "lbfgs")
+WIDE = 500  # columns from which "auto" means L-BFGS
+
+
+@_check.pure(x="m n")
+def logits(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+    """z = (w·x + b) / T = (μ - E) / T, (m,), for the rows of x, (m, n).
+
+    params hold w, (n,), and b; temperature is T, (). Raises ValueError if params are
+    for another number of columns, or for several targets.
+    """
+    _check.shapes(**{"params.w": (params.w, "n")})
+    return _linear(params, x) / temperature
+
+
+@_check.pure(x="m n")
+def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+    """P(y = 1 | x) = σ(z) = 1 / (1 + e^-z), (m,), for the rows of x, (m, n).
+
+    params and temperature as in `logits`.
+    """
+    return jax.nn.sigmoid(logits(params, x, temperature=temperature))
+
+
+@_check.pure(x="m n")
+def predict(params: Params, x: jax.Array) -> jax.Array:
+    """1 where P(y = 1 | x) >= ½, that is w·x + b >= 0, else 0: (m,) int32 labels.
+
+    params as in `logits`; x, (m, n), rows.
+    """
+    return (logits(params, x) >= 0).astype(jnp.int32)
+
+
+@_check.pure(x="m n", y="m:classes 2", weights="m", class_weights="2")
+def cost(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    temperature: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = -Σ wᵢ [yᵢ log pᵢ + (1-yᵢ) log(1-pᵢ)] / Σ wᵢ + l2/2 |w|² + l1 |w|₁, ().
+
+    Computed as log(1 + e^z) - y z, which neither over- nor underflows.
+
+    Args:
+        params: w, (n,), and b, ().
+        x: (m, n) rows.
+        y: (m,) labels 0 and 1, or probabilities of 1.
+        l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
+        l1: () weight of Σ |wⱼ|.
+        temperature: () T of p = σ((w·x + b)/T).
+        weights: (m,) weights w of the rows; 1 if None.
+        class_weights: (2,) factors of the weights of the rows of each class.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite or out of range.
+
+    """
+    w = _weights(y, weights, class_weights)
+    z = logits(params, x, temperature=temperature)
+    value = mean(jax.nn.softplus(z) - y.astype(z.dtype) * z, w)
+    if not _check.is_zero(l2):
+        value += 0.5 * l2 * jnp.vdot(params.w, params.w)
+    if not _check.is_zero(l1):
+        value += l1 * jnp.sum(jnp.abs(params.w))
+    return value
+
+
+@_check.pure(x="m n", y="m:classes 2", weights="m", class_weights="2")
+def gradient(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    temperature: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> Params:
+    """∂J/∂w = Σ wᵢ (pᵢ - yᵢ) xᵢ / (T Σ wᵢ) + l2 w + l1 sgn(w), and ∂J/∂b without them.
+
+    Arguments as in `cost`: x, (m, n), y, (m,); sgn(0) = 0. Of params' shapes.
+    """
+    w = _weights(y, weights, class_weights)
+    p = probability(params, x, temperature=temperature)
+    r = (p - y.astype(p.dtype)) / temperature
+    r = r / len(r) if w is None else r * w / jnp.sum(w)
+    return Params(product(r, x) + l2 * params.w + l1 * jnp.sign(params.w), jnp.sum(r))
+
+
+@_check.fit(
+    static=("solver", "intercept", "max_iter"),
+    x="m n",
+    y="m:classes 2",
+    weights="m",
+    class_weights="2",
+)
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    l1: Any = None,
+    temperature: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+    solver: Any = "auto",
+    intercept: bool = True,
+    rate: Any = None,
+    tol: Any = 1e-5,
+    max_iter: int = 1000,
+) -> Fit:
+    """Minimise J of `cost` over w and b.
+
+    Args:
+        x: (m, n) rows.
+        y: (m,) labels 0 and 1, or probabilities of 1.
+        l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
+        l1: () weight of Σ |wⱼ|; None for none, which is solved faster than 0.
+        temperature: () T; it scales w and b, and the penalties with them.
+        weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
+            rows, a weight of 0 leaves a row out.
+        class_weights: (2,) factors of the weights of the rows of each class.
+        solver: "newton": cost, gradient and Hessian in one pass over the rows, begun on
+            a 16th of them where there are many. "lbfgs": for very many columns, and for
+            many fits at once to many rows (folds and penalties under vmap). A recipe
+            `rate -> optax transformation`, from 0. "auto" is "newton" up to 500
+            columns. With l1, accelerated proximal gradients, whatever is said here.
+        intercept: whether there is a b; else it stays 0.
+        rate: () the argument of a recipe.
+        tol: () "newton": largest decrement √(∂Jᵀ H⁻¹ ∂J); else: largest |∂J|.
+        max_iter: most steps.
+
+    Returns:
+        Fit with Params. Status UNBOUNDED where w or b could grow for ever: a plane
+        separates the classes and l2 = 0, or there is one class only (with l1 and
+        recipes, max_iter ends that). SINGULAR where columns depend on each other and
+        l2 = 0.
+
+    Raises:
+        ValueError: an unknown solver, shapes that do not agree, values out of range.
+
+    Source: "newton": Boyd and Vandenberghe (2004); "lbfgs": Nocedal (1980); separation:
+    Albert and Anderson (1984).
+
+    """
+    own = isinstance(solver, str)
+    if own:
+        _check.option("solver", solver, SOLVERS)
+    data = x, y.astype(x.dtype), _weights(y, weights, class_weights)
+    hyper = {"l2": l2, "temperature": temperature}
+    start = Params(jnp.zeros_like(x[0]), jnp.zeros_like(x[0, 0]) if intercept else None)
+    more = {"tol": tol, "max_iter": max_iter}
+    if l1 is not None:
+        found = proximal(
+            _cost, _prox, start, *data, penalty=_penalty, l1=l1, **hyper, **more
+        )
+    elif not own:
+        found = minimize(_cost, start, *data, solver=solver, rate=rate, **hyper, **more)
+    else:
+        wide = solver == "lbfgs" or (solver == "auto" and x.shape[1] > WIDE)
+        search = lbfgs if wide else newton
+        fixed = jax.lax.stop_gradient((*data, hyper))
+        found = search(*fixed, intercept, tol, max_iter)
+        status = found.status
+        if intercept:
+            share = mean(data[1], data[2])
+            status = without_rows(status, jnp.stack([share, 1 - share]))
+        params, value = solution(_cost, found.params, found.cost, status, data, hyper)
+        found = found._replace(params=params, cost=value, status=status)
+    return found._replace(params=_with_b(found.params))
+
+
+def _weights(y, weights, class_weights):
+    """Weights of the rows, (m,), times those of their classes; None for none."""
+    if class_weights is None:
+        return weights
+    y = y.astype(class_weights.dtype)
+    of_rows = y * class_weights[1] + (1 - y) * class_weights[0]
+    return of_rows if weights is None else weights * of_rows
+
+
+def _with_b(params: Params) -> Params:
+    return Params(
+        params.w, jnp.zeros_like(params.w[0]) if params.b is None else params.b
+    )
+
+
+def _cost(params, x, y, weights, *, l2, temperature):
+    hyper = {"l2": l2, "temperature": temperature, "weights": weights}
+    return cost(_with_b(params), x, y, **hyper)
+
+
+def _prox(params, step, *, l1):
+    return params._replace(w=l1_prox(params.w, step, l1=l1))
+
+
+def _penalty(params, *, l1):
+    return l1_penalty(params.w, l1=l1)
+
+
+# --- what the coefficients are worth -------------------------------------------------
+
+
+class Inference(NamedTuple):
+    """What the likelihood says about the coefficients and about itself."""
+
+    table: Table  # standard errors, z, p, intervals, covariance
+    log_likelihood: jax.Array  # () Σ wᵢ log P(yᵢ | xᵢ)
+    null: jax.Array  # () the same for the best constant
+    pseudo_r2: jax.Array  # () 1 - log_likelihood / null (McFadden 1974)
+    aic: jax.Array  # () 2p - 2 log L
+    bic: jax.Array  # () p log Σ wᵢ - 2 log L
+    ratio: jax.Array  # () 2 (log L - null), a χ² of n if all weights were 0
+    ratio_p: jax.Array  # () P of so large a ratio then
+
+
+@_check.pure(
+    static=("covariance", "intercept"),
+    jit=True,
+    x="m n",
+    y="m:classes 2",
+    weights="m",
+)
+def inference(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    temperature: Any = 1.0,
+    weights: jax.Array | None = None,
+    covariance: str = "information",
+    intercept: bool = True,
+    confidence: Any = 0.95,
+) -> Inference:
+    """cov(θ) = (Σ wᵢ · ∂²J/∂θ²)⁻¹, and Wald's table that follows; θ = (w, b).
+
+    With l2 = 0 that is the inverse of Fisher's information; with l2 > 0 it is Laplace's
+    approximation of the posterior for the prior w ~ N(0, 1 / (l2 Σ wᵢ)).
+
+    Args:
+        params: the minimum, as `fit` finds it.
+        x: (m, n) rows.
+        y: (m,) labels 0 and 1, or probabilities of 1.
+        l2: () that of the fit.
+        temperature: () that of the fit.
+        weights: (m,) weights w of the rows; 1 if None. They are frequencies: wᵢ such
+            rows were seen.
+        covariance: "information", or "sandwich" for a model that need not be true.
+        intercept: whether b was fitted; else its entries are NaN.
+        confidence: () coverage of the intervals.
+
+    Returns:
+        Inference.
+
+    Raises:
+        ValueError: an unknown option, shapes that do not agree, values out of range.
+
+    Source: Wald (1943); Huber (1967); MacKay (1992).
+
+    """
+    _check.option("covariance", covariance, ("information", "sandwich"))
+    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    y, seen = y.astype(x.dtype), jnp.sum(w)
+    theta = bordered(params.w, params.b, intercept)
+    hyper = {"l2": l2, "temperature": temperature}
+    hessian = derivatives(x, y, w, hyper, intercept, True)(theta)[2]
+    inverse = jnp.linalg.inv(seen * hessian)
+    if covariance == "sandwich":
+        p = probability(params, x, temperature=temperature)
+        force = x * (p - y)[:, None] / temperature
+        if intercept:
+            force = jnp.append(force, (p - y)[:, None] / temperature, axis=1)
+        meat = product((force * w[:, None]).T, force)
+        inverse = product(product(inverse, meat), inverse)
+    critical = jax.scipy.special.ndtri(0.5 + 0.5 * confidence)
+    nan = jnp.full((), jnp.nan, x.dtype)
+    found = table(
+        theta,
+        inverse,
+        critical,
+        lambda z: 2 * jax.scipy.special.ndtr(-jnp.abs(z)),
+        lambda t: Params(t[: x.shape[1]], t[-1] if intercept else nan),
+    )
+    z = logits(params, x, temperature=temperature)
+    likelihood = jnp.sum(w * (y * z - jax.nn.softplus(z)))
+    share = jnp.sum(w * y) / seen
+    null = -seen * jnp.log(2.0)
+    if intercept:
+        null = seen * (
+            jax.scipy.special.xlogy(share, share)
+            + jax.scipy.special.xlogy(1 - share, 1 - share)
+        )
+    ratio, p = 2 * (likelihood - null), len(theta)
+    slopes = jnp.asarray(x.shape[1], x.dtype)
+    return Inference(
+        found,
+        likelihood,
+        null,
+        1 - likelihood / null,
+        2 * p - 2 * likelihood,
+        p * jnp.log(seen) - 2 * likelihood,
+        ratio,
+        chi2(ratio, slopes),
+    )
+
+
+@_check.pure(found="tree", contrasts="r n")
+def wald(
+    params: Params, found: Inference, contrasts: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """W = (Cw)ᵀ (C cov(w) Cᵀ)⁻¹ Cw, (), a χ² of r if Cw = 0, and P of so large a W, ().
+
+    Args:
+        params: w, (n,), and b.
+        found: their `inference`.
+        contrasts: (r, n) C, a row for each combination of weights that may be 0.
+
+    Raises:
+        ValueError: contrasts for another number of weights.
+
+    Source: Wald (1943).
+
+    """
+    _check.shapes(contrasts=(contrasts, "r n"), **{"params.w": (params.w, "n")})
+    n = params.w.size
+    covariance = found.table.covariance[:n, :n]
+    value = product(contrasts, params.w)
+    spread = product(product(contrasts, covariance), contrasts.T)
+    w = jnp.vdot(value, jnp.linalg.solve(spread, value))
+    return w, chi2(w, jnp.asarray(len(contrasts), w.dtype))
+
+
+@_check.pure(found="tree", x="m n")
+def posterior_probability(
+    params: Params, found: Inference, x: jax.Array, *, temperature: Any = 1.0
+) -> jax.Array:
+    """∫ σ(z) N(z; ẑ, s²) dz ≈ σ(ẑ / √(1 + πs²/8)), (m,): less sure where data are far.
+
+    Args:
+        params: the minimum: w, (n,), and b.
+        found: its `inference`, with the l2 of the prior.
+        x: (m, n) rows.
+        temperature: () T of the fit.
+
+    Raises:
+        ValueError: params for another number of columns.
+
+    Source: MacKay (1992).
+
+    """
+    z = logits(params, x, temperature=temperature)
+    covariance = found.table.covariance
+    a = x if len(covariance) == x.shape[1] else _with_ones(x)
+    variance = jnp.sum(product(a, covariance) * a, axis=1) / temperature**2
+    return jax.nn.sigmoid(z / jnp.sqrt(1 + jnp.pi * variance / 8))
+
+
+def _with_ones(x):
+    return jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1)
+
+
+class Couplings(NamedTuple):
+    """What the spins say about their energy E = -Σ_{j<k} J s s - Σ h s, over T."""
+
+    j: jax.Array  # (n, n) J/T, the mean of the two estimates of each pair
+    h: jax.Array  # (n,) h/T
+    status: jax.Array  # (n,) int32, the Status of the regression on each spin
+
+
+@_check.pure(spins="m n", weights="m")
+def ising_couplings(
+    spins: jax.Array, *, l2: Any = 0.0, weights: jax.Array | None = None
+) -> Couplings:
+    """P(sⱼ = 1 | the others) = σ(2 (hⱼ + Σₖ Jⱼₖ sₖ)/T): a regression on each spin.
+
+    The maximum of the pseudo-likelihood: its weights are 2J/T and its intercepts 2h/T,
+    so that samples of a known J are a thermometer.
+
+    Args:
+        spins: (m, n) of -1 and 1, a row for each configuration.
+        l2: () penalty of each regression.
+        weights: (m,) weights of the configurations; 1 if None.
+
+    Returns:
+        Couplings.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite.
+
+    Source: Besag (1975); Ravikumar, Wainwright and Lafferty (2010).
+
+    """
+    n = spins.shape[1]
+    others = jnp.arange(n - 1)[None] + (
+        jnp.arange(n - 1)[None] >= jnp.arange(n)[:, None]
+    )
+
+    def one(index):
+        j, rest = index
+        y = (spins[:, j] > 0).astype(jnp.int32)
+        found = fit(spins[:, rest], y, l2=l2, weights=weights, tol=1e-6)
+        row = jnp.zeros(n, spins.dtype).at[rest].set(found.params.w / 2)
+        return row, found.params.b / 2, found.status
+
+    # One after the other: all at once would need n copies of the spins.
+    j, h, status = jax.lax.map(one, (jnp.arange(n), others))
+    return Couplings((j + j.T) / 2, h, status)

@@ -1,0 +1,390 @@
+"""k classes: softmax regression, which is the Boltzmann distribution (slides 1.3).
+
+P(y = c | x) = e^(-E_c/T) / Σ_d e^(-E_d/T) with energies E_c = -(w_c·x + b_c). To add
+the same to the energies of all classes changes nothing: of all W and b that are as
+good, a fit gives those that sum to 0 over the classes.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.data.scaling import one_hot
+from jaxml.optimize.convex import by_lbfgs, by_newton
+from jaxml.optimize.fit import Fit
+from jaxml.optimize.implicit import solution
+from jaxml.optimize.minimize import minimize
+from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
+from jaxml.regression import logistic
+from jaxml.regression._logistic import runaway, seen, separable, without_rows
+from jaxml.regression._rows import mean, product, total
+from jaxml.regression.linear import Params
+from jaxml.regression.linear import predict as _linear
+
+SOLVERS = ("auto", "newton", "lbfgs")
+FEW = 64  # parameters up to which "auto" means Newton's method
+
+
+@_check.pure(x="m n")
+def logits(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+    """z = (x·W + b) / T = -E/T, (m, k), for the rows of x, (m, n).
+
+    params hold W, (n, k), and b, (k,); temperature is T, (). Raises ValueError if
+    params are for another number of columns.
+    """
+    _check.shapes(**{"params.w": (params.w, "n k"), "params.b": (params.b, "k")})
+    return _linear(params, x) / temperature
+
+
+@_check.pure(x="m n")
+def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+    """P(y = c | x) = e^z_c / Σ_d e^z_d, (m, k), for the rows of x, (m, n).
+
+    params and temperature as in `logits`.
+    """
+    return jax.nn.softmax(logits(params, x, temperature=temperature), axis=1)
+
+
+@_check.pure(x="m n")
+def predict(params: Params, x: jax.Array) -> jax.Array:
+    """The class of highest probability, the first of several: (m,) int32 labels.
+
+    params as in `logits`; x, (m, n), rows.
+    """
+    return jnp.argmax(logits(params, x), axis=1).astype(jnp.int32)
+
+
+@_check.pure(x="m n", y="m|m k:classes", weights="m", class_weights="k")
+def cost(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    temperature: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = -Σ wᵢ Σ_c y_ic log p_ic / Σ wᵢ + l2/2 |W|² + l1 |W|₁, ().
+
+    Args:
+        params: W, (n, k), and b, (k,).
+        x: (m, n) rows.
+        y: (m,) labels in 0…k-1, or probabilities, (m, k).
+        l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
+        l1: () weight of Σ |W|.
+        temperature: () T of p ∝ e^((x·W + b)/T).
+        weights: (m,) weights w of the rows; 1 if None.
+        class_weights: (k,) factors of the weights of the rows of each class.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite or out of range.
+
+    """
+    z = logits(params, x, temperature=temperature)
+    y = _targets(y, z.shape[1], z.dtype)
+    w = _weights(y, weights, class_weights)
+    value = mean(_losses(z, y), w)
+    if not _check.is_zero(l2):
+        value += 0.5 * l2 * jnp.sum(params.w**2)
+    if not _check.is_zero(l1):
+        value += l1 * jnp.sum(jnp.abs(params.w))
+    return value
+
+
+@_check.pure(x="m n", y="m|m k:classes", weights="m", class_weights="k")
+def gradient(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    l1: Any = 0.0,
+    temperature: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> Params:
+    """∂J/∂W = Σ wᵢ xᵢ (pᵢ - yᵢ)ᵀ / (T Σ wᵢ) + l2 W + l1 sgn(W), and ∂J/∂b without them.
+
+    Arguments as in `cost`: x, (m, n), y, (m,) or (m, k); sgn(0) = 0. Of params' shapes.
+    """
+    p = probability(params, x, temperature=temperature)
+    y = _targets(y, p.shape[1], p.dtype)
+    w = _weights(y, weights, class_weights)
+    r = (p * jnp.sum(y, axis=1)[:, None] - y) / temperature
+    r = r / len(r) if w is None else r * (w / jnp.sum(w))[:, None]
+    slope = product(x.T, r) + l2 * params.w + l1 * jnp.sign(params.w)
+    return Params(slope, jnp.sum(r, axis=0))
+
+
+@_check.fit(
+    static=("k", "solver", "intercept", "max_iter"),
+    x="m n",
+    y="m|m k:classes",
+    weights="m",
+    class_weights="k",
+)
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    k: int,
+    l2: Any = 0.0,
+    l1: Any = None,
+    temperature: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+    solver: Any = "auto",
+    intercept: bool = True,
+    rate: Any = None,
+    tol: Any = 1e-5,
+    max_iter: int = 1000,
+) -> Fit:
+    """Minimise J of `cost` over W and b.
+
+    Args:
+        x: (m, n) rows.
+        y: (m,) labels in 0…k-1, or probabilities, (m, k).
+        k: how many classes there are.
+        l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
+        l1: () weight of Σ |W|; None for none, which is solved faster than 0.
+        temperature: () T; it scales W and b, and the penalties with them.
+        weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
+            rows, a weight of 0 leaves a row out.
+        class_weights: (k,) factors of the weights of the rows of each class.
+        solver: "newton", for few parameters; "lbfgs"; or a recipe `rate -> optax
+            transformation`, from 0. "auto" is "newton" up to 64 parameters. With l1,
+            accelerated proximal gradients, whatever is said here.
+        intercept: whether there is a b; else it stays 0.
+        rate: () the argument of a recipe.
+        tol: () "newton": largest decrement √(∂Jᵀ H⁻¹ ∂J); else: largest |∂J|.
+        max_iter: most steps.
+
+    Returns:
+        Fit with Params that sum to 0 over the classes (with l1, only b does). Status
+        UNBOUNDED where they could grow for ever: classes that can be separated and
+        l2 = 0, or a class without rows (with l1 and recipes, max_iter ends that).
+
+    Raises:
+        ValueError: an unknown solver, shapes that do not agree, values out of range.
+
+    Source: "newton": Boyd and Vandenberghe (2004); "lbfgs": Nocedal (1980).
+
+    """
+    own = isinstance(solver, str)
+    if own:
+        _check.option("solver", solver, SOLVERS)
+    if y.ndim == 2 and y.shape[1] != k:
+        raise ValueError(f"y has shape {y.shape}, not (m, k) where k = {k}")
+    if class_weights is not None and len(class_weights) != k:
+        raise ValueError(f"class_weights has {len(class_weights)} entries, not k = {k}")
+    y = _targets(y, k, x.dtype)
+    data = x, y, _weights(y, weights, class_weights)
+    hyper = {"l2": l2, "temperature": temperature}
+    n = x.shape[1]
+    b = jnp.zeros(k, x.dtype) if intercept else None
+    start = Params(jnp.zeros((n, k), x.dtype), b)
+    more = {"tol": tol, "max_iter": max_iter}
+    if l1 is not None:
+        found = proximal(
+            _smooth, _prox, start, *data, penalty=_penalty, l1=l1, **hyper, **more
+        )
+    elif not own:
+        found = minimize(_cost, start, *data, solver=solver, rate=rate, **hyper, **more)
+    else:
+        small = (n + intercept) * k <= FEW
+        newton = solver == "newton" or (solver == "auto" and small)
+        search = _newton if newton else _lbfgs
+        found = search(*jax.lax.stop_gradient((*data, hyper)), start, tol, max_iter)
+        status = found.status
+        if intercept:
+            status = without_rows(status, mean(y, data[2]))
+        params, value = solution(_cost, found.params, found.cost, status, data, hyper)
+        found = found._replace(params=params, cost=value, status=status)
+    return found._replace(params=_with_b(found.params))
+
+
+@_check.fit(
+    static=("k", "solver", "intercept", "max_iter"),
+    x="m n",
+    y="m:labels",
+    weights="m",
+)
+def one_vs_all(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    k: int,
+    l2: Any = 0.0,
+    weights: jax.Array | None = None,
+    solver: str = "auto",
+    intercept: bool = True,
+    tol: Any = 1e-5,
+    max_iter: int = 1000,
+) -> Fit:
+    """k logistic regressions, of each class against the others, in one vmap.
+
+    Args:
+        x: (m, n) rows.
+        y: (m,) labels in 0…k-1.
+        k: how many classes there are.
+        l2: () penalty of each, as in `logistic.fit`.
+        weights: (m,) weights w of the rows; 1 if None.
+        solver: "auto", "newton" or "lbfgs", as in `logistic.fit`.
+        intercept: whether there is a b.
+        tol: () as in `logistic.fit`.
+        max_iter: most steps.
+
+    Returns:
+        Fit with Params, w, (n, k), and b, (k,); `predict` gives argmax h_c(x). cost is
+        the sum of the k costs; residual, steps and status are the largest.
+
+    Raises:
+        ValueError: an unknown solver, shapes that do not agree, values out of range.
+
+    """
+    _check.option("solver", solver, SOLVERS)
+    options = {"solver": solver, "intercept": intercept, "max_iter": max_iter}
+    hyper = {"l2": l2, "tol": tol, "weights": weights}
+
+    def one(c):
+        return logistic.fit(x, (y == c).astype(jnp.int32), **hyper, **options)
+
+    found = jax.vmap(one)(jnp.arange(k))
+    params = Params(found.params.w.T, found.params.b)
+    most = jax.tree.map(jnp.max, (found.residual, found.steps, found.status))
+    return Fit(params, jnp.sum(found.cost), *most, jnp.full(1, jnp.nan, x.dtype))
+
+
+def _targets(y, k: int, dtype):
+    """Probabilities of the classes, (m, k)."""
+    return one_hot(y, k=k).astype(dtype) if y.ndim == 1 else y
+
+
+def _weights(y, weights, class_weights):
+    """Weights of the rows, (m,), times those of their classes; None for none."""
+    if class_weights is None:
+        return weights
+    of_rows = product(y, class_weights)
+    return of_rows if weights is None else weights * of_rows
+
+
+def _losses(z, y):
+    """-Σ_c y_c log p_c, (m,)."""
+    return jnp.sum(y, axis=1) * jax.nn.logsumexp(z, axis=1) - jnp.sum(y * z, axis=1)
+
+
+def _with_b(params: Params) -> Params:
+    b = jnp.zeros_like(params.w[0]) if params.b is None else params.b
+    return Params(params.w, b)
+
+
+def _smooth(params, x, y, weights, *, l2, temperature):
+    """J without l1, and half the square of Σ b, which is 0 where a fit ends."""
+    hyper = {"l2": l2, "temperature": temperature, "weights": weights}
+    value = cost(_with_b(params), x, y, **hyper)
+    return value if params.b is None else value + 0.5 * jnp.sum(params.b) ** 2
+
+
+def _cost(params, x, y, weights, *, l2, temperature):
+    """J, and half the squares of the sums over classes, so that the minimum is one."""
+    value = _smooth(params, x, y, weights, l2=l2, temperature=temperature)
+    return value + 0.5 * jnp.sum(jnp.sum(params.w, axis=1) ** 2)
+
+
+def _prox(params, step, *, l1):
+    return params._replace(w=l1_prox(params.w, step, l1=l1))
+
+
+def _penalty(params, *, l1):
+    return l1_penalty(params.w, l1=l1)
+
+
+# --- our own solvers -----------------------------------------------------------------
+
+
+def _derivatives(x, y, weights, hyper, start: Params, hessian: bool):
+    """θ, (p k,), to J with the sums' squares, its gradient and perhaps its Hessian."""
+    n, k = start.w.shape
+    t, intercept = hyper["temperature"], start.b is not None
+    p = n + intercept
+    weight = len(x) if weights is None else jnp.sum(weights)
+    l2 = hyper["l2"] * jnp.append(jnp.ones(n, x.dtype), jnp.zeros(intercept, x.dtype))
+
+    def of(theta):
+        theta = theta.reshape(p, k)
+
+        def sums(x, y, weights):
+            z = (product(x, theta[:n]) + (theta[n:] if intercept else 0)) / t
+            w = jnp.ones_like(x[:, 0]) if weights is None else weights
+            mass = (w * jnp.sum(y, axis=1))[:, None]
+            chances = jax.nn.softmax(z, axis=1)
+            r = (mass * chances - w[:, None] * y) / t
+            slope = product(x.T, r)
+            if intercept:
+                slope = jnp.concatenate([slope, jnp.sum(r, axis=0)[None]])
+            first = jnp.vdot(w, _losses(z, y)), slope
+            if not hessian:
+                return first
+            ones = jnp.ones((len(x), intercept), x.dtype)
+            f = jnp.concatenate([x, ones], axis=1)
+            each = (f[:, :, None] * chances[:, None]).reshape(len(x), p * k)
+            scaled = mass / t**2
+            return *first, product(each.T, f * scaled), product(each.T, each * scaled)
+
+        value, slope, *h = jax.tree.map(
+            lambda s: s / weight, total(sums, x, y, weights)
+        )
+        gauge = jnp.sum(theta, axis=1)
+        value += 0.5 * (
+            jnp.vdot(l2, jnp.sum(theta**2, axis=1)) + jnp.vdot(gauge, gauge)
+        )
+        slope += l2[:, None] * theta + gauge[:, None]
+        if not hessian:
+            return value, slope.ravel()
+        # Σ w f f' (p_c δ_cd - p_c p_d), and the penalties.
+        alike = jnp.eye(k, dtype=x.dtype)[None, :, None]
+        same = h[0].reshape(p, k, p, 1) * alike
+        diagonal = jnp.eye(p, dtype=x.dtype)[:, None, :, None]
+        same += diagonal * (l2[:, None, None, None] * alike + 1)
+        return value, slope.ravel(), same.reshape(p * k, p * k) - h[1]
+
+    return of
+
+
+def _newton(x, y, weights, hyper, start: Params, tol, max_iter: int) -> Fit:
+    """Newton's method; Fit with Params."""
+    whole = _derivatives(x, y, weights, hyper, start, True)
+    theta = jnp.zeros(
+        (len(start.w) + (start.b is not None)) * start.w.shape[1], x.dtype
+    )
+    found = by_newton(whole, theta, tol=tol, max_iter=max_iter)
+    step = _split(found.params.direction, start)
+    moves = jnp.max(jnp.abs(logits(_with_b(step), x)), axis=1) / hyper["temperature"]
+    status = runaway(found, jnp.max(seen(moves, weights)))
+    return found._replace(params=_split(found.params.theta, start), status=status)
+
+
+def _lbfgs(x, y, weights, hyper, start: Params, tol, max_iter: int) -> Fit:
+    """L-BFGS; Fit with Params."""
+    whole = _derivatives(x, y, weights, hyper, start, False)
+    theta = jnp.zeros(
+        (len(start.w) + (start.b is not None)) * start.w.shape[1], x.dtype
+    )
+    found = by_lbfgs(whole, theta, tol=tol, max_iter=max_iter)
+    params = _split(found.params.theta, start)
+    z = logits(_with_b(params), x)
+    own = jnp.sum(y * z, axis=1)
+    others = jnp.max(jnp.where(y > 0, -jnp.inf, z), axis=1)
+    margins = jnp.where(jnp.max(y, axis=1) == 1, own - others, 0)
+    status = separable(found, margins, weights, hyper["l2"])
+    return found._replace(params=params, status=status)
+
+
+def _split(theta, start: Params) -> Params:
+    n, k = start.w.shape
+    theta = theta.reshape(-1, k)
+    return Params(theta[:n], None if start.b is None else theta[n])

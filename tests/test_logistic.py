@@ -1,0 +1,351 @@
+"""Logistic regression against scikit-learn, statsmodels, simulation and exact spins."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import statsmodels.api as sm
+from sklearn.linear_model import LogisticRegression
+
+from jaxml.optimize import Status, check, recipe
+from jaxml.regression import logistic
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(12, 3))
+Y = np.array([0, 1] * 6)
+PARAMS = logistic.Params(np.array([0.5, -1.0, 2.0]), np.array(0.3))
+SAMPLES = {
+    "params": PARAMS,
+    "confidence": 0.9,
+    "spins": np.sign(RANDOM.normal(size=(12, 3))),
+    "ising_couplings.l2": 0.1,
+    "contrasts": np.array([[1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]),
+    "wald.found": logistic.inference(PARAMS, X, Y, l2=0.1),
+    "posterior_probability.found": logistic.inference(PARAMS, X, Y, l2=0.1),
+}
+M = 60
+DATA = RANDOM.normal(size=(M, 4))
+LABELS = (DATA @ [1.0, -1.0, 0.5, 0.0] + RANDOM.logistic(size=M) > 0.3).astype(int)
+WEIGHTS = RANDOM.integers(0, 4, M)
+SOLVERS = ["newton", "lbfgs", optax.lbfgs]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("intercept", [True, False])
+def test_scikit_learn(solver, intercept, x64):
+    """C = 1 / (l2 Σw), whichever solver; class weights count in Σw."""
+    classes = np.array([1.0, 2.5])
+    options = {"weights": WEIGHTS, "class_weights": classes, "intercept": intercept}
+    fit = logistic.fit(DATA, LABELS, l2=0.05, solver=solver, tol=1e-9, **options)
+    total = (WEIGHTS * classes[LABELS]).sum()
+    peer = LogisticRegression(
+        C=1 / (0.05 * total),
+        tol=1e-12,
+        solver="newton-cholesky",
+        fit_intercept=intercept,
+        class_weight=dict(enumerate(classes)),
+    ).fit(DATA, LABELS, sample_weight=WEIGHTS)
+    np.testing.assert_allclose(check(fit).params.w, peer.coef_[0], rtol=1e-6)
+    np.testing.assert_allclose(fit.params.b, np.ravel(peer.intercept_)[0], atol=1e-7)
+    value = logistic.cost(
+        fit.params, DATA, LABELS, l2=0.05, weights=WEIGHTS, class_weights=classes
+    )
+    np.testing.assert_allclose(fit.cost, value, rtol=1e-12)
+    p = logistic.probability(fit.params, DATA)
+    np.testing.assert_allclose(p, peer.predict_proba(DATA)[:, 1], rtol=1e-6)
+    assert (logistic.predict(fit.params, DATA) == peer.predict(DATA)).all()
+
+
+def test_l1(x64):
+    peer = LogisticRegression(
+        C=1 / (0.12 * M), l1_ratio=1, solver="saga", tol=1e-10, max_iter=10_000
+    ).fit(DATA, LABELS)
+    fit = check(logistic.fit(DATA, LABELS, l1=0.12, tol=1e-9))
+    ours = logistic.cost(fit.params, DATA, LABELS, l1=0.12)
+    other = logistic.Params(peer.coef_[0], peer.intercept_[0])
+    theirs = logistic.cost(other, DATA, LABELS, l1=0.12)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+    np.testing.assert_allclose(fit.params.w, peer.coef_[0], atol=1e-5)
+    assert (np.asarray(fit.params.w) == 0).any()
+
+
+def test_gradient(x64):
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    options = {
+        "l2": 0.2,
+        "l1": 0.1,
+        "temperature": 1.7,
+        "class_weights": np.array([1, 3]),
+    }
+    for y in (Y, Y * 0.4 + 0.3):
+        found = logistic.gradient(params, X, y, **options)
+        slope = jax.grad(lambda p: logistic.cost(p, X, y, **options))  # noqa: B023
+        for a, b in zip(found, slope(params), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10)
+
+
+def test_many_rows_begin_with_a_part(x64):
+    """Sorted by class, and not a multiple of a block: the same minimum."""
+    x = RANDOM.normal(size=(5003, 3)) + 4
+    y = (x.sum(1) + 2 * RANDOM.logistic(size=5003) > 12).astype(int)
+    order = np.argsort(y, kind="stable")
+    fit = check(logistic.fit(x[order], y[order], l2=1e-3, tol=1e-10))
+    other = check(logistic.fit(x, y, l2=1e-3, solver="lbfgs", tol=1e-9))
+    np.testing.assert_allclose(fit.params.w, other.params.w, rtol=1e-6)
+    assert fit.steps <= 6
+
+
+def test_number_conservation(x64):
+    """b is a chemical potential: Σ p = Σ y; and Σ x (p - y) / m = -l2 w."""
+    fit = check(logistic.fit(DATA, LABELS, l2=0.1, tol=1e-12))
+    p = logistic.probability(fit.params, DATA)
+    np.testing.assert_allclose(p.sum(), LABELS.sum(), rtol=1e-10)
+    force = DATA.T @ (p - LABELS) / M
+    np.testing.assert_allclose(force, -0.1 * fit.params.w, atol=1e-10)
+
+
+def test_temperature(x64):
+    """At T, w and b are T times what they are at 1 with l2 T²."""
+    hot = check(logistic.fit(DATA, LABELS, l2=0.1, temperature=3.0, tol=1e-11))
+    cold = check(logistic.fit(DATA, LABELS, l2=0.1 * 9, tol=1e-11))
+    np.testing.assert_allclose(hot.params.w, 3 * cold.params.w, rtol=1e-8)
+    np.testing.assert_allclose(hot.params.b, 3 * cold.params.b, rtol=1e-8)
+    p = logistic.probability(hot.params, DATA, temperature=3.0)
+    np.testing.assert_allclose(p, logistic.probability(cold.params, DATA), rtol=1e-8)
+
+
+def test_probabilities_as_targets(x64):
+    """A soft label is a pair of rows, one of each class."""
+    soft = RANDOM.uniform(size=M)
+    fit = check(logistic.fit(DATA, soft, l2=0.1, tol=1e-11))
+    twice = np.r_[DATA, DATA], np.repeat([1, 0], M)
+    pair = logistic.fit(*twice, l2=0.1, weights=np.r_[soft, 1 - soft], tol=1e-11)
+    np.testing.assert_allclose(fit.params.w, pair.params.w, atol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_no_finite_minimum(solver):
+    """Separable data, with and without a penalty, and a single class."""
+    fit = functools.partial(logistic.fit, DATA, solver=solver)
+    apart = (DATA[:, 0] > 0).astype(int)
+    assert fit(apart).status == Status.UNBOUNDED
+    assert fit(apart, l2=0.01).status == Status.CONVERGED
+    assert fit(apart * 0, l2=0.1).status == Status.UNBOUNDED
+    one_sided = np.where(apart, 0, WEIGHTS + 1)
+    assert fit(apart, l2=0.1, weights=one_sided).status == Status.UNBOUNDED
+    status = jax.jit(jax.vmap(lambda y: fit(y, l2=0.0).status))
+    both = status(np.stack([apart, LABELS]))
+    assert list(both) == [Status.UNBOUNDED, Status.CONVERGED]
+
+
+def test_quasi_separation():
+    """One level of a factor holds only one class: its weight has no bound."""
+    x = np.c_[DATA, np.arange(M) < 8]
+    y = np.where(np.arange(M) < 8, 1, LABELS)
+    assert logistic.fit(x, y).status == Status.UNBOUNDED
+    assert logistic.fit(np.c_[DATA, DATA[:, 0]], LABELS).status == Status.SINGULAR
+
+
+# --- inference ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["spector", "fair", "anes96", "heart", "synthetic"])
+def test_statsmodels(name, x64):
+    x, y = _two_classes(name)
+    peer = sm.Logit(y, np.c_[x, np.ones(len(y))]).fit(disp=0, tol=1e-12, maxiter=100)
+    fit = check(logistic.fit(x, y, tol=1e-9))
+    found = logistic.inference(fit.params, x, y)
+    join = lambda params: np.append(params.w, params.b)
+    interval = peer.conf_int(0.05)
+    pairs = {
+        "standard_error": peer.bse,
+        "statistic": peer.tvalues,
+        "p": peer.pvalues,
+        "low": interval[:, 0],
+        "high": interval[:, 1],
+    }
+    np.testing.assert_allclose(join(fit.params), peer.params, rtol=1e-6)
+    for field, expected in pairs.items():
+        value = join(getattr(found.table, field))
+        np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=field)
+    pairs = {
+        "log_likelihood": peer.llf,
+        "null": peer.llnull,
+        "pseudo_r2": peer.prsquared,
+        "aic": peer.aic,
+        "bic": peer.bic,
+        "ratio": peer.llr,
+        "ratio_p": peer.llr_pvalue,
+    }
+    for field, expected in pairs.items():
+        value = getattr(found, field)
+        np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=field)
+    contrasts = np.eye(2, x.shape[1])
+    w, p = logistic.wald(fit.params, found, contrasts)
+    test = peer.wald_test(np.c_[contrasts, [0, 0]], use_f=False, scalar=True)
+    np.testing.assert_allclose(w, test.statistic, rtol=1e-6)
+    np.testing.assert_allclose(p, test.pvalue, rtol=1e-6)
+
+
+def _two_classes(name):
+    """Real data of statsmodels, and simulated ones, as x and y."""
+    if name == "spector":
+        data = sm.datasets.spector.load_pandas()
+        return data.exog.to_numpy(float), data.endog.to_numpy(int)
+    if name == "fair":
+        data = sm.datasets.fair.load_pandas()
+        return data.exog.to_numpy(float), (data.endog.to_numpy() > 0).astype(int)
+    if name == "anes96":
+        data = sm.datasets.anes96.load_pandas()
+        x = data.data[["logpopul", "selfLR", "age", "educ", "income"]].to_numpy(float)
+        return x, data.data["vote"].to_numpy(int)
+    if name == "heart":
+        data = sm.datasets.heart.load_pandas()
+        x = data.data[["survival", "age"]].to_numpy(float)
+        return x / [100, 10], data.data["censors"].to_numpy(int)
+    return DATA, LABELS
+
+
+def test_sandwich(x64):
+    """statsmodels' HC0, rows repeated as often as their weight says."""
+    repeated = np.repeat(DATA, WEIGHTS, axis=0), np.repeat(LABELS, WEIGHTS)
+    a = np.c_[repeated[0], np.ones(len(repeated[1]))]
+    peer = sm.Logit(repeated[1], a).fit(disp=0, tol=1e-12, cov_type="HC0")
+    fit = check(logistic.fit(DATA, LABELS, weights=WEIGHTS, tol=1e-10))
+    options = {"weights": WEIGHTS, "covariance": "sandwich"}
+    found = logistic.inference(fit.params, DATA, LABELS, **options)
+    errors = found.table.standard_error
+    np.testing.assert_allclose(np.append(errors.w, errors.b), peer.bse, rtol=1e-8)
+    np.testing.assert_allclose(found.bic, peer.bic, rtol=1e-9)
+
+
+def test_intervals_cover():
+    """95 % intervals hold the truth in 93 to 97 % of 2,000 simulations."""
+    truth = jnp.array([0.8, -0.5, 0.0])
+
+    def covered(key):
+        of_x, of_y = jax.random.split(key)
+        x = jax.random.normal(of_x, (200, 3))
+        y = jax.random.bernoulli(of_y, jax.nn.sigmoid(x @ truth + 0.4))
+        fit = logistic.fit(x, y.astype(jnp.int32))
+        table = logistic.inference(fit.params, x, y.astype(jnp.int32)).table
+        return (table.low.w < truth) & (truth < table.high.w)
+
+    keys = jax.random.split(jax.random.key(0), 2000)
+    shares = jax.jit(lambda keys: jax.lax.map(covered, keys, batch_size=500))(keys)
+    print("coverage:", shares.mean(0))
+    assert ((shares.mean(0) > 0.93) & (shares.mean(0) < 0.97)).all()
+
+
+def test_laplace_posterior(x64):
+    """For one weight, against the posterior's own mean and spread by quadrature."""
+    x, y = DATA[:, :1], LABELS
+    l2 = 0.3
+    fit = check(logistic.fit(x, y, l2=l2, intercept=False, tol=1e-11))
+    options = {"l2": l2, "intercept": False}
+    found = logistic.inference(fit.params, x, y, **options)
+    grid = np.linspace(-4, 6, 20_001)
+    z = grid[:, None] * x[:, 0][None]
+    log = (y * z - np.logaddexp(0, z)).sum(1) - 0.5 * l2 * M * grid**2
+    density = np.exp(log - log.max())
+    density /= density.sum()
+    mean = (density * grid).sum()
+    spread = np.sqrt((density * (grid - mean) ** 2).sum())
+    np.testing.assert_allclose(found.table.standard_error.w[0], spread, rtol=0.02)
+    far = np.array([[0.5], [3.0]])
+    exact = (density[:, None] / (1 + np.exp(-grid[:, None] * far[:, 0]))).sum(0)
+    p = logistic.posterior_probability(fit.params, found, far)
+    np.testing.assert_allclose(p, exact, atol=0.01)
+    assert p[1] < logistic.probability(fit.params, far)[1]
+
+
+# --- spins -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [2 / np.log(1 + np.sqrt(2)), 3.0])
+def test_ising_thermometer(temperature, x64):
+    """The exact 3 × 3 ensemble: 2/T for the neighbours, else 0, and no field."""
+    side = 3
+    sites = side**2
+    states = np.array(np.meshgrid(*[[-1.0, 1.0]] * sites)).reshape(sites, -1).T
+    grid = states.reshape(-1, side, side)
+    bonds = grid * np.roll(grid, 1, 1) + grid * np.roll(grid, 1, 2)
+    weights = np.exp(bonds.sum((1, 2)) / temperature)
+    found = logistic.ising_couplings(states, weights=weights / weights.mean())
+    assert (np.asarray(found.status) == Status.CONVERGED).all()
+    i = np.arange(sites)
+    row, column = i // side, i % side
+    near = np.zeros((sites, sites))
+    for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        near[i, (row + down) % side * side + (column + right) % side] = 1
+    np.testing.assert_allclose(2 * found.j, near * 2 / temperature, atol=1e-8)
+    np.testing.assert_allclose(found.h, 0, atol=1e-8)
+
+
+def test_number_at_the_critical_point():
+    """2/T_c = ln(1 + √2), the figure of the course."""
+    np.testing.assert_allclose(2 / (2 / np.log(1 + np.sqrt(2))), 0.88137359, atol=5e-9)
+
+
+# --- derivatives and traces --------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["l2", "y", "x"])
+@pytest.mark.parametrize("l1", [None, 0.03])
+def test_validation_cost_has_derivatives(what, l1, x64):
+    half = M // 2
+    at = {
+        "l2": jnp.array(0.1),
+        "y": jnp.asarray(0.8 * LABELS[:half] + 0.1),
+        "x": jnp.asarray(DATA[:half]),
+    }
+
+    @jax.jit
+    def validation(value):
+        given = {**at, what: value}
+        fit = logistic.fit(given["x"], given["y"], l2=given["l2"], l1=l1, tol=1e-11)
+        return logistic.cost(fit.params, DATA[half:], LABELS[half:])
+
+    slope = jax.grad(validation)(at[what])
+    push = np.random.default_rng(3).normal(size=at[what].shape)
+    step = 1e-5
+    up, down = validation(at[what] + step * push), validation(at[what] - step * push)
+    np.testing.assert_allclose(
+        np.vdot(slope, push), (up - down) / (2 * step), rtol=1e-5
+    )
+
+
+def test_refits_add_no_trace():
+    logistic.fit(DATA, LABELS, l2=0.1, weights=np.ones(M))
+    before = logistic.fit.traces
+    for i in range(100):
+        y, weights = RANDOM.integers(0, 2, M), RANDOM.uniform(size=M)
+        logistic.fit(DATA, y, l2=0.01 * i, weights=weights)
+    assert logistic.fit.traces == before
+
+
+def test_newton_momentum_and_sgd_agree(x64):
+    heavy = recipe(optax.sgd, momentum=0.9)
+    slow = logistic.fit(DATA, LABELS, l2=0.1, solver=heavy, rate=0.3, tol=1e-8)
+    fast = logistic.fit(DATA, LABELS, l2=0.1, tol=1e-10)
+    np.testing.assert_allclose(check(slow).params.w, fast.params.w, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: logistic.fit(X, Y + 1), "^y holds the label 2"),
+        (lambda: logistic.fit(X, Y * 1.5), r"^y must lie in \[0, 1\]"),
+        (lambda: logistic.fit(X, Y, solver="irls"), "^solver must be one of"),
+        (lambda: logistic.fit(X, Y, temperature=-1.0), "^temperature must lie in"),
+        (lambda: logistic.fit(X, Y, class_weights=[1.0]), "^class_weights has shape"),
+        (lambda: logistic.logits(PARAMS, X[:, :2]), "^params.w has shape"),
+        (lambda: logistic.inference(PARAMS, X, Y, covariance="x"), "^covariance must"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
