@@ -22,6 +22,7 @@ COUNTS = {
     "degree": 0,
     "epochs": 1,
     "k": 1,
+    "max_inner": 1,
     "max_iter": 1,
     "order": 1,
     "patience": 1,

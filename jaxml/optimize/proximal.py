@@ -299,32 +299,32 @@ def accelerate(
         rise = 0.5 * curvature * vdot(move, move)
         foretold = point.value + vdot(point.grad, move) + rise
         slack = 10 * jnp.finfo(new.dtype).eps * jnp.abs(new)
-        taken = new <= foretold + slack
+        lower = new <= foretold + slack
+        told = lower & (rise > 100 * slack)
         gain = optax.tree.sub(trial, point.params)
-        turned = vdot(move, gain) < 0
+        turned = (vdot(move, gain) < 0) | ~lower
         momentum = jnp.where(turned, 1, 0.5 + jnp.sqrt(0.25 + point.momentum**2))
         carry = jnp.where(turned, 0, (point.momentum - 1) / momentum)
-        # A longer step is tried where the search turned back, and the cost can tell.
-        told = rise > 100 * slack
-        longer = turned & told
+        onward = jax.tree.map(lambda x, d: x + carry.astype(x.dtype) * d, trial, gain)
+        value, grad = evaluate(onward)
+        # Near the minimum rounding hides how the cost changes, but not its gradient.
+        gone = optax.tree.norm(optax.tree.sub(onward, ahead))
+        bend = optax.tree.norm(optax.tree.sub(grad, point.grad)) / _safe(gone)
+        taken = lower | ((bend <= curvature) & jnp.isfinite(new))
+        # A longer step is tried where the search turned back and the cost can tell.
+        next_ = jnp.where(turned & told, 0.5, 1) * curvature
+        next_ = jnp.where(lower & ~told, jnp.maximum(next_, bend), next_)
         found = Point(
             trial,
-            jnp.where(longer, 0.5, 1) * curvature,
-            jax.tree.map(lambda x, d: x + carry.astype(x.dtype) * d, trial, gain),
-            new,
-            point.grad,
-            momentum.astype(new.dtype),
+            next_.astype(curvature.dtype),
+            onward,
+            value,
+            grad,
+            momentum.astype(value.dtype),
             Progress(new + penalty(trial), residual),
         )
         refused = point._replace(curvature=2 * curvature)
         found = jax.tree.map(lambda a, b: jnp.where(taken, a, b), found, refused)
-        value, grad = evaluate(found.ahead)
-        # Where the cost cannot tell, the gradient can: a step must not be too long.
-        gone = optax.tree.norm(optax.tree.sub(found.ahead, ahead))
-        bend = optax.tree.norm(optax.tree.sub(grad, point.grad)) / _safe(gone)
-        curvature = jnp.where(taken & ~told, bend, 0).astype(found.curvature.dtype)
-        curvature = jnp.maximum(found.curvature, curvature)
-        found = found._replace(curvature=curvature, value=value, grad=grad)
         return found, found.progress
 
     value, grad = evaluate(params)

@@ -15,9 +15,10 @@ from jaxml.optimize.fit import Fit
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
-from jaxml.regression._logistic import (
+from jaxml.regression._planes import (
     bordered,
     derivatives,
+    fermi,
     lbfgs,
     newton,
     without_rows,
@@ -197,7 +198,7 @@ def fit(
         wide = solver == "lbfgs" or (solver == "auto" and x.shape[1] > WIDE)
         search = lbfgs if wide else newton
         fixed = jax.lax.stop_gradient((*data, hyper))
-        found = search(*fixed, intercept, tol, max_iter)
+        found = search(fermi, *fixed, intercept, tol, max_iter)
         status = found.status
         if intercept:
             share = mean(data[1], data[2])
@@ -301,7 +302,7 @@ def inference(
     y, seen = y.astype(x.dtype), jnp.sum(w)
     theta = bordered(params.w, params.b, intercept)
     hyper = {"l2": l2, "temperature": temperature}
-    hessian = derivatives(x, y, w, hyper, intercept, True)(theta)[2]
+    hessian = derivatives(fermi, x, y, w, hyper, intercept, True)(theta)[2]
     inverse = jnp.linalg.inv(seen * hessian)
     if covariance == "sandwich":
         p = probability(params, x, temperature=temperature)

@@ -18,7 +18,7 @@ from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression import logistic
-from jaxml.regression._logistic import runaway, seen, separable, without_rows
+from jaxml.regression._planes import runaway, seen, separable, without_rows
 from jaxml.regression._rows import mean, product, total
 from jaxml.regression.linear import Params
 from jaxml.regression.linear import predict as _linear

@@ -1,0 +1,103 @@
+"""One fold of one fit, and what is made of all of them."""
+
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.evaluate.selection.folds import Folds
+from jaxml.optimize.fit import Status
+from jaxml.optimize.recipe import recipe
+
+
+def row_weights(folds, x, y, weights):
+    """Weights of the training rows and of those held out, (f, m)."""
+    if not hasattr(y, "shape"):
+        raise ValueError(f"y must be an array, not a {type(y).__name__}")
+    if not isinstance(folds, Folds):
+        raise ValueError("folds must be Folds(train, test), as k_fold makes them")
+    both = [(each, "f m") for each in folds]
+    names = dict(zip(("folds.train", "folds.test"), both))
+    _check.shapes(x=(x, "m|m n"), y=(y, "m|m t"), **names)
+    for name, (each, _) in names.items():
+        if jnp.issubdtype(each.dtype, jnp.floating):
+            _check.values(name, each, False, None)
+    _check.finite("y", y)
+    rows = jnp.ones_like(x, shape=len(x)) if weights is None else weights
+    return [each.astype(x.dtype) * rows[None] for each in folds]
+
+
+def as_points(name: str, points, dtype) -> dict[str, jax.Array]:
+    """Points as arrays of floats with one leading axis."""
+    if points is None:
+        return {}
+    if not isinstance(points, Mapping):
+        raise ValueError(f"{name} must be a dict of arrays, not {points!r}")
+    arrays = {}
+    for each, values in points.items():
+        if values is None:
+            raise ValueError(f"{each} must be an array, not None")
+        values = jnp.stack(values) if isinstance(values, (list, tuple)) else values
+        arrays[each] = jnp.asarray(values, dtype)
+        if not jnp.ndim(values):
+            raise ValueError(f"{name} holds a single {each}, not (g,) values")
+        _check.values(each, arrays[each], False, None)
+    sizes = {each: len(values) for each, values in arrays.items()}
+    if len(set(sizes.values())) > 1 or 0 in sizes.values():
+        raise ValueError(f"{name} must hold as many values of each name, not {sizes}")
+    return arrays
+
+
+def compiled_in(name: str, function):
+    """What is compiled in; a partial becomes a recipe, which is equal to its like."""
+    if isinstance(function, functools.partial):
+        return recipe(function)
+    if not callable(function):
+        raise ValueError(f"{name} must be a function, not {function!r}")
+    return function
+
+
+def one_fit(fit, score, x, y, train, test, point):
+    """Scores on both kinds of rows, and status, of one fit."""
+    found = fit(x, y, weights=train, **point)
+    if not (hasattr(found, "params") and hasattr(found, "status")):
+        raise ValueError(f"fit must return a Fit, not {type(found).__name__}")
+    held = jnp.sum(test) != 0
+    # Weights of a fold without rows are made harmless: 0/0 has no derivative.
+    rows = train, jnp.where(held, test, 1)
+    scores = [score(found.params, x, y, weights=each) for each in rows]
+    for each in scores:
+        if jnp.shape(each) != ():
+            raise ValueError(f"score must be a scalar; it has shape {jnp.shape(each)}")
+    learned, judged = (each * worked(found, x.dtype) for each in scores)
+    return learned, jnp.where(held, judged, jnp.nan), found.status
+
+
+def worked(found, dtype):
+    """A factor of 1, or NaN for a fit that failed, with derivatives of NaN as well."""
+    return jnp.where(found.status < Status.UNBOUNDED, 1, jnp.nan).astype(dtype)
+
+
+def in_chunks(function, arrays, chunk: int | None):
+    """Map function over the leading axis of arrays, chunk at a time; None for all."""
+    many = len(jax.tree.leaves(arrays)[0])
+    if chunk is None or chunk >= many:
+        return jax.vmap(function)(arrays)
+    size = -(-many // -(-many // chunk))  # as even as may be: what is left over is less
+    return jax.lax.map(function, arrays, batch_size=size)
+
+
+def held_out(test):
+    """Which folds, (f,), have rows to be judged by."""
+    return jnp.sum(test, axis=1) != 0
+
+
+def over_folds(scores, held):
+    """Mean of scores, (f, …), over the folds that are held, and its standard error."""
+    held = held[(..., *[None] * (scores.ndim - 1))]
+    many = jnp.sum(held, axis=0).astype(scores.dtype)
+    mean = jnp.sum(jnp.where(held, scores, 0), axis=0) / many
+    apart = jnp.where(held, scores - mean[None], 0)
+    return mean, jnp.sqrt(jnp.sum(apart**2, axis=0) / (many - 1) / many)

@@ -1,0 +1,150 @@
+"""Points to try: grids, random draws, and descent along the derivative."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxml import _check
+from jaxml.evaluate.selection import _fold
+from jaxml.evaluate.selection.folds import Folds
+from jaxml.optimize.fit import Fit
+from jaxml.optimize.minimize import minimize
+from jaxml.optimize.recipe import recipe
+
+
+@_check.host
+def grid(**lists: Any) -> dict[str, jax.Array]:
+    """All combinations of lists of values, the last name varying fastest.
+
+    `grid(l2=[1, 0.1], gamma=[1, 2, 3])` gives {"l2": (6,), "gamma": (6,)}. Put the
+    simplest models first (the largest penalties) for Scores.simplest. Can be jitted.
+    Raises ValueError for lists that are not 1-D.
+    """
+    if not lists:
+        raise ValueError("lists must name a hyper-parameter: grid(l2=[1, 0.1])")
+    values = {name: jnp.asarray(each, float) for name, each in lists.items()}
+    for name, each in values.items():
+        if each.ndim != 1:
+            raise ValueError(f"{name} must be a list of numbers, not {lists[name]!r}")
+    mesh = jnp.meshgrid(*values.values(), indexing="ij")
+    return {name: each.ravel() for name, each in zip(values, mesh)}
+
+
+@_check.host
+def random_search(
+    key: jax.Array, *, draws: int, log: bool = True, **limits: Any
+) -> dict[str, jax.Array]:
+    """Points drawn at random: log h uniform between the logs of two limits.
+
+    `random_search(key, draws=50, l2=(1e-4, 1), gamma=(1e-2, 10))` gives
+    {"l2": (50,), "gamma": (50,)}. The better half of a box is found as soon with
+    further hyper-parameters that do not matter, as a grid's is not (Bergstra & Bengio
+    2012).
+
+    Args:
+        key: jax.random.key(seed).
+        draws: how many points.
+        log: False for h itself uniform.
+        limits: (low, high) for each hyper-parameter, above 0 if log.
+
+    Raises:
+        ValueError: limits that are no such pairs, draws below 1.
+
+    """
+    _check.key(key)
+    draws = _check.count("draws", draws)
+    found = {}
+    for name, pair in limits.items():
+        low, high = _limits(name, pair, log)
+        key, use = jax.random.split(key)
+        u = jax.random.uniform(use, (draws,))
+        found[name] = low * (high / low) ** u if log else low + (high - low) * u
+    if not found:
+        raise ValueError("limits must name a hyper-parameter: l2=(1e-4, 1)")
+    return found
+
+
+def _limits(name: str, pair, log: bool):
+    try:
+        low, high = (float(end) for end in pair)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not (low < high and (low > 0 or not log)):
+        kind = "0 < low < high" if log else "low < high"
+        raise ValueError(f"{name} must be (low, high) with {kind}, not {pair!r}")
+    return low, high
+
+
+# --- descent -----------------------------------------------------------------------
+
+
+@_check.fit(
+    static=("fit", "cost", "solver", "max_iter"),
+    x="m|m n",
+    folds="tree",
+    weights="m",
+)
+def descend(
+    params: Mapping[str, jax.Array],
+    fit: Callable[..., Fit],
+    cost: Callable[..., jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    folds: Folds,
+    weights: jax.Array | None = None,
+    solver: Any = optax.lbfgs,
+    rate: Any = None,
+    tol: Any = 1e-4,
+    max_iter: int = 100,
+) -> Fit:
+    """Minimise the mean of cost over held-out rows, J(h) = Σ cost_f / f, over log h.
+
+    The derivative goes through the fit, by the implicit function theorem where the fit
+    has it (Bengio 2000), so that any number of hyper-parameters costs one more solve. A
+    fit that is not CONVERGED ends the search as NONFINITE.
+
+    Args:
+        params: {name: value} hyper-parameters to start from, all above 0, scalars or
+            arrays (a penalty for each feature).
+        fit: fit(x, y, *, weights, **params) -> Fit, with derivatives; static.
+        cost: cost(params of the model, x, y, *, weights) -> (), smooth; static.
+        x: (m,) or (m, n) rows.
+        y: (m,) or (m, t) array of targets or labels.
+        folds: Folds, (f, m); one fold is a validation set.
+        weights: (m,) weights of the rows; 1 if None.
+        solver: recipe of an optax transformation, as in `minimize`.
+        rate: () its rate; None for one that searches a line.
+        tol: () stop when the norm of dJ/d log h is at most tol.
+        max_iter: the most steps.
+
+    Returns:
+        A Fit whose params are the hyper-parameters. It depends on the start, and has no
+        derivatives.
+
+    """
+    train, test = _fold.row_weights(folds, x, y, weights)
+    data = jax.lax.stop_gradient((x, y, train, test))
+    start = jax.tree.map(jnp.log, dict(params))
+    objective = recipe(
+        _validation,
+        fit=_fold.compiled_in("fit", fit),
+        cost=_fold.compiled_in("cost", cost),
+    )
+    found = minimize(
+        objective, start, *data, solver=solver, rate=rate, tol=tol, max_iter=max_iter
+    )
+    found = found._replace(params=jax.tree.map(jnp.exp, found.params))
+    return jax.lax.stop_gradient(found)
+
+
+def _validation(logs, x, y, train, test, *, fit, cost):
+    point = jax.tree.map(jnp.exp, logs)
+    one = functools.partial(_fold.one_fit, fit, cost, x, y)
+    _, costs, _ = jax.vmap(one, (0, 0, None))(train, test, point)
+    return _fold.over_folds(costs, _fold.held_out(test))[0]

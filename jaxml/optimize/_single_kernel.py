@@ -1,0 +1,139 @@
+"""Coordinate descent as one native function of the processor.
+
+A loop of small updates costs XLA's CPU backend 50 to 100 ns for each operation of each
+trip. A mark on a jitted call makes the whole loop one native function, 20 to 60 times
+as fast. The mark is internal to XLA and can end the process in other loops: it is used
+for this one alone, after a self-test, and where that fails the loop runs as it is.
+Inside stand only element-wise operations and dynamic slices.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+BLOCK = 64  # entries of the residual that are updated together
+
+
+class Descent(NamedTuple):
+    """Where coordinate descent came to."""
+
+    w: jax.Array  # (n,)
+    residual: jax.Array  # (n,) c - G w
+    sweeps: jax.Array  # () int32, those taken
+
+
+def padded(n: int) -> int:
+    """The least size from n on that coordinate descent takes: whole blocks."""
+    return n if n <= BLOCK else -(-n // BLOCK) * BLOCK
+
+
+def descend(
+    gram: jax.Array,
+    residual: jax.Array,
+    w: jax.Array,
+    limits: jax.Array,
+    l2: jax.Array,
+    count: jax.Array,
+    tol: jax.Array,
+    *,
+    sweeps: int,
+    positive: bool,
+) -> Descent:
+    """Sweeps of coordinate descent on ½ wᵀGw - cᵀw + Σ limits |w| + l2/2 |w|².
+
+    G, (n, n), n a padded size, c - G w and w, (n,), and the limits, (n,), where the
+    first count coordinates are to be moved. Ends after a sweep in which no G_jj Δw_j
+    was above tol, (). positive keeps w >= 0. Under vmap one problem after another.
+    """
+    diagonal = jnp.diagonal(gram)
+    curvature = diagonal + l2
+    inverse = 1 / jnp.where(curvature > 0, curvature, 1)
+    call = _sequential(sweeps, positive)
+    found = call(gram, diagonal, inverse, limits, residual, w, count, tol)
+    return Descent(*found)
+
+
+@functools.cache
+def _sequential(sweeps: int, positive: bool):
+    loop = functools.partial(_loop, sweeps=sweeps, positive=positive)
+    call = _marked(loop) if _works() else loop
+    # A batch axis would turn the slices into gathers: there the mark does not hold.
+    return jax.custom_batching.sequential_vmap(call)
+
+
+def _marked(loop):
+    inner = jax.jit(loop)
+
+    def call(*arguments):
+        with set_xla_metadata(xla_cpu_small_call="true", inlineable="false"):
+            return inner(*arguments)
+
+    return call
+
+
+@functools.cache
+def _works() -> bool:
+    """Whether the marked loop compiles here and finds a lasso known in closed form."""
+    n = BLOCK
+    c = np.linspace(-2, 2, n, dtype=np.float32)
+    limits = np.full(n, 0.5, np.float32)
+    arrays = np.eye(n, dtype=np.float32), np.ones_like(c), np.ones_like(c), limits
+    loop = _marked(functools.partial(_loop, sweeps=2, positive=False))
+    try:
+        with jax.ensure_compile_time_eval():
+            found = jax.jit(loop)(*arrays, c, 0 * c, np.int32(n), np.float32(0))
+            w = np.asarray(found[0])
+    except Exception:  # whatever XLA makes of a mark it does not know
+        return False
+    return bool(np.allclose(w, np.sign(c) * np.maximum(np.abs(c) - 0.5, 0), atol=1e-6))
+
+
+def _at(vector, index):
+    # A dynamic slice: a gather would end the single kernel.
+    return lax.dynamic_index_in_dim(vector, index, keepdims=False)
+
+
+def _loop(
+    gram, diagonal, inverse, limits, residual, w, count, tol, *, sweeps, positive
+):
+    block = min(BLOCK, len(w))
+    blocks = (count + block - 1) // block
+
+    def update(j, state):
+        w, residual, largest = state
+        old, scale, limit = _at(w, j), _at(diagonal, j), _at(limits, j)
+        pull = _at(residual, j) + scale * old
+        if positive:
+            shrunk = jnp.maximum(pull - limit, 0)
+        else:
+            shrunk = jnp.sign(pull) * jnp.maximum(jnp.abs(pull) - limit, 0)
+        new = shrunk * _at(inverse, j)
+        change = new - old
+
+        def subtract(i, residual):
+            row = lax.dynamic_slice(gram, (j, i * block), (1, block))[0]
+            part = lax.dynamic_slice(residual, (i * block,), (block,))
+            return lax.dynamic_update_slice(residual, part - change * row, (i * block,))
+
+        # Most coordinates stay where they are: these cost nothing.
+        residual = lax.fori_loop(
+            0, jnp.where(change == 0, 0, blocks), subtract, residual
+        )
+        w = lax.dynamic_update_index_in_dim(w, new, j, 0)
+        return w, residual, jnp.maximum(largest, scale * jnp.abs(change))
+
+    def sweep(state):
+        w, residual, _, done = state
+        state = lax.fori_loop(0, count, update, (w, residual, jnp.zeros_like(tol)))
+        return *state, done + 1
+
+    start = w, residual, jnp.full_like(tol, jnp.inf), jnp.zeros_like(count)
+    w, residual, _, done = lax.while_loop(
+        lambda state: (state[2] > tol) & (state[3] < sweeps), sweep, start
+    )
+    return w, residual, done

@@ -1,0 +1,305 @@
+"""Minimise under constraints; the Lagrange multipliers come with the solution.
+
+At a minimum of J under h = 0 and g <= 0 the forces balance: ∇J + λ·∇h + ν·∇g = 0 with
+ν >= 0, and ν g = 0: a constraint that does not press has no force. A multiplier is a
+price: if the constraint is relaxed to h = t, dJ*/dt = -λ.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize.minimize import minimize
+from jaxml.optimize.newton import newton
+from jaxml.optimize.proximal import _names, accelerate
+from jaxml.optimize.recipe import canonical
+
+FIRST = 10.0  # the first ρ, for costs and constraints of the order of 1
+GROWTH = 10.0  # of ρ, where the constraints are not met a quarter as badly as before
+PATIENCE = 10  # rounds without any improvement after which the search has stalled
+
+
+class Solution(NamedTuple):
+    """A point where no force is left, and the forces of the constraints."""
+
+    params: Any
+    equality: Any  # λ, like what the equality returns; None where there is none
+    inequality: Any  # ν >= 0, like what the inequality returns; None likewise
+
+
+class Search(NamedTuple):
+    """Where the method of multipliers stands."""
+
+    found: Solution
+    penalty: jax.Array  # () ρ
+    violation: jax.Array  # () how badly the constraints were met in the last round
+    residual: jax.Array  # () of the conditions of Karush, Kuhn and Tucker
+
+
+class Problem(NamedTuple):
+    """The functions of a problem, each of (params, data, hyper)."""
+
+    cost: Callable
+    equality: Callable
+    inequality: Callable
+    projection: Callable | None
+
+
+@_check.fit(
+    static=(
+        "cost",
+        "equality",
+        "inequality",
+        "projection",
+        "solver",
+        "max_iter",
+        "max_inner",
+    ),
+)
+def constrained(
+    cost: Callable[..., jax.Array],
+    params: Any,
+    *data: Any,
+    equality: Callable[..., Any] | None = None,
+    inequality: Callable[..., Any] | None = None,
+    projection: Callable[..., Any] | None = None,
+    solver: Any = newton,
+    tol: Any = 1e-5,
+    max_iter: int = 50,
+    max_inner: int = 200,
+    **hyper: Any,
+) -> Fit:
+    """Minimise cost(params) with equality(params) = 0 and inequality(params) <= 0.
+
+    The method of multipliers: J + λ·h + ρ/2 |h|² + |max(ν + ρg, 0)|² / 2ρ is minimised
+    over params, then λ := λ + ρh and ν := max(ν + ρg, 0), and ρ grows where the
+    constraints are not met much better than before.
+
+    Args:
+        cost: J(params, *data, **hyper), a scalar; static, as in optimize.minimize.
+        params: where to start, a pytree of floats, feasible or not; the start itself
+            gets no derivative.
+        data: pytrees of arrays of any shape.
+        equality: h(params, *data, **hyper), an array or a pytree of them; static.
+        inequality: g(params, *data, **hyper), likewise.
+        projection: projection(params, **hyper), the nearest point of a convex set in
+            which params shall lie, such as optax.projections.projection_simplex;
+            static.
+        solver: recipe of an optax transformation that minimises over params, such as
+            newton, or optax.lbfgs for very many; where there is a projection, projected
+            gradients are used instead.
+        tol: () stop when the residual is at most tol.
+        max_iter: the most rounds, with new multipliers each.
+        max_inner: the most steps of one round.
+        hyper: scalars, or arrays; traced. Each function gets those that it takes by
+            name.
+
+    Returns:
+        A Fit with Solution(params, equality, inequality), that is p, λ and ν. residual
+        is the Euclidean norm of ∇J + λ·∇h + ν·∇g (for projections p less the projection
+        of p - that), h and min(ν, -g). The solution has derivatives with respect to
+        data and hyper; they need a matrix of all params and multipliers, and they are
+        NaN where the multipliers are not unique. Of a cost or a constraint that is not
+        convex the minimum may be a local one. Status UNBOUNDED where the multipliers
+        grow without bound: the constraints contradict each other, or their gradients
+        do not allow for multipliers.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values that are not finite.
+        TypeError: a hyper-parameter that none of the functions takes.
+
+    Source: Hestenes (1969), Powell (1969), Rockafellar (1973); Nocedal and Wright
+    (2006), framework 17.3.
+
+    """
+    problem = _problem(cost, equality, inequality, projection, hyper)
+    inner = _descent(problem, canonical("solver", solver), max_inner)
+    fixed, constants = jax.lax.stop_gradient((data, hyper))
+    start = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
+
+    def measure(found: Solution):
+        left = _conditions(problem, found, fixed, constants)
+        return jnp.linalg.norm(ravel_pytree(left)[0])
+
+    def progress(state: Search, status=Status.RUNNING):
+        value = problem.cost(state.found.params, fixed, constants)
+        return Progress(value, state.residual, status)
+
+    def step(state: Search):
+        tight = jnp.maximum(0.1 * jnp.minimum(state.residual, 1), 0.1 * tol)
+        found = inner(state.found, state.penalty, fixed, constants, tight)
+        found, violation = _forces(problem, found, state.penalty, fixed, constants)
+        slow = violation > 0.25 * state.violation
+        eps = jnp.finfo(violation.dtype).eps
+        most = 1 / eps**0.5 * FIRST
+        penalty = jnp.where(slow, GROWTH * state.penalty, state.penalty)
+        hopeless = slow & (state.penalty >= most) & (violation > eps**0.5)
+        status = jnp.where(hopeless, Status.UNBOUNDED, Status.RUNNING)
+        penalty = jnp.minimum(penalty, most)
+        new = Search(found, penalty, violation, measure(found))
+        return new, progress(new, status)
+
+    far = jnp.asarray(jnp.inf, start[1].dtype)
+    state = Search(start[0], start[1], far, measure(start[0]))
+    fit = iterate(
+        step, state, progress(state), tol=tol, max_iter=max_iter, patience=PATIENCE
+    )
+    found, value = _differentiable(
+        problem, fit.params.found, fit.cost, fit.status, data, hyper
+    )
+    return fit._replace(params=found, cost=value)
+
+
+def _problem(cost, equality, inequality, projection, hyper) -> Problem:
+    taken = [_names(f, hyper) for f in (cost, equality, inequality, projection)]
+    for name in hyper:
+        if not any(name in names for names in taken):
+            message = f"constrained() got an unexpected keyword argument {name!r}"
+            raise TypeError(message)
+
+    def bound(function, names):
+        if function is None:
+            return lambda params, data, hyper: None
+        return lambda params, data, hyper: function(
+            params, *data, **{name: hyper[name] for name in names}
+        )
+
+    def nearest(params, data, hyper):
+        return projection(params, **{name: hyper[name] for name in taken[3]})
+
+    functions = [bound(f, n) for f, n in zip((cost, equality, inequality), taken)]
+    return Problem(*functions, None if projection is None else nearest)
+
+
+def _start(problem: Problem, params, data, hyper):
+    """The start with multipliers of 0, and the first ρ."""
+    for leaf in jax.tree.leaves(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"params must hold floats, not {leaf.dtype}")
+    value = problem.cost(params, data, hyper)
+    if jnp.shape(value) != ():
+        raise ValueError(f"cost must return a real scalar, not {value}")
+    h, g = (f(params, data, hyper) for f in problem[1:3])
+    found = Solution(params, *jax.tree.map(jnp.zeros_like, (h, g)))
+    return found, jnp.full_like(value, FIRST)
+
+
+def _descent(problem: Problem, solver, max_inner: int):
+    """Minimise over params for given multipliers and ρ."""
+
+    def augmented(params, found, penalty, data, hyper):
+        h, g = (f(params, data, hyper) for f in problem[1:3])
+        value = problem.cost(params, data, hyper)
+        value += _dot(found.equality, h) + 0.5 * penalty * _dot(h, h)
+        forces = _pushed(found.inequality, g, penalty)
+        return value + 0.5 / penalty * _dot(forces, forces)
+
+    def run(found: Solution, penalty, data, hyper, tol):
+        rest = found, penalty, data, hyper
+        if problem.projection is None:
+            fit = minimize(
+                augmented,
+                found.params,
+                *rest,
+                solver=solver,
+                tol=tol,
+                max_iter=max_inner,
+            )
+            return found._replace(params=fit.params)
+        fit = accelerate(
+            lambda p: augmented(p, *rest),
+            lambda p, step: problem.projection(p, data, hyper),
+            lambda p: 0.0,
+            found.params,
+            tol=tol,
+            max_iter=max_inner,
+        )
+        return found._replace(params=fit.params.params)
+
+    return run
+
+
+def _pushed(forces, g, penalty):
+    """max(ν + ρ g, 0)."""
+    return jax.tree.map(lambda nu, g: jax.nn.relu(nu + penalty * g), forces, g)
+
+
+def _dot(a, b):
+    return 0.0 if a is None else optax.tree.vdot(a, b)
+
+
+def _forces(problem: Problem, found: Solution, penalty, data, hyper):
+    """New multipliers, and how badly the constraints are met."""
+    h, g = (f(found.params, data, hyper) for f in problem[1:3])
+    equality = jax.tree.map(lambda m, h: m + penalty * h, found.equality, h)
+    inequality = _pushed(found.inequality, g, penalty)
+    missed = h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), inequality, g)
+    violation = jnp.max(jnp.abs(ravel_pytree(missed)[0]), initial=0)
+    violation = violation.astype(penalty.dtype)  # of no constraints it has none
+    return Solution(found.params, equality, inequality), violation
+
+
+def _lagrangian(problem: Problem, found: Solution, data, hyper):
+    """J + λ·h + ν·g."""
+    h, g = (f(found.params, data, hyper) for f in problem[1:3])
+    value = problem.cost(found.params, data, hyper)
+    return value + _dot(found.equality, h) + _dot(found.inequality, g)
+
+
+def _conditions(problem: Problem, found: Solution, data, hyper) -> Solution:
+    """What is 0 at a solution, and nowhere else if the problem is convex."""
+
+    def of(params):
+        return _lagrangian(problem, found._replace(params=params), data, hyper)
+
+    push = jax.grad(of)(found.params)
+    if problem.projection is not None:
+        moved = optax.tree.sub(found.params, push)
+        nearest = problem.projection(moved, data, hyper)
+        push = optax.tree.sub(found.params, nearest)
+    h, g = (f(found.params, data, hyper) for f in problem[1:3])
+    return Solution(
+        push, h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), found.inequality, g)
+    )
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _differentiable(problem: Problem, found: Solution, value, status, data, hyper):
+    """As `implicit.solution`: (found, value), with the derivatives of the solution."""
+    return found, value
+
+
+@_differentiable.defjvp
+def _differentiable_jvp(problem, primals, tangents):
+    """The conditions stay 0 as data and hyper move, those that are idle included."""
+    found, value, status, data, hyper = primals
+    _, _, _, *moved = tangents
+    flat, unravel = ravel_pytree(found)
+
+    def conditions(flat, data, hyper):
+        return ravel_pytree(_conditions(problem, unravel(flat), data, hyper))[0]
+
+    matrix = jax.jacfwd(conditions)(flat, data, hyper)
+    pull = jax.jvp(partial(conditions, flat), (data, hyper), tuple(moved))[1]
+    shift = -jnp.linalg.solve(matrix, pull)
+    # Of the matrix alone: what a reverse derivative pulls with is not known yet. Rows
+    # and columns are scaled, for units make no matrix singular.
+    scaled = matrix / jnp.max(jnp.abs(matrix), axis=1, keepdims=True)
+    scaled = scaled / jnp.max(jnp.abs(scaled), axis=0, keepdims=True)
+    accurate = jnp.linalg.cond(scaled) < jnp.finfo(flat.dtype).eps ** -0.75
+    valid = (status == Status.CONVERGED) & accurate
+    # A product, because the transpose of a where would be 0 and not NaN.
+    shift = unravel(shift * jnp.where(valid, 1, jnp.nan).astype(flat.dtype))
+    # At a solution its own move changes the value by nothing: forces do no work.
+    rise = jax.jvp(
+        lambda d, h: _lagrangian(problem, found, d, h), (data, hyper), tuple(moved)
+    )[1]
+    known = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(value.dtype)
+    return (found, value), (shift, rise * known)

@@ -1,0 +1,414 @@
+"""Bases of functions: a linear model of φ(x) is a curved model of x.
+
+Each takes rows x, (m, n), and gives rows φ(x) for any linear model:
+`ridge.fit(basis.polynomial(x, degree=6), y, l2=1e-2)`. None but `polynomial` on request
+holds a constant, for these models have a b of their own. Where a basis is drawn or
+computed first, what it consists of is a NamedTuple that comes first thereafter.
+"""
+
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml import _check
+from jaxml.regression import kernels
+from jaxml.regression.kernels import Kernel
+
+
+class RandomFourier(NamedTuple):
+    """Waves, drawn at random, whose products average to a kernel."""
+
+    frequencies: jax.Array  # (n, k) ω
+    phases: jax.Array  # (k,) in [0, 2π)
+
+
+class Nystroem(NamedTuple):
+    """The rows a kernel is sampled at, and what makes their features orthonormal."""
+
+    landmarks: jax.Array  # (k, n)
+    whitening: jax.Array  # (k, k) K^(-1/2), K the matrix of the landmarks
+    gamma: jax.Array  # () the kernel's γ
+    offset: jax.Array  # () its c
+
+
+# --- polynomials --------------------------------------------------------------------
+
+
+@_check.pure(static=("degree", "constant", "interactions"), x="m n")
+def polynomial(
+    x: jax.Array, *, degree: int, constant: bool = False, interactions: bool = False
+) -> jax.Array:
+    """All monomials x₁^p₁ ⋯ x_n^p_n with 1 <= Σp <= degree, (m, terms), of x, (m, n).
+
+    They come degree by degree, and within a degree i those with more of the first
+    column first: for n = 2 the course's x₁^(i-j) x₂^j, j = 0 … i; `exponents` lists
+    them. constant puts the 1 before them (28 terms for n = 2, degree 6); interactions
+    leaves out the powers of a column above the first. Scale x first: in float32 the
+    sixth power of 1,000 leaves little room.
+    """
+    columns = [jnp.ones_like(x[:, :1])] if constant else []
+    terms = jnp.ones_like(x[:, :1])
+    parents: list[tuple[int, ...]] = [()]
+    for power in range(1, degree + 1):
+        chosen = _choices(x.shape[1], power, interactions)
+        if not chosen:
+            break
+        place = {parent: i for i, parent in enumerate(parents)}
+        left = np.array([place[choice[:-1]] for choice in chosen])
+        terms = terms[:, left] * x[:, np.array([choice[-1] for choice in chosen])]
+        columns, parents = [*columns, terms], chosen
+    if not columns:
+        raise ValueError("degree must be at least 1 where there is no constant, not 0")
+    return jnp.concatenate(columns, axis=1)
+
+
+@_check.host
+def exponents(
+    n: int, *, degree: int, constant: bool = False, interactions: bool = False
+) -> np.ndarray:
+    """The powers p, (terms, n) ints, of the columns of `polynomial`, in their order.
+
+    n is the number of columns; degree, constant and interactions as in polynomial.
+    """
+    n, degree = _check.count("n", n), _check.count("degree", degree, at_least=0)
+    powers = range(0 if constant else 1, degree + 1)
+    chosen = [c for power in powers for c in _choices(n, power, interactions)]
+    return np.array([[c.count(j) for j in range(n)] for c in chosen]).reshape(-1, n)
+
+
+def _choices(n: int, power: int, interactions: bool) -> list[tuple[int, ...]]:
+    """The columns that each monomial of a degree multiplies, in ascending order."""
+    if interactions:
+        return list(itertools.combinations(range(n), power))
+    return list(itertools.combinations_with_replacement(range(n), power))
+
+
+# --- waves and bumps ----------------------------------------------------------------
+
+
+@_check.pure(static=("order",), x="m n")
+def fourier(x: jax.Array, *, order: int, period: Any = 1.0) -> jax.Array:
+    """cos(2πkx/period), sin(2πkx/period), k = 1 … order, (m, 2·order·n) of x, (m, n).
+
+    For each column of x all cosines, then all sines. period, (), is that of every
+    column: divide the columns first where they differ.
+    """
+    turns = x / period
+    # Whole turns are taken off before they are multiplied: they cost digits.
+    turns = turns - jax.lax.stop_gradient(jnp.round(turns))
+    harmonics = jnp.arange(1, order + 1, dtype=x.dtype)
+    angle = 2 * jnp.pi * turns[:, :, None] * harmonics[None, None]
+    waves = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=2)
+    return waves.reshape(len(x), -1)
+
+
+@_check.pure(x="m n", centres="...")
+def radial(x: jax.Array, centres: jax.Array, *, width: Any) -> jax.Array:
+    """exp(-‖x - c_j‖² / (2 width²)), (m, k), for rows x, (m, n), and centres, (k, n).
+
+    width, (), is σ. With the training rows as centres this is kernel regression; see
+    kernels.rbf.
+
+    Source: Broomhead and Lowe (1988).
+    """
+    _check.shapes(x=(x, "m n"), centres=(centres, "k n"))
+    _check.finite("centres", centres)
+    return kernels.rbf(x, centres, gamma=1 / (2 * width**2))
+
+
+# --- splines ------------------------------------------------------------------------
+
+
+@_check.pure(static=("degree", "outside"), jit=True, x="m n", knots="...")
+def b_spline(
+    x: jax.Array, knots: jax.Array, *, degree: int = 3, outside: str = "linear"
+) -> jax.Array:
+    """B_j(x), j = 1 … t - degree - 1, for each column of x, (m, n), by Cox and de Boor.
+
+    Args:
+        x: (m, n) rows; the functions of its first column come first.
+        knots: (t,) for every column or (t, n), ascending, with degree of them outside
+            the domain on either side, as scipy.interpolate.BSpline has them; `knots`
+            makes some.
+        degree: that of the pieces; 3 for cubic, 0 for steps.
+        outside: what the functions are beyond the domain [t_degree, t_(t-degree-1)]:
+            "linear", as a straight line; "constant"; or "continue", as the polynomial
+            of the last piece.
+
+    Returns:
+        (m, n (t - degree - 1)) values, which sum to 1 for each column of x, outside the
+        domain as well. All NaN for knots that do not ascend.
+
+    Raises:
+        ValueError: fewer than 2·degree + 2 knots, or another shape.
+
+    Source: de Boor (1972); Cox (1972).
+    """
+    _check.option("outside", outside, ("linear", "constant", "continue"))
+    sizes = _check.shapes(x=(x, "m n"), knots=(knots, "t|t n"))
+    _check.finite("knots", knots)
+    if sizes["t"] < 2 * degree + 2:
+        least = f"2·degree + 2 = {2 * degree + 2}"
+        raise ValueError(f"knots must be at least {least}, not {sizes['t']}")
+    axis = 1 if knots.ndim == 2 else None
+
+    def column(x, knots):
+        return _spline(x, knots, degree, outside)
+
+    return jax.vmap(column, (1, axis), 1)(x, knots).reshape(len(x), -1)
+
+
+def _spline(x, knots, degree: int, outside: str):
+    """All functions, (m, t - degree - 1), of one column, (m,)."""
+    last = len(knots) - degree - 1
+    if outside == "continue":
+        return _cox_de_boor(x, knots, degree)
+    inside = jnp.clip(x, knots[degree], knots[last])
+    if outside == "constant":
+        return _cox_de_boor(inside, knots, degree)
+
+    def functions(x):
+        return _cox_de_boor(x, knots, degree)
+
+    values, slopes = jax.jvp(functions, (inside,), (jnp.ones_like(x),))
+    return values + slopes * (x - inside)[:, None]
+
+
+def _cox_de_boor(x, knots, degree: int):
+    # The piece x lies in; the first and the last reach on beyond the domain.
+    piece = jnp.searchsorted(knots, x, side="right") - 1
+    piece = jnp.clip(piece, degree, len(knots) - degree - 2)
+    valid = (jnp.diff(knots) >= 0).all() & ~jnp.isnan(x)
+    steps = (piece[:, None] == jnp.arange(len(knots) - 1)[None]).astype(x.dtype)
+    functions = jnp.where(valid[:, None], steps, jnp.nan)
+    t, x = knots[None], x[:, None]
+    for d in range(1, degree + 1):
+        width = t[:, d:-1] - t[:, : -d - 1]
+        rising = _ratio(x - t[:, : -d - 1], width)
+        width = t[:, d + 1 :] - t[:, 1:-d]
+        falling = _ratio(t[:, d + 1 :] - x, width)
+        functions = rising * functions[:, :-1] + falling * functions[:, 1:]
+    return functions
+
+
+def _ratio(a, b):
+    """a / b, (m, t) by (1, t), and 0 where b is 0: a piece between equal knots."""
+    return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
+
+
+@_check.pure(static=("k", "degree", "spacing"), jit=True, x="m n", weights="m")
+def knots(
+    x: jax.Array,
+    *,
+    k: int,
+    degree: int = 3,
+    spacing: str = "uniform",
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """Knots for `b_spline`, (k + 2·degree, n): k of them in the range of x, (m, n).
+
+    Args:
+        x: (m, n) rows.
+        k: knots from the least to the greatest entry of each column, 2 or more.
+        degree: so many more on either side, at the distance of the two outermost.
+        spacing: "uniform", or "quantile" for as many rows between any two.
+        weights: (m,) as frequencies, Σw >= 1: a weight of 2 is a row that is there
+            twice; rows of weight 0 are not.
+
+    Source: Eilers and Marx (1996), for knots that go on beyond the data.
+    """
+    _check.option("spacing", spacing, ("uniform", "quantile"))
+    _check.count("k", k, at_least=2)
+    w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    w = jnp.where(w >= 0, w, jnp.nan)
+    share = jnp.linspace(0, 1, k, dtype=x.dtype)
+    between = jax.vmap(lambda c: _quantiles(c, w, share, spacing), 1, 1)(x)
+    beyond = jnp.arange(1, degree + 1, dtype=x.dtype)[:, None]
+    low, high = between[:1], between[-1:]
+    before = low - beyond[::-1] * (between[1:2] - low)
+    after = high + beyond * (high - between[-2:-1])
+    return jnp.concatenate([before, between, after])
+
+
+def _quantiles(column, w, share, spacing: str):
+    """Quantiles of a column, (m,), at shares, (k,), of w rows each."""
+    order = jnp.argsort(jnp.where(w == 0, jnp.inf, column))
+    values, count = column[order], jnp.cumsum(w[order])
+    rank = share * jnp.maximum(count[-1] - 1, 0)  # among the repeated rows, from 0
+    whole = jnp.floor(rank)
+
+    def ranked(rank):
+        place = jnp.searchsorted(count, jnp.minimum(rank, count[-1] - 1), side="right")
+        return values[jnp.minimum(place, jnp.sum(w > 0) - 1)]
+
+    low, high = ranked(whole), ranked(whole + 1)
+    found = low + (rank - whole) * (high - low)
+    if spacing == "uniform":
+        found = found[0] + share * (found[-1] - found[0])
+    wrong = jnp.isnan(column).any() | jnp.isnan(count[-1])
+    return jnp.where(wrong, jnp.nan, found)
+
+
+# --- features of kernels ------------------------------------------------------------
+
+
+@_check.pure(static=("n", "k", "kernel"))
+def init_random_fourier(
+    key: jax.Array, *, n: int, k: int, gamma: Any, kernel: str = "rbf"
+) -> RandomFourier:
+    """Draw ω, (n, k), from the spectrum of a kernel, and phases, (k,), in [0, 2π).
+
+    Args:
+        key: jax.random.key(seed).
+        n: columns of the rows to come.
+        k: how many waves.
+        gamma: () the kernel's γ, in which ω is differentiable.
+        kernel: "rbf", of normal ω with variance 2γ; or "laplacian", of Cauchy ω with
+            scale γ.
+
+    Source: Rahimi and Recht (2007), algorithm 1.
+    """
+    _check.option("kernel", kernel, ("rbf", "laplacian"))
+    n = _check.count("n", n)
+    gamma = jnp.asarray(gamma, jnp.result_type(float))
+    wave, shift = jax.random.split(key)
+    if kernel == "rbf":
+        frequencies = jnp.sqrt(2 * gamma) * jax.random.normal(wave, (n, k), gamma.dtype)
+    else:
+        frequencies = gamma * jax.random.cauchy(wave, (n, k), gamma.dtype)
+    phases = jax.random.uniform(shift, (k,), gamma.dtype, 0, 2 * jnp.pi)
+    return RandomFourier(frequencies, phases)
+
+
+@_check.pure(x="m n")
+def random_fourier(params: RandomFourier, x: jax.Array) -> jax.Array:
+    """z = √(2/k) cos(x ω + phase), (m, k), for the rows of x, (m, n); z·z' ≈ k(x, x').
+
+    params hold k waves, made by init_random_fourier. The error of z·z' is of the order
+    of 1/√k.
+    """
+    n, k = params.frequencies.shape
+    _columns("params.frequencies", params.frequencies.T, x)
+    angle = jnp.matmul(x, params.frequencies, precision="highest")
+    return (2 / k) ** 0.5 * jnp.cos(angle + params.phases[None])
+
+
+@_check.pure(static=("k", "kernel", "degree"), x="m n", weights="m")
+def init_nystroem(
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    k: int,
+    kernel: Kernel = "rbf",
+    gamma: Any = 1.0,
+    offset: Any = 1.0,
+    degree: int = 3,
+    weights: jax.Array | None = None,
+) -> Nystroem:
+    """Draw k rows of x, (m, n), as landmarks, without replacement, and whiten them.
+
+    key is a key, (); rows are drawn in proportion to weights, (m,), of which k or more
+    must be positive: else ValueError, or landmarks of NaN where traced. kernel, gamma,
+    offset and degree as in kernels.matrix.
+
+    Source: Williams and Seeger (2000).
+    """
+    if k > len(x):
+        raise ValueError(f"k must be at most m = {len(x)}, not {k}")
+    w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    usable = jnp.sum(w > 0)
+    if not isinstance(usable, jax.core.Tracer) and usable < k:
+        raise ValueError(f"weights must be positive for k = {k} rows, not {usable}")
+    share = jnp.where(w >= 0, w, jnp.nan) / jnp.sum(w)
+    chosen = jax.random.choice(key, len(x), (k,), replace=False, p=share)
+    landmarks = jnp.where(share[chosen][:, None] > 0, x[chosen], jnp.nan)
+    return whitened(landmarks, kernel=kernel, gamma=gamma, offset=offset, degree=degree)
+
+
+@_check.pure(static=("kernel", "degree"), landmarks="k n")
+def whitened(
+    landmarks: jax.Array,
+    *,
+    kernel: Kernel = "rbf",
+    gamma: Any = 1.0,
+    offset: Any = 1.0,
+    degree: int = 3,
+) -> Nystroem:
+    """K^(-1/2) of the landmarks, (k, n), by their eigenvectors; for `nystroem`.
+
+    Landmarks may be rows of the data or, better, centres of k-means. Directions whose
+    eigenvalue is lost in rounding, at most k ε of the largest, are left out: what is
+    equal to others adds nothing. Differentiable in landmarks, gamma and offset also
+    where eigenvalues coincide. kernel, gamma, offset, degree as in kernels.matrix.
+    """
+    options: dict[str, Any] = {"kernel": kernel, "degree": degree}
+    matrix = kernels.matrix(landmarks, landmarks, gamma=gamma, offset=offset, **options)
+    gamma, offset = (jnp.asarray(h, matrix.dtype) for h in (gamma, offset))
+    return Nystroem(landmarks, _inverse_root(matrix), gamma, offset)
+
+
+@_check.pure(static=("kernel", "degree"), x="m n")
+def nystroem(
+    params: Nystroem, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
+) -> jax.Array:
+    """z = k(x, landmarks) K^(-1/2), (m, k), for the rows of x, (m, n); z·z' ≈ k(x, x').
+
+    Between landmarks z·z' is k exactly. params are made by init_nystroem or whitened,
+    with the same kernel and degree.
+    """
+    _columns("params.landmarks", params.landmarks, x)
+    hyper: dict[str, Any] = {"gamma": params.gamma, "offset": params.offset}
+    near = kernels.matrix(x, params.landmarks, kernel=kernel, degree=degree, **hyper)
+    return jnp.matmul(near, params.whitening, precision="highest")
+
+
+@jax.custom_jvp
+def _inverse_root(matrix: jax.Array) -> jax.Array:
+    """The symmetric pseudo-inverse root, (k, k), of a positive semi-definite matrix."""
+    values, vectors, root = _roots(matrix)
+    return _congruent(vectors, jnp.diag(root))
+
+
+@_inverse_root.defjvp
+def _inverse_root_jvp(primals, tangents):
+    """Daleckii and Krein (1965): the quotient of differences, f(λ) = λ^(-1/2).
+
+    (f(λ_i) - f(λ_j)) / (λ_i - λ_j) = -f_i f_j / (√λ_i + √λ_j), which is as good where
+    two eigenvalues coincide.
+    """
+    (matrix,), (tangent,) = primals, tangents
+    values, vectors, root = _roots(matrix)
+    f, other, kept = root[:, None], root[None], root > 0
+    both = kept[:, None] & kept[None]
+    # √λ = 1/f, so the quotient is -f² f'² / (f + f').
+    quotient = -((f * other) ** 2) / jnp.where(both, f + other, 1)
+    apart = kept[:, None] != kept[None]
+    gap = jnp.where(apart, values[:, None] - values[None], 1)
+    quotient = jnp.where(apart, (f - other) / gap, jnp.where(both, quotient, 0))
+    moved = jnp.matmul(vectors.T, tangent @ vectors, precision="highest")
+    primal = _congruent(vectors, jnp.diag(root))
+    return primal, _congruent(vectors, quotient * moved)
+
+
+def _roots(matrix):
+    """λ, (k,), eigenvectors, (k, k), and λ^(-1/2), 0 where λ is lost in rounding."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    kept = values > len(values) * jnp.finfo(values.dtype).eps * values[-1]
+    root = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
+    return values, vectors, jnp.where(jnp.isnan(values), jnp.nan, root)
+
+
+def _columns(name: str, rows: jax.Array, x: jax.Array) -> None:
+    """Rows of params must be as long as those of x."""
+    if rows.shape[1] != x.shape[1]:
+        n = x.shape[1]
+        raise ValueError(f"{name} are for n = {rows.shape[1]} columns; x has n = {n}")
+
+
+def _congruent(vectors, middle):
+    """V M Vᵀ."""
+    half = jnp.matmul(vectors, middle, precision="highest")
+    return jnp.matmul(half, vectors.T, precision="highest")

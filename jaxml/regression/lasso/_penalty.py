@@ -1,0 +1,55 @@
+"""The penalty in blocks: of one coordinate each, or of a group."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxml.optimize import _groups, proximal
+
+
+def limits(l1, x, penalty_factors, groups) -> jax.Array:
+    """l1 f_j, (n,), or l1 c_g of each group, (n,), 0 beyond the last group."""
+    n, dtype = x.shape[1], x.dtype
+    if groups is not None:
+        return l1 * _groups.factors(groups, penalty_factors, dtype)
+    return l1 * (jnp.ones(n, dtype) if penalty_factors is None else penalty_factors)
+
+
+def sizes(v, groups, positive: bool) -> jax.Array:
+    """How far v, (n,), reaches in each block: what a limit is compared with."""
+    if groups is not None:
+        return _groups.norms(v, groups)
+    return jax.nn.relu(v) if positive else jnp.abs(v)
+
+
+def prox(w, step, limits, groups, positive: bool) -> jax.Array:
+    """The proximal operator of Σ limits · |w of a block|."""
+    if groups is not None:
+        length = _groups.norms(w, groups)
+        safe = jnp.where(length == 0, 1, length)
+        kept = jnp.where(length > step * limits, 1 - step * limits / safe, 0 * limits)
+        return w * kept[groups]
+    if positive:
+        return proximal.nonnegative_prox(w, step, l1=1.0, factors=limits)
+    return proximal.l1_prox(w, step, l1=1.0, factors=limits)
+
+
+def value(w, limits, groups) -> jax.Array:
+    """Σ limits · |w of a block|."""
+    return jnp.vdot(limits, sizes(w, groups, False))
+
+
+def violations(pull, w, limits, groups, positive: bool) -> jax.Array:
+    """By how much each block, (n,), violates the conditions of a minimum, as l1 counts.
+
+    pull, (n,), is minus the gradient of all but the penalty. A block at 0 holds a pull
+    up to its limit; elsewhere the pull is the limit, along w.
+    """
+    length = sizes(w, groups, False)
+    if groups is None:
+        against = jnp.abs(pull - limits * jnp.sign(w))
+    else:
+        safe = jnp.where(length == 0, 1, length)
+        against = _groups.norms(pull - (limits / safe)[groups] * w, groups)
+    over = jax.nn.relu(sizes(pull, groups, positive) - limits)
+    found = jnp.where(length == 0, over, against)
+    return jnp.where(w < 0, jnp.inf, found) if positive else found

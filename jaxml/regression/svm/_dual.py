@@ -1,0 +1,115 @@
+"""From rows to the solution of the dual in `_smo`, by either search."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit
+from jaxml.regression.svm import _gram, _implicit, _smo
+from jaxml.regression.svm._gram import PRECOMPUTED, Rows, Spec
+from jaxml.regression.svm._smo import Problem
+
+FULL = 4096  # most rows for which "full" is the default: 64 MiB of float32
+SOLVERS = ("full", "block")
+
+
+class Solution(NamedTuple):
+    """Where the dual is solved. Only beta, b and image carry derivatives."""
+
+    beta: jax.Array  # (m,)
+    b: jax.Array  # ()
+    image: jax.Array  # (m,) Kβ, so that the scores of the rows are image + b
+    fit: Fit  # how the search went; its params are the search's own
+
+
+def solve(
+    spec: Spec,
+    rows: Rows,
+    problem: Problem,
+    beta: jax.Array | None = None,
+    *,
+    solver: str | None,
+    tol,
+    max_iter: int,
+) -> Solution:
+    """Solve from beta, (v,), which lies in the box, or from 0; solver may be None.
+
+    Where no row is free, b is the middle of the interval that the others leave.
+    """
+    solver = _solver(spec, rows, solver)
+    fixed_rows, fixed, beta = lax.stop_gradient((rows, problem, beta))
+    if solver == "full":
+        theta: Any = _gram.gram(spec, rows)
+        beta = jnp.zeros_like(fixed.p) if beta is None else beta
+        fit = _smo.full(
+            lax.stop_gradient(theta), fixed, beta, tol=tol, max_iter=max_iter
+        )
+        spec = Spec(PRECOMPUTED, 0)
+    else:
+        theta = rows
+        fit = _by_blocks(spec, fixed_rows, fixed, beta, tol=tol, max_iter=max_iter)
+    return _settle(spec, theta, problem, lax.stop_gradient(fit))
+
+
+def _solver(spec: Spec, rows: Rows, solver: str | None) -> str:
+    if solver is None:
+        small = len(rows.x) <= FULL or spec.kernel == PRECOMPUTED
+        return "full" if small else "block"
+    _check.option("solver", solver, SOLVERS)
+    if solver == "block" and spec.kernel == PRECOMPUTED:
+        raise ValueError("solver must be 'full' where the kernel is precomputed")
+    return solver
+
+
+def _by_blocks(spec, rows: Rows, problem: Problem, beta, *, tol, max_iter) -> Fit:
+    slope = -problem.p
+    if beta is None:
+        beta = jnp.zeros_like(slope)
+    else:
+        image = _gram.image(spec, rows, rows.x, _smo.collapse(beta, len(rows.x)))
+        slope = slope + jnp.tile(image, beta.size // image.size)
+    return _smo.block(
+        lambda i: _gram.between(spec, rows, rows.x[i], rows.x),
+        _gram.diagonal(spec, rows),
+        problem,
+        beta,
+        slope,
+        tol=tol,
+        max_iter=max_iter,
+    )
+
+
+def _settle(spec: Spec, theta, problem: Problem, fit: Fit) -> Solution:
+    """b, and what the derivatives have to know, from the variables of the search."""
+    beta, slope = fit.params
+    m = len(theta) if spec.kernel == PRECOMPUTED else len(theta.x)
+    fixed = lax.stop_gradient(problem)
+    below, above = beta > fixed.lower, beta < fixed.upper
+    free = below & above
+    inside = jnp.sum(free)
+    # b is the mean over free rows, or the middle between the two that come next.
+    up, i = _smo.first_max(jnp.where(above, -slope, -jnp.inf))
+    down, j = _smo.first_max(jnp.where(below, slope, -jnp.inf))
+    places = jnp.arange(beta.size)
+    first, second = (places == i) & (up > -jnp.inf), (places == j) & (down > -jnp.inf)
+    next_two = first.astype(beta.dtype) + second.astype(beta.dtype)
+    anchor = jnp.where(inside > 0, free, next_two)
+    anchor = (anchor / jnp.sum(anchor)).astype(beta.dtype)
+    level = jnp.vdot(anchor, problem.p, precision="highest")
+
+    found, image = _smo.collapse(beta, m), slope[:m] + fixed.p[:m]
+    anchor = _smo.collapse(anchor, m)
+    b = lax.stop_gradient(level) - jnp.vdot(anchor, image, precision="highest")
+    # A row without weight has both ends in one place: the slope says which it is at.
+    at_upper = ~above & (below | (slope + b < 0))
+    edge = jnp.where(at_upper, problem.upper, problem.lower)
+    copies = _smo.collapse(free.astype(beta.dtype), m)
+    target = _smo.collapse(jnp.where(free, problem.p, 0), m) / jnp.maximum(copies, 1)
+    known = _implicit.Known(found, b, image, copies > 0, anchor, fit.status)
+    found, b, image = _implicit.solution(
+        spec, theta, target, _smo.collapse(edge, m), level, lax.stop_gradient(known)
+    )
+    return Solution(found, b, image, fit)

@@ -1,0 +1,260 @@
+"""Margins as geometry: the shortest segment between the hulls of two classes.
+
+The widest strip between two classes is bounded by the planes through the ends of the
+shortest segment between their convex hulls, normal to it (slides 1.4). With hulls
+reduced, so that no single row has much to say, this is the ν-SVM.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit, Status
+from jaxml.regression import linear
+from jaxml.regression.svm import _nearest
+
+
+class Params(NamedTuple):
+    """The shortest segment between two hulls."""
+
+    alpha: jax.Array  # (m,) coefficients, of sum 1 in each class
+    p: jax.Array  # (n,) Σ αᵢ xᵢ over class 0
+    q: jax.Array  # (n,) Σ αᵢ xᵢ over class 1
+    levels: jax.Array  # (2,) (q - p)·x of the rows at the edge of either class
+
+
+@_check.fit(
+    static=("method", "intercept", "max_iter"), x="m n", y="m:labels 2", weights="m"
+)
+def nearest_points(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    nu: Any = None,
+    mu: Any = None,
+    weights: jax.Array | None = None,
+    method: str = "wolfe",
+    intercept: bool = True,
+    tol: Any = 1e-5,
+    max_iter: int = 2000,
+) -> Fit:
+    """Minimise ½‖q - p‖²: p and q in the hulls of the classes 0 and 1.
+
+    p = Σ αᵢ xᵢ over class 0, q = Σ αᵢ xᵢ over class 1, 0 <= αᵢ, Σα = 1 in either class.
+
+    Args:
+        x: (m, n) rows.
+        y: (m,) labels 0 and 1.
+        nu: () ν of the ν-SVM in (0, 1]: reduced hulls with mu = 2/(ν Σw). At least a
+            share ν of the rows are support vectors, at most ν lie within the margin.
+        mu: () αᵢ <= mu wᵢ instead; hulls are whole if both are None. INVALID where
+            mu Σw < 1 in a class.
+        weights: (m,) weights w of the rows; 1 if None. A weight of 0 leaves a row out,
+            integer weights are repeated rows; whole hulls depend on no more of them.
+        method: "wolfe", finite: a step solves for the rows of the support alone;
+            "mdm", linear: a step moves one pair of coefficients; "gilbert", sublinear:
+            a step goes towards one vertex.
+        intercept: False for planes through the origin: the point of the hull of ±x, +
+            for class 1, that is nearest to 0; q - p is this point, Σα = 1 in all, and
+            mu = 1/(ν Σw).
+        tol: () largest residual.
+        max_iter: most steps; Gilbert's method may want many.
+
+    Returns:
+        A Fit with Params. residual is 1 - (lower bound of ‖q - p‖²) / ‖q - p‖²: below
+        1 it proves that a plane separates the hulls. Where these meet the status is
+        UNBOUNDED, for the dual of the hard margin is; Gilbert's and the pairs' methods
+        take long to see it. cost has derivatives at fixed α (envelope theorem), params
+        those of the equations that hold on the rows with 0 < αᵢ < mu wᵢ; these are NaN
+        where those rows leave α undetermined.
+
+    Raises:
+        ValueError: an argument of the wrong kind, an unknown method, nu with mu.
+
+    Source: Wolfe (1976); Mitchell, Demyanov and Malozemov (1974); Gilbert (1966);
+    reduced hulls: Crisp and Burges (2000), Bennett and Bredensteiner (2000).
+    """
+    _check.option("method", method, _nearest.METHODS)
+    if nu is not None and mu is not None:
+        raise ValueError("nu and mu are two names of one bound: give one of them")
+    w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    groups = 2 if intercept else 1
+    cap = _caps(w, mu if nu is None else groups / (nu * jnp.sum(w)))
+    signs = jnp.where(y == 1, 1, -1).astype(x.dtype)
+    group = (y == 1).astype(jnp.int32) * (groups - 1)
+
+    here = (cap > 0).astype(x.dtype)
+    origin = jnp.matmul(here / jnp.sum(here), x, precision="highest") * (groups - 1)
+    u = jnp.where(here[:, None] > 0, signs[:, None] * (x - origin[None]), 0)
+    scale = jnp.sqrt(jnp.max(jnp.sum(u * u, axis=1)))
+    scale = jnp.where(scale == 0, 1, scale)
+    fixed = jax.lax.stop_gradient((u, cap, signs, group, origin, scale))
+    rows = _nearest.Rows(fixed[0] / fixed[5], fixed[1], fixed[3])
+    capped = nu is not None or mu is not None
+    tol = jax.lax.stop_gradient(tol)
+    fit = _nearest.search(rows, groups, capped, method, tol, max_iter)
+
+    filled = [jnp.sum(jnp.where(group == g, cap, 0)) for g in range(groups)]
+    rounding = 4 * len(x) * jnp.finfo(x.dtype).eps
+    feasible = jnp.stack(filled).min() >= 1 - rounding
+    status = jnp.where(feasible, fit.status, Status.INVALID)
+    search = jax.lax.stop_gradient(fit.params)
+    found = _Found(search.alpha, search.vertex.levels, status, *fixed[2:])
+    params, cost = _tied(groups, found, x, cap)
+    history = fit.history * fixed[5] ** 2
+    return Fit(params, cost, fit.residual, fit.steps, status, history)
+
+
+@_check.fit(
+    static=("method", "intercept", "max_iter"), x="m n", y="m:labels 2", weights="m"
+)
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    nu: Any = None,
+    mu: Any = None,
+    weights: jax.Array | None = None,
+    method: str = "wolfe",
+    intercept: bool = True,
+    tol: Any = 1e-5,
+    max_iter: int = 2000,
+) -> Fit:
+    """Hard margin: min ½‖w‖² with (2yᵢ - 1)(w·xᵢ + b) >= 1; with nu, the ν-SVM.
+
+    Takes x, (m, n), y, (m,), and weights, (m,), as nearest_points does, and all other
+    arguments, nu, mu, method, intercept, tol and max_iter: this is that fit with
+    linear.Params(w, b) made by `hyperplane`. Data that no plane separates are
+    UNBOUNDED, unless nu reduces the hulls enough. cost is ½‖q - p‖².
+    """
+    found = nearest_points(
+        x,
+        y,
+        nu=nu,
+        mu=mu,
+        weights=weights,
+        method=method,
+        intercept=intercept,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    return found._replace(params=hyperplane(found.params))
+
+
+@_check.pure()
+def hyperplane(params: Params) -> linear.Params:
+    """w = 2(q - p)/(l₁ - l₀), b = -(l₁ + l₀)/(l₁ - l₀): w·x + b is ±1 at the edges.
+
+    params are those of nearest_points, with p and q (n,). For whole hulls l₁ - l₀ =
+    ‖q - p‖² and l₁ + l₀ = ‖q‖² - ‖p‖², and 2/‖w‖ = ‖q - p‖ is the margin.
+    """
+    low, high = params.levels[0], params.levels[1]
+    width = high - low
+    return linear.Params(2 * (params.q - params.p) / width, -(high + low) / width)
+
+
+@_check.pure()
+def distance(params: Params) -> jax.Array:
+    """‖q - p‖, (): the distance of the hulls and, of whole ones, the margin 2/‖w‖.
+
+    params are those of nearest_points, with p and q (n,).
+    """
+    return jnp.linalg.norm(params.q - params.p)
+
+
+def _caps(w, mu):
+    """The greatest coefficients, (m,); 2 where no bound holds, for Σα = 1 is one."""
+    if mu is None:
+        return jnp.where(w > 0, 2, 0).astype(w.dtype)
+    return jnp.where(w * mu >= 1, 2, jnp.maximum(w * mu, 0))
+
+
+# --- what the search found, tied to the data ----------------------------------------
+
+
+class _Found(NamedTuple):
+    alpha: jax.Array  # (m,)
+    levels: jax.Array  # (groups,) in units of scale²
+    status: jax.Array
+    signs: jax.Array  # (m,)
+    group: jax.Array  # (m,)
+    origin: jax.Array  # (n,)
+    scale: jax.Array  # ()
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _tied(groups: int, found: _Found, x, cap) -> tuple[Params, jax.Array]:
+    """Params and ½‖q - p‖², with derivatives in x, (m, n), and the caps, (m,)."""
+    alpha, signs = found.alpha, found.signs
+    total = [jnp.sum(jnp.where(found.group == g, alpha, 0)) for g in range(groups)]
+    alpha = alpha / jnp.stack(total)[found.group]
+    present = jnp.where((cap > 0)[:, None], x - found.origin[None], 0)
+    p, q = (
+        jnp.matmul(jnp.where(signs == s, alpha, 0), present, precision="highest")
+        for s in (-1, 1)
+    )
+    z = q - p
+    levels = _levels(found.levels * found.scale**2, jnp.vdot(z, found.origin))
+    params = Params(alpha, p + found.origin, q + found.origin, levels)
+    return params, jnp.vdot(z, z) / 2
+
+
+def _levels(levels, shift):
+    """(l₀, l₁) of (q - p)·x from those of u·(q - p), where u = -x in class 0."""
+    return jnp.stack([-levels[0], levels[-1]]) + shift
+
+
+@_tied.defjvp
+def _tied_jvp(groups, primals, tangents):
+    """On rows with 0 < αᵢ < capᵢ: uᵢ·z = λ_group and Σα = 1 as the data move."""
+    found, x, cap = primals
+    _, dx, dcap = tangents
+    params, cost = _tied(groups, found, x, cap)
+    alpha, signs, scale = params.alpha, found.signs, found.scale
+    u = jnp.where((cap > 0)[:, None], signs[:, None] * (x - found.origin[None]), 0)
+    u, du = u / scale, signs[:, None] * dx / scale
+    z = jnp.matmul(alpha, u, precision="highest")
+    slack = jnp.finfo(x.dtype).eps ** 0.5 * jnp.minimum(cap, 1)
+    full = (cap > 0) & (cap - alpha <= slack)
+    free = (alpha > slack) & ~full
+
+    filling = jnp.where(full, dcap, 0)
+    moved = jnp.matmul(alpha, du, precision="highest")
+    moved += jnp.matmul(filling, u, precision="highest")
+    member = (found.group[:, None] == jnp.arange(groups)[None]).astype(x.dtype)
+    k = min(len(x), x.shape[1] + groups)  # more of them cannot be independent
+    some, rows = jax.lax.top_k(free.astype(x.dtype), k)
+    u_free, member_free = u[rows] * some[:, None], member[rows] * some[:, None]
+    right = u_free @ moved + some * (du[rows] @ z)
+    step = _equations(u_free, member_free, some, -right, -(filling @ member))
+    step = jnp.where(jnp.sum(free) <= k, step, jnp.nan)
+    valid = jnp.where(found.status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
+
+    dalpha = filling.at[rows].add(some * step[:k]) * valid
+    dz = (dalpha @ u + valid * (alpha @ du)) * scale
+    dp, dq = (
+        jnp.where(signs == s, dalpha, 0) @ (x - found.origin[None])
+        + valid * (jnp.where(signs == s, alpha, 0) @ dx)
+        for s in (-1, 1)
+    )
+    dlevels = _levels(step[k:] * scale**2, 0) * valid + jnp.vdot(dz, found.origin)
+    # The multiplier of a cap is the distance of its row from the edge.
+    edge = (u @ z - found.levels[found.group]) * filling
+    dcost = valid * scale**2 * (jnp.vdot(z, alpha @ du) + jnp.sum(edge))
+    return (params, cost), (Params(dalpha, dp, dq, dlevels), dcost)
+
+
+def _equations(u, member, some, right, sums):
+    """Solve u uᵀ dα - member dλ = right, memberᵀ dα = sums; NaN if singular."""
+    k, groups = member.shape
+    gram = jnp.matmul(u, u.T, precision="highest") + jnp.diag(1 - some)
+    lower = jnp.zeros((groups, groups), u.dtype)
+    system = jnp.block([[gram, -member], [member.T, lower]])
+    q, r = jnp.linalg.qr(system)
+    size = jnp.abs(jnp.diagonal(r))
+    sound = size.min() > 8 * (k + groups) * jnp.finfo(u.dtype).eps * size.max()
+    right = jnp.concatenate([right, sums]) @ q
+    return jax.scipy.linalg.solve_triangular(r, right) * jnp.where(sound, 1, jnp.nan)

@@ -1,0 +1,241 @@
+"""The plane between two classes with the widest margin, in the space of x (slides 1.4).
+
+Rows have the signs s = 2y - 1 = ±1; f(x) = w·x + b is |w| times the distance from the
+plane, and the margin between f = 1 and f = -1 is 2/|w| wide. The rows that touch it
+press on it with forces aᵢ >= 0 that balance: Σ sᵢ aᵢ = 0, Σ sᵢ aᵢ xᵢ = w.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize.implicit import solution
+from jaxml.regression import linear
+from jaxml.regression._planes import newton, squared_hinge
+from jaxml.regression._rows import mean, product
+from jaxml.regression.svm import _interior
+
+LOSSES = ("squared_hinge", "hinge")
+
+
+class Params(NamedTuple):
+    """A plane, and the forces that hold it."""
+
+    w: jax.Array  # (n,)
+    b: jax.Array  # ()
+    alpha: jax.Array  # (m,) α = s a, of the rows of the fit; 0 off the support
+
+
+@_check.pure(x="m n")
+def scores(params: Params, x: jax.Array) -> jax.Array:
+    """f(x) = w·x + b, (m,), for the rows of x, (m, n).
+
+    Raises ValueError if params are for another number of columns.
+    """
+    _check.shapes(**{"params.w": (params.w, "n")})
+    return linear.predict(linear.Params(params.w, params.b), x)
+
+
+@_check.pure(x="m n")
+def predict(params: Params, x: jax.Array) -> jax.Array:
+    """1 where f(x) >= 0, else 0: (m,) int32 labels, for params and x, (m, n)."""
+    return (scores(params, x) >= 0).astype(jnp.int32)
+
+
+@_check.pure(x="m n")
+def distances(params: Params, x: jax.Array) -> jax.Array:
+    """(w·x + b) / |w|, (m,): how far from the plane the rows of x, (m, n), lie.
+
+    params as in `scores`; above 0 on the side of class 1.
+    """
+    return scores(params, x) / jnp.linalg.norm(params.w)
+
+
+@_check.pure()
+def margin(params: Params) -> jax.Array:
+    """2 / |w|, (): the width of the strip in which |f| < 1; params hold w, (n,)."""
+    return 2 / jnp.linalg.norm(params.w)
+
+
+@_check.pure()
+def support(params: Params) -> jax.Array:
+    """αᵢ ≠ 0, (m,): the rows that touch the margin or lie within; params hold alpha."""
+    return params.alpha != 0
+
+
+@_check.pure(static=("loss",), x="m n", y="m:classes 2", weights="m", class_weights="2")
+def cost(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any,
+    loss: str = "squared_hinge",
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ))² / Σ wᵢ + l2/2 |w|², (); "hinge": not squared.
+
+    Args:
+        params: w, (n,), and b, ().
+        x: (m, n) rows.
+        y: (m,) labels 0 and 1; a number between them is a sign s = 2y - 1 between.
+        l2: () scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
+        loss: "squared_hinge" or "hinge".
+        weights: (m,) weights w of the rows; 1 if None.
+        class_weights: (2,) factors of the weights of the rows of each class.
+
+    Raises:
+        ValueError: an unknown loss, shapes that do not agree, values out of range.
+
+    """
+    _check.option("loss", loss, LOSSES)
+    w = _weights(y, weights, class_weights)
+    short = jax.nn.relu(1 - (2 * y.astype(x.dtype) - 1) * scores(params, x))
+    value = mean(short**2 if loss == "squared_hinge" else short, w)
+    return value + 0.5 * l2 * jnp.vdot(params.w, params.w)
+
+
+@_check.fit(
+    static=("loss", "intercept", "max_iter"),
+    x="m n",
+    y="m:classes 2",
+    weights="m",
+    class_weights="2",
+)
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 1e-2,
+    loss: str = "squared_hinge",
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+    intercept: bool = True,
+    tol: Any = 1e-5,
+    max_iter: int = 200,
+) -> Fit:
+    """Minimise J of `cost` over w and b.
+
+    Args:
+        x: (m, n) rows.
+        y: (m,) labels 0 and 1; a number between them is a sign s = 2y - 1 between.
+        l2: () above 0; scikit-learn's C is 1 / (l2 Σ wᵢ), and that of LinearSVC, which
+            penalises b, with a column of ones and intercept=False. b is not penalised.
+        loss: "squared_hinge", by Newton's method on rows in blocks; "hinge", by an
+            interior point of the dual with (n, n) equations. Both are for many rows;
+            for n far above m take svm.kernel with kernel="linear".
+        weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
+            rows, a weight of 0 leaves a row out.
+        class_weights: (2,) factors of the weights of the rows of each class.
+        intercept: whether there is a b; else it stays 0.
+        tol: () "squared_hinge": largest decrement √(∂Jᵀ H⁻¹ ∂J). "hinge": largest
+            duality gap, over max(J, l2).
+        max_iter: most steps.
+
+    Returns:
+        Fit with Params. Status INVALID where l2 is 0: the forces have no bound.
+
+    Raises:
+        ValueError: an unknown loss, shapes that do not agree, values out of range.
+
+    Source: "squared_hinge": Mangasarian (2002); "hinge": Ferris and Munson (2002),
+    Mehrotra (1992).
+
+    """
+    _check.option("loss", loss, LOSSES)
+    data = x, y.astype(x.dtype), _weights(y, weights, class_weights)
+    if loss == "hinge":
+        found = _interior.fit(*data, l2, intercept, tol, max_iter)
+        return _positive(found._replace(params=Params(*found.params)), l2)
+    hyper = {"l2": l2, "temperature": jnp.ones_like(l2)}
+    fixed = jax.lax.stop_gradient((*data, hyper))
+    found = newton(squared_hinge, *fixed, intercept, tol, max_iter)
+    free, value = solution(
+        _cost, found.params, found.cost, found.status, data, {"l2": l2}
+    )
+    b = jnp.zeros_like(free.w[0]) if free.b is None else free.b
+    params = Params(free.w, b, _forces(free.w, b, *data, l2))
+    return _positive(found._replace(params=params, cost=value), l2)
+
+
+def _positive(fit: Fit, l2) -> Fit:
+    status = jnp.where(l2 > 0, fit.status, jnp.maximum(fit.status, Status.INVALID))
+    return fit._replace(status=status.astype(jnp.int32))
+
+
+@_check.pure(static=("loss",), x="m n", y="m:classes 2", weights="m", class_weights="2")
+def duality_gap(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any,
+    loss: str = "squared_hinge",
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """J(w, b) - D(α), (): how far J can be above its minimum, where Σ α = 0.
+
+    D = l2 (Σ aᵢ - ½ |Σ αᵢ xᵢ|²), and - ¼ Σ aᵢ² / (C wᵢ) for the squared hinge; α is
+    drawn into its box first. Arguments as in `cost`: params with alpha, x, (m, n), y,
+    (m,), l2, loss, weights and class_weights.
+    """
+    value = cost(
+        params,
+        x,
+        y,
+        l2=l2,
+        loss=loss,
+        weights=weights,
+        class_weights=class_weights,
+    )
+    w = _weights(y, weights, class_weights)
+    w = jnp.ones_like(x[:, 0]) if w is None else w
+    s = 2 * y.astype(x.dtype) - 1
+    a = jax.nn.relu(s * params.alpha)
+    most = w / (l2 * jnp.sum(w))
+    if loss == "hinge":
+        a = jnp.minimum(a, most)
+    pull = product(s * a, x)
+    dual = jnp.sum(a) - 0.5 * jnp.vdot(pull, pull)
+    if loss == "squared_hinge":
+        dual -= 0.25 * jnp.sum(a**2 / jnp.where(most > 0, most, jnp.inf))
+    return value - l2 * dual
+
+
+@_check.pure(x="m n", y="m:classes 2")
+def imbalance(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The largest of |w - Σ αᵢ xᵢ|, |Σ αᵢ|, and -sᵢ αᵢ: the forces do not balance, ().
+
+    What Karush, Kuhn and Tucker ask of a minimum besides the rows' own conditions; 0
+    for the exact one with a b. params with alpha, x, (m, n), and y, (m,), of the fit.
+    """
+    s = 2 * y.astype(x.dtype) - 1
+    torque = jnp.max(jnp.abs(params.w - product(params.alpha, x)))
+    force = jnp.abs(jnp.sum(params.alpha))
+    return jnp.maximum(jnp.maximum(torque, force), jnp.max(-s * params.alpha))
+
+
+def _weights(y, weights, class_weights):
+    """Weights of the rows, (m,), times those of their classes; None for none."""
+    if class_weights is None:
+        return weights
+    y = y.astype(class_weights.dtype)
+    of_rows = y * class_weights[1] + (1 - y) * class_weights[0]
+    return of_rows if weights is None else weights * of_rows
+
+
+def _cost(params, x, y, weights, *, l2):
+    b = jnp.zeros_like(params.w[0]) if params.b is None else params.b
+    return cost(Params(params.w, b, None), x, y, l2=l2, weights=weights)
+
+
+def _forces(w, b, x, y, weights, l2):
+    """α = s · 2 C wᵢ max(0, 1 - s f), (m,), of the squared hinge."""
+    s = 2 * y - 1
+    share = 1 / len(x) if weights is None else weights / jnp.sum(weights)
+    return 2 * s * share / l2 * jax.nn.relu(1 - s * (product(x, w) + b))

@@ -1,0 +1,314 @@
+"""Two classes apart by the widest margin, in the space of a kernel.
+
+The course's 1.4 in its dual form. Rows have the signs s = 2y - 1 = ±1, and the scores
+are f(x) = w·φ(x) + b with w = Σ sᵢ aᵢ φ(xᵢ), 0 ≤ aᵢ ≤ C wᵢ and Σ sᵢ aᵢ = 0: only inner
+products φ(x)·φ(x') = k(x, x') are needed. Params hold α = s a, with its sign.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit
+from jaxml.regression import kernels
+from jaxml.regression.svm import _expansion, _smo
+from jaxml.regression.svm._expansion import Params as Params
+from jaxml.regression.svm._gram import Spec
+
+Kernel = kernels.Kernel  # or "precomputed"
+
+
+@_check.fit(
+    static=("kernel", "degree", "solver", "max_iter"),
+    x="m n",
+    y="m:labels 2",
+    weights="m",
+    class_weights="2",
+)
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 1e-2,
+    kernel: Kernel = "rbf",
+    gamma: Any = None,
+    degree: int = 3,
+    offset: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+    solver: str | None = None,
+    tol: Any = 1e-3,
+    max_iter: int = 500,
+) -> Fit:
+    """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ)) / Σ wᵢ + l2/2 ‖w‖², made least through its dual.
+
+    Args:
+        x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).
+        y: (m,) labels 0 and 1.
+        l2: () factor of ½‖w‖², above 0: C = 1/(l2 Σw) in LIBSVM and scikit-learn.
+        kernel: "rbf", "polynomial", "sigmoid", "linear" or another of kernels.KERNELS,
+            a function as kernels.matrix takes it, or "precomputed".
+        gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
+        degree: of the polynomial.
+        offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
+        weights: (m,) weights w; 1 if None.
+        class_weights: (2,) factors of the weights of the rows of class 0 and 1.
+        solver: "full" forms K, (m, m); "block" forms 512 rows of it at a time; None
+            for "full" up to 4096 rows. Both can be vmapped; folds, pairs of classes and
+            grids are for "full".
+        tol: () stop when the maximal violation of the conditions is at most tol: two
+            rows could be moved along the margin by no more than that. As in LIBSVM.
+        max_iter: the most rounds: max(m, 256) updates ("full"), working sets ("block").
+
+    Returns:
+        A Fit with Params; cost is J, residual the maximal violation, steps the rounds,
+        and history the dual, which grows towards J, after each of them.
+        Derivatives are those of the exact solution: with respect to x, l2, gamma,
+        offset and weights. Status INVALID where l2 is 0 or one of the classes is not
+        there. A kernel that is not positive (sigmoid) gives a local solution.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values out of range.
+
+    Source: Boser, Guyon and Vapnik (1992), Cortes and Vapnik (1995); solved as by Fan,
+    Chen and Lin (2005), in blocks after Joachims (1999).
+
+    """
+    spec = Spec(kernel, degree)
+    rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
+    found = _expansion.separate(
+        spec,
+        rows,
+        _signs(y, x),
+        _share(x, y, weights, class_weights),
+        l2,
+        solver=solver,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    return found._replace(params=_expansion.params_of(spec, rows, *found.params))
+
+
+@_check.pure(static=("kernel", "degree"), x="m n")
+def scores(
+    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
+) -> jax.Array:
+    """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,): above 0 for class 1, ±1 on the margins.
+
+    Args:
+        params: Params.
+        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        kernel: as in fit.
+        degree: as in fit.
+
+    Raises:
+        ValueError: rows of another length than those of the fit.
+
+    """
+    return _expansion.scores(Spec(kernel, degree), params, x)
+
+
+@_check.pure(static=("kernel", "degree"), x="m n")
+def predict(
+    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
+) -> jax.Array:
+    """The class, [f(x) > 0], (m,) int32. Arguments and errors as in `scores`."""
+    f = scores(params, x, kernel=kernel, degree=degree)
+    return (f > 0).astype(jnp.int32)
+
+
+@_check.pure(
+    static=("kernel", "degree"),
+    x="m n",
+    y="m:labels 2",
+    weights="m",
+    class_weights="2",
+)
+def cost(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ)) / Σ wᵢ + l2/2 ‖w‖², ().
+
+    With s = 2y - 1 = ±1 and ‖w‖² = Σ αᵢ αⱼ k(xᵢ, xⱼ) over the rows of params.
+
+    Args:
+        params: Params.
+        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        y: (m,) labels 0 and 1.
+        l2: () factor of ½‖w‖²; C = 1/(l2 Σw) in scikit-learn.
+        kernel: as in fit.
+        degree: as in fit.
+        weights: (m,) weights w; 1 if None.
+        class_weights: (2,) factors of the weights of the rows of class 0 and 1.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values out of range.
+
+    """
+    spec = Spec(kernel, degree)
+    f = _expansion.scores(spec, params, x)
+    share = _share(x, y, weights, class_weights)
+    data = _expansion.hinge(f, _signs(y, x), share)
+    if _check.is_zero(l2):
+        return data
+    return data + l2 / 2 * _expansion.squared_norm(spec, params, x)
+
+
+@_check.pure(
+    static=("kernel", "degree"),
+    x="m n",
+    y="m:labels 2",
+    weights="m",
+    class_weights="2",
+)
+def duality_gap(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """J - D, (): J is at most so far above its least value; for the rows of the fit.
+
+    D = l2 (Σ |αᵢ| - ½ ‖w‖²) is the dual, which LIBSVM prints divided by -l2. Arguments
+    and errors as in `cost`.
+    """
+    primal = cost(
+        params,
+        x,
+        y,
+        l2=l2,
+        kernel=kernel,
+        degree=degree,
+        weights=weights,
+        class_weights=class_weights,
+    )
+    return primal - _dual_value(Spec(kernel, degree), params, x, l2)
+
+
+@_check.pure(static=("kernel", "degree"), gram="m m")
+def dual(
+    params: Params,
+    *,
+    l2: Any,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    gram: jax.Array | None = None,
+) -> jax.Array:
+    """D = l2 (Σ |αᵢ| - ½ ‖w‖²), (), which the fit makes greatest; LIBSVM's is -D/l2.
+
+    l2 as in cost, other arguments and errors as in `margin`: gram is (m, m).
+    """
+    spec = Spec(kernel, degree)
+    return _dual_value(spec, params, _expansion.given(spec, params, gram), l2)
+
+
+@_check.pure(
+    static=("kernel", "degree"),
+    x="m n",
+    y="m:labels 2",
+    weights="m",
+    class_weights="2",
+)
+def kkt_residual(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+) -> jax.Array:
+    """The maximal violation, max_up(s - f) - min_down(s - f), (): the residual of fit.
+
+    Up are the rows whose α may grow in its box, [0, C wᵢ] for s = 1 and [-C wᵢ, 0] for
+    s = -1, and down those whose may shrink: 0 or less is a solution. Arguments and
+    errors as in `cost`; x and y are those of the fit.
+    """
+    _expansion.same_rows(params, x)
+    share = _share(x, y, weights, class_weights)
+    signs = _signs(y, x)
+    # C may be rounded otherwise than in the fit: so near to the end is at the end.
+    problem = _expansion.box(signs, share * (1 - 8 * jnp.finfo(x.dtype).eps), l2)
+    slope = _expansion.image(Spec(kernel, degree), params, x) - signs
+    residual = _smo.violation(params.alpha, slope, problem)
+    return jnp.where(jnp.isnan(jnp.sum(share)), jnp.nan, residual)
+
+
+@_check.pure(static=("kernel", "degree"), gram="m m")
+def margin(
+    params: Params,
+    *,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    gram: jax.Array | None = None,
+) -> jax.Array:
+    """2/‖w‖, (): the distance in the kernel's space between the planes f = -1 and 1.
+
+    Args:
+        params: Params.
+        kernel: as in fit.
+        degree: as in fit.
+        gram: (m, m) the matrix K of the fit, for kernel="precomputed" alone.
+
+    Raises:
+        ValueError: gram that is missing, or not asked for.
+
+    """
+    spec = Spec(kernel, degree)
+    rows = _expansion.given(spec, params, gram)
+    return 2 / jnp.sqrt(_expansion.squared_norm(spec, params, rows))
+
+
+@_check.pure()
+def support_mask(params: Params) -> jax.Array:
+    """α ≠ 0, (m,) bool: the rows that params, Params, rest upon."""
+    return params.alpha != 0
+
+
+@_check.host
+def support(params: Params) -> Params:
+    """The params with the rows of the support alone; they predict the same.
+
+    params are those of one fit, of m rows, (m, n). Their new number is data, so this is
+    not for jit; raises ValueError there, and for a batch of fits.
+    """
+    alpha = params.alpha
+    if isinstance(alpha, jax.core.Tracer) or jnp.ndim(alpha) != 1:
+        raise ValueError("params must be those of one fit, outside jit and vmap")
+    kept = jnp.asarray(np.flatnonzero(np.asarray(alpha)))
+    return params._replace(x=params.x[kept], alpha=alpha[kept])
+
+
+def _signs(y, x):
+    return (2 * y - 1).astype(x.dtype)
+
+
+def _share(x, y, weights, class_weights):
+    """wᵢ / Σw, with the weight of the row's class in it."""
+    w = _expansion.weights_of(x, weights)
+    if class_weights is not None:
+        w = w * jnp.where(y == 1, class_weights[1], class_weights[0])
+    return _expansion.weights_of(x, w) / jnp.sum(w)
+
+
+def _dual_value(spec, params: Params, x, l2):
+    size = jnp.sum(jnp.abs(params.alpha))
+    return l2 * (size - _expansion.squared_norm(spec, params, x) / 2)

@@ -1,0 +1,193 @@
+"""Many classes by machines for two, all fitted in one batch.
+
+"one-vs-one" has a machine for each pair of classes i < j, in the order (0, 1), (0, 2),
+…, (k-2, k-1), whose score is above 0 for i; other rows have share 0 in it. The pairs
+vote. "one-vs-rest" has a machine for each class; the highest score wins.
+
+Probabilities come from the scores by calibration: Platt's map for each column of
+`scores`, fitted on rows that the machines have not seen; for one-vs-rest the k results
+are divided by their sum.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit
+from jaxml.regression import kernels
+from jaxml.regression.svm import _expansion
+from jaxml.regression.svm._expansion import Params as Params
+from jaxml.regression.svm._gram import Spec
+
+Kernel = kernels.Kernel  # or "precomputed"
+SCHEMES = ("one-vs-one", "one-vs-rest")
+
+
+@_check.fit(
+    static=("k", "scheme", "kernel", "degree", "solver", "max_iter"),
+    x="m n",
+    y="m:labels",
+    weights="m",
+    class_weights="k",
+)
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    k: int,
+    scheme: str = "one-vs-one",
+    l2: Any = 1e-2,
+    kernel: Kernel = "rbf",
+    gamma: Any = None,
+    degree: int = 3,
+    offset: Any = 1.0,
+    weights: jax.Array | None = None,
+    class_weights: jax.Array | None = None,
+    solver: str | None = None,
+    tol: Any = 1e-3,
+    max_iter: int = 500,
+) -> Fit:
+    """J = Σ_p [Σ wᵢ max(0, 1 - s_pᵢ f_p(xᵢ)) / Σ wᵢ + l2/2 ‖w_p‖²], p over machines.
+
+    s_pᵢ is ±1, and 0 for a row that takes no part; its term is then left out. Σ wᵢ is
+    over all rows, so that all machines have the same C, as in LIBSVM.
+
+    Args:
+        x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).
+        y: (m,) labels in 0…k-1.
+        k: how many classes there are, 2 at least.
+        scheme: "one-vs-one" or "one-vs-rest".
+        l2: () factor of ½‖w_p‖², above 0: C = 1/(l2 Σw) in LIBSVM and scikit-learn.
+        kernel: as in kernel.fit.
+        gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
+        degree: of the polynomial.
+        offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
+        weights: (m,) weights w; 1 if None.
+        class_weights: (k,) factors of the weights of the rows of each class.
+        solver: "full", "block" or None, as in kernel.fit; memory is that for one
+            machine, and a few vectors for each, with "full".
+        tol: () stop when the maximal violation of each machine is at most tol.
+        max_iter: the most rounds of each machine, as in kernel.fit.
+
+    Returns:
+        A Fit with Params of p machines, alpha (p, m) and b (p,); cost is J, residual
+        and steps are the greatest of the machines, status the gravest, and history the
+        sum of their duals. Derivatives as those of kernel.fit. Status INVALID where a
+        class is not there.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values out of range.
+
+    """
+    _check.option("scheme", scheme, SCHEMES)
+    _check.count("k", k, at_least=2)
+    w = _expansion.weights_of(x, weights)
+    if class_weights is not None:
+        _check.shapes(class_weights=(class_weights, str(k)))
+        w = _expansion.weights_of(x, w * class_weights[y])
+    spec = Spec(kernel, degree)
+    rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
+
+    def one(signs):
+        share = jnp.abs(signs) * w / jnp.sum(w)
+        return _expansion.separate(
+            spec, rows, signs, share, l2, solver=solver, tol=tol, max_iter=max_iter
+        )
+
+    machines = jax.vmap(one)(_signs(y, k, scheme).astype(x.dtype))
+    return Fit(
+        params=_expansion.params_of(spec, rows, *machines.params),
+        cost=jnp.sum(machines.cost),
+        residual=jnp.max(machines.residual),
+        steps=jnp.max(machines.steps),
+        status=jnp.max(machines.status),
+        history=_total(machines.history),
+    )
+
+
+@_check.pure(static=("kernel", "degree"), x="m n")
+def scores(
+    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
+) -> jax.Array:
+    """f_p(x) = Σ α_pᵢ k(xᵢ, x) + b_p, (m, p), a column for each machine.
+
+    Args:
+        params: Params of p machines.
+        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        kernel: as in fit.
+        degree: as in fit.
+
+    Raises:
+        ValueError: rows of another length than those of the fit.
+
+    """
+    return _expansion.scores(Spec(kernel, degree), params, x)
+
+
+@_check.pure(static=("scheme", "kernel", "degree"), x="m n")
+def votes(
+    params: Params,
+    x: jax.Array,
+    *,
+    scheme: str = "one-vs-one",
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+) -> jax.Array:
+    """How much speaks for each class, (m, k); the highest is predicted.
+
+    For "one-vs-one" how many pairs the class wins, plus t/(3 (1 + |t|)), which breaks
+    ties, with t the sum of its scores (scikit-learn's decision_function); for
+    "one-vs-rest" the scores. params and x, (m, n), kernel, degree and errors as in
+    `scores`; scheme as in fit.
+    """
+    _check.option("scheme", scheme, SCHEMES)
+    f = scores(params, x, kernel=kernel, degree=degree)
+    if scheme == "one-vs-rest":
+        return f
+    pairs = f.shape[1]
+    k = (1 + round((1 + 8 * pairs) ** 0.5)) // 2
+    if k * (k - 1) // 2 != pairs:
+        raise ValueError(f"params hold {pairs} machines: no number of pairs")
+    first, second = np.triu_indices(k, 1)
+    sides = jnp.asarray(np.eye(k)[first] - np.eye(k)[second], f.dtype)
+    total = jnp.matmul(f, sides, precision="highest")
+    won = jnp.where(f > 0, 1, 0).astype(f.dtype)
+    count = won @ jnp.maximum(sides, 0) + (1 - won) @ jnp.maximum(-sides, 0)
+    # The transform is no more than a third, and never takes a vote away.
+    count = jnp.where(jnp.isnan(total), jnp.nan, count)
+    return count + total / (3 * (1 + jnp.abs(total)))
+
+
+@_check.pure(static=("scheme", "kernel", "degree"), x="m n")
+def predict(
+    params: Params,
+    x: jax.Array,
+    *,
+    scheme: str = "one-vs-one",
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+) -> jax.Array:
+    """The class with most `votes`, (m,) int32; the first of equals.
+
+    Arguments, x (m, n) among them, and errors as in `votes`.
+    """
+    found = votes(params, x, scheme=scheme, kernel=kernel, degree=degree)
+    return jnp.argmax(found, axis=1).astype(jnp.int32)
+
+
+def _signs(y, k: int, scheme: str):
+    """s, (p, m), 0 for a row that takes no part."""
+    if scheme == "one-vs-rest":
+        return jnp.where(y[None] == jnp.arange(k)[:, None], 1, -1)
+    first, second = (jnp.asarray(i)[:, None] for i in np.triu_indices(k, 1))
+    return (y[None] == first).astype(int) - (y[None] == second).astype(int)
+
+
+def _total(history):
+    """The sum over machines, (places,), of the last dual that each has recorded."""
+    known = ~jnp.isnan(history)
+    last = jax.lax.cummax(jnp.where(known, history, -jnp.inf), axis=1)
+    return jnp.where(jnp.any(known, axis=0), jnp.sum(last, axis=0), jnp.nan)

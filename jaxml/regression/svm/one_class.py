@@ -1,0 +1,198 @@
+"""The support of a distribution: a plane that parts most rows from the origin.
+
+In the space of a kernel, f(x) = w·φ(x) + b is at least 0 for all but a share ν of the
+rows; where it is negative, x is unlike them. w = Σ αᵢ φ(xᵢ), 0 ≤ αᵢ ≤ wᵢ/(ν Σw) and
+Σ αᵢ = 1. LIBSVM's α, b and f are ν Σw times these.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit
+from jaxml.regression import kernels
+from jaxml.regression.svm import _dual, _expansion, _smo
+from jaxml.regression.svm._expansion import Params as Params
+from jaxml.regression.svm._gram import Spec
+
+Kernel = kernels.Kernel  # or "precomputed"
+
+
+@_check.fit(static=("kernel", "degree", "solver", "max_iter"), x="m n", weights="m")
+def fit(
+    x: jax.Array,
+    *,
+    nu: Any = 0.5,
+    kernel: Kernel = "rbf",
+    gamma: Any = None,
+    degree: int = 3,
+    offset: Any = 1.0,
+    weights: jax.Array | None = None,
+    solver: str | None = None,
+    tol: Any = 1e-5,
+    max_iter: int = 500,
+) -> Fit:
+    """J = Σ wᵢ max(0, -f(xᵢ)) / (ν Σ wᵢ) + ½ ‖w‖² + b, made least through its dual.
+
+    Args:
+        x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).
+        nu: () ν, in (0, 1]: at most this share of the rows has f < 0, and at least this
+            share is in the support.
+        kernel: as in kernel.fit.
+        gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
+        degree: of the polynomial.
+        offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
+        weights: (m,) weights w; 1 if None.
+        solver: "full", "block" or None, as in kernel.fit.
+        tol: () stop when the maximal violation of the conditions is at most tol, which
+            is LIBSVM's divided by ν Σw.
+        max_iter: the most rounds: max(m, 256) updates ("full"), working sets ("block").
+
+    Returns:
+        A Fit with Params as kernel.fit; cost is J, residual the maximal violation, and
+        history the dual, which grows towards J, after each round. Derivatives are those
+        of the exact solution: with respect to x, nu, gamma, offset and weights.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values out of range.
+
+    Source: Schölkopf et al. (2001), divided by ν m and with b for their -ρ.
+
+    """
+    spec = Spec(kernel, degree)
+    rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
+    problem = _problem(x, weights, nu)
+    # The first rows, each up to the end of its box, until Σα = 1.
+    before = jnp.cumsum(problem.upper) - problem.upper
+    alpha, b, image, search = _dual.solve(
+        spec,
+        rows,
+        problem,
+        jnp.clip(1 - before, 0, problem.upper),
+        solver=solver,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    loss = _loss(image + b, problem)
+    return search._replace(
+        params=_expansion.params_of(spec, rows, alpha, b),
+        cost=loss + _expansion.dot(alpha, image) / 2 + b,
+    )
+
+
+@_check.pure(static=("kernel", "degree"), x="m n")
+def scores(
+    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
+) -> jax.Array:
+    """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,): below 0 for rows unlike those of the fit.
+
+    Args:
+        params: Params.
+        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        kernel: as in fit.
+        degree: as in fit.
+
+    Raises:
+        ValueError: rows of another length than those of the fit.
+
+    """
+    return _expansion.scores(Spec(kernel, degree), params, x)
+
+
+@_check.pure(static=("kernel", "degree"), x="m n")
+def predict(
+    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
+) -> jax.Array:
+    """[f(x) ≥ 0], (m,) int32: 1 for rows like those of the fit, 0 for the others.
+
+    Arguments and errors as in `scores`.
+    """
+    f = _expansion.scores(Spec(kernel, degree), params, x)
+    return (f >= 0).astype(jnp.int32)
+
+
+@_check.pure(static=("kernel", "degree"), x="m n", weights="m")
+def cost(
+    params: Params,
+    x: jax.Array,
+    *,
+    nu: Any = 0.5,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = Σ wᵢ max(0, -f(xᵢ)) / (ν Σ wᵢ) + ½ ‖w‖² + b, ().
+
+    Args:
+        params: Params.
+        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        nu: () ν.
+        kernel: as in fit.
+        degree: as in fit.
+        weights: (m,) weights w; 1 if None.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values out of range.
+
+    """
+    spec = Spec(kernel, degree)
+    f = _expansion.scores(spec, params, x)
+    norm = _expansion.squared_norm(spec, params, x)
+    return _loss(f, _problem(x, weights, nu)) + norm / 2 + params.b
+
+
+@_check.pure(static=("kernel", "degree"), x="m n", weights="m")
+def duality_gap(
+    params: Params,
+    x: jax.Array,
+    *,
+    nu: Any = 0.5,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """J - D, (), with D = -½ ‖w‖²: J is at most so far above its least value.
+
+    For the rows of the fit. Arguments, x (m, n) among them, and errors as in `cost`.
+    """
+    spec = Spec(kernel, degree)
+    f = _expansion.scores(spec, params, x)
+    norm = _expansion.squared_norm(spec, params, x)
+    return _loss(f, _problem(x, weights, nu)) + norm + params.b
+
+
+@_check.pure(static=("kernel", "degree"), x="m n", weights="m")
+def kkt_residual(
+    params: Params,
+    x: jax.Array,
+    *,
+    nu: Any = 0.5,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """The maximal violation, max_down(f) - min_up(f), (), the residual of fit.
+
+    Down are the rows whose α may shrink, up those whose may grow: 0 or less is a
+    solution. Arguments, x (m, n) among them, and errors as in `cost`; x is that of the
+    fit.
+    """
+    _expansion.same_rows(params, x)
+    problem = _problem(x, weights, nu)
+    # The end may be rounded otherwise than in the fit: so near to it is at it.
+    upper = problem.upper * (1 - 8 * jnp.finfo(x.dtype).eps)
+    image = _expansion.image(Spec(kernel, degree), params, x)
+    residual = _smo.violation(params.alpha, image, problem._replace(upper=upper))
+    return jnp.where(jnp.isnan(jnp.sum(upper)), jnp.nan, residual)
+
+
+def _problem(x, weights, nu) -> _smo.Problem:
+    w = _expansion.weights_of(x, weights)
+    none = jnp.zeros_like(w)
+    return _smo.Problem(none, none, w / (nu * jnp.sum(w)))
+
+
+def _loss(f, problem):
+    return _expansion.dot(problem.upper, jnp.maximum(0, -f))

@@ -1,0 +1,215 @@
+"""Support vector regression: a tube of half-width ε around f, free of cost inside.
+
+f(x) = Σ αᵢ k(xᵢ, x) + b with -C wᵢ ≤ αᵢ ≤ C wᵢ and Σ αᵢ = 0. Rows inside the tube have
+α = 0, those outside |α| = C wᵢ, and α has the sign of y - f.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit
+from jaxml.regression import kernels
+from jaxml.regression.svm import _dual, _expansion, _smo
+from jaxml.regression.svm._expansion import Params as Params
+from jaxml.regression.svm._gram import Spec
+
+Kernel = kernels.Kernel  # or "precomputed"
+
+
+@_check.fit(
+    static=("kernel", "degree", "solver", "max_iter"), x="m n", y="m", weights="m"
+)
+def fit(
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    epsilon: Any = 0.1,
+    l2: Any = 1e-2,
+    kernel: Kernel = "rbf",
+    gamma: Any = None,
+    degree: int = 3,
+    offset: Any = 1.0,
+    weights: jax.Array | None = None,
+    solver: str | None = None,
+    tol: Any = 1e-3,
+    max_iter: int = 500,
+) -> Fit:
+    """J = Σ wᵢ max(0, |yᵢ - f(xᵢ)| - ε) / Σ wᵢ + l2/2 ‖w‖², made least by its dual.
+
+    Args:
+        x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).
+        y: (m,) targets. tol and epsilon are in their unit: bring them to about 1.
+        epsilon: () half the width of the tube, ε.
+        l2: () factor of ½‖w‖², above 0: C = 1/(l2 Σw) in LIBSVM and scikit-learn.
+        kernel: as in kernel.fit.
+        gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
+        degree: of the polynomial.
+        offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
+        weights: (m,) weights w; 1 if None.
+        solver: "full", "block" or None, as in kernel.fit.
+        tol: () stop when the maximal violation of the conditions is at most tol.
+        max_iter: the most rounds: max(m, 256) updates ("full"), working sets ("block").
+
+    Returns:
+        A Fit with Params as kernel.fit; cost is J, residual the maximal violation, and
+        history the dual, which grows towards J, after each round. Derivatives are those
+        of the exact solution: with respect to x, y, epsilon, l2, gamma, offset and
+        weights. Status INVALID where l2 is 0.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values out of range.
+
+    Source: Vapnik (1995); Smola and Schölkopf (2004), with α for their α - α*.
+
+    """
+    spec = Spec(kernel, degree)
+    rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
+    share = _share(x, weights)
+    alpha, b, image, search = _dual.solve(
+        spec,
+        rows,
+        _problem(y, epsilon, share, l2),
+        solver=solver,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    loss = _loss(image + b, y, epsilon, share)
+    return Fit(
+        params=_expansion.params_of(spec, rows, alpha, b),
+        cost=loss + l2 / 2 * _expansion.dot(alpha, image),
+        residual=search.residual,
+        steps=search.steps,
+        status=_expansion.doubted(search.status, l2 > 0),
+        history=l2 * search.history,
+    )
+
+
+@_check.pure(static=("kernel", "degree"), x="m n")
+def predict(
+    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
+) -> jax.Array:
+    """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,).
+
+    Args:
+        params: Params.
+        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        kernel: as in fit.
+        degree: as in fit.
+
+    Raises:
+        ValueError: rows of another length than those of the fit.
+
+    """
+    return _expansion.scores(Spec(kernel, degree), params, x)
+
+
+@_check.pure(static=("kernel", "degree"), x="m n", y="m", weights="m")
+def cost(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    epsilon: Any = 0.1,
+    l2: Any = 0.0,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = Σ wᵢ max(0, |yᵢ - f(xᵢ)| - ε) / Σ wᵢ + l2/2 ‖w‖², ().
+
+    Args:
+        params: Params.
+        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        y: (m,) targets.
+        epsilon: () half the width of the tube, ε.
+        l2: () factor of ½‖w‖² = ½ Σ αᵢ αⱼ k(xᵢ, xⱼ); C = 1/(l2 Σw) in scikit-learn.
+        kernel: as in fit.
+        degree: as in fit.
+        weights: (m,) weights w; 1 if None.
+
+    Raises:
+        ValueError: an argument of the wrong kind, or values out of range.
+
+    """
+    spec = Spec(kernel, degree)
+    f = _expansion.scores(spec, params, x)
+    loss = _loss(f, y, epsilon, _share(x, weights))
+    if _check.is_zero(l2):
+        return loss
+    return loss + l2 / 2 * _expansion.squared_norm(spec, params, x)
+
+
+@_check.pure(static=("kernel", "degree"), x="m n", y="m", weights="m")
+def duality_gap(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any,
+    epsilon: Any = 0.1,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """J - D, (): J is at most so far above its least value; for the rows of the fit.
+
+    D = l2 (Σ yᵢ αᵢ - ε Σ |αᵢ| - ½ ‖w‖²) is the dual, which LIBSVM prints divided by
+    -l2. Arguments, x (m, n) among them, and errors as in `cost`.
+    """
+    _expansion.same_rows(params, x)
+    spec = Spec(kernel, degree)
+    f = _expansion.scores(spec, params, x)
+    primal = _loss(f, y, epsilon, _share(x, weights))
+    linear = _expansion.dot(y, params.alpha) - epsilon * jnp.sum(jnp.abs(params.alpha))
+    return primal - l2 * (linear - _expansion.squared_norm(spec, params, x))
+
+
+@_check.pure(static=("kernel", "degree"), x="m n", y="m", weights="m")
+def kkt_residual(
+    params: Params,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any,
+    epsilon: Any = 0.1,
+    kernel: Kernel = "rbf",
+    degree: int = 3,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """The maximal violation, (), the residual of fit; 0 or less at a solution.
+
+    max over the rows whose α may grow of y - f ∓ ε, less the min over those whose may
+    shrink, ε with the sign of α. Arguments, x (m, n) among them, and errors as in
+    `cost`; x and y are those of the fit.
+    """
+    _expansion.same_rows(params, x)
+    # C may be rounded otherwise than in the fit: so near to the end is at the end.
+    share = _share(x, weights) * (1 - 8 * jnp.finfo(x.dtype).eps)
+    problem = _problem(y, epsilon, share, l2)
+    alpha = params.alpha
+    beta = jnp.concatenate([jnp.maximum(alpha, 0), jnp.minimum(alpha, 0)])
+    image = _expansion.image(Spec(kernel, degree), params, x)
+    residual = _smo.violation(beta, jnp.tile(image, 2) - problem.p, problem)
+    return jnp.where(jnp.isnan(jnp.sum(share)), jnp.nan, residual)
+
+
+def _problem(y, epsilon, share, l2) -> _smo.Problem:
+    """The dual in 2m variables: the positive and the negative part of α."""
+    cap, none = share / l2, jnp.zeros_like(share)
+    return _smo.Problem(
+        p=jnp.concatenate([y - epsilon, y + epsilon]),
+        lower=jnp.concatenate([none, -cap]),
+        upper=jnp.concatenate([cap, none]),
+    )
+
+
+def _share(x, weights):
+    w = _expansion.weights_of(x, weights)
+    return w / jnp.sum(w)
+
+
+def _loss(f, y, epsilon, share):
+    return _expansion.dot(share, jnp.maximum(0, jnp.abs(y - f) - epsilon))

@@ -1,0 +1,204 @@
+"""The linear machine against LIBSVM, liblinear, closed forms and its own conditions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.svm import SVC, LinearSVC
+
+from jaxml.optimize import Status, check
+from jaxml.regression import svm
+from jaxml.regression.svm import hyperplane
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(size=(12, 3))
+Y = np.array([0, 1] * 6)
+SAMPLES = {
+    "params": hyperplane.Params(
+        np.array([0.5, -1.0, 2.0]), np.array(0.3), RANDOM.normal(size=12)
+    ),
+}
+ROUGH = {"imbalance": "the largest of several"}
+M = 60
+DATA = RANDOM.normal(size=(M, 4))
+LABELS = (DATA @ [1.0, -1.0, 0.5, 0.0] + RANDOM.logistic(size=M) > 0.3).astype(int)
+WEIGHTS = RANDOM.integers(0, 4, M)
+TRIANGLES = np.array([[0.0, 0], [1, 0], [0, 1], [2, 2], [3, 2], [2, 3]])
+SIDES = np.array([0, 0, 0, 1, 1, 1])
+LOSSES = ["squared_hinge", "hinge"]
+
+
+def test_hinge_is_libsvm(x64):
+    """C = 1 / (l2 Σw), with weights of rows and of classes."""
+    classes = np.array([1.0, 2.0])
+    options = {"weights": WEIGHTS, "class_weights": classes}
+    total = (WEIGHTS * classes[LABELS]).sum()
+    fit = check(svm.fit(DATA, LABELS, l2=1 / total, loss="hinge", tol=1e-8, **options))
+    peer = SVC(kernel="linear", C=1, tol=1e-10, class_weight=dict(enumerate(classes)))
+    there = np.flatnonzero(WEIGHTS)
+    peer.fit(DATA[there], LABELS[there], sample_weight=WEIGHTS[there])
+    np.testing.assert_allclose(fit.params.w, peer.coef_[0], atol=1e-6)
+    np.testing.assert_allclose(fit.params.b, peer.intercept_[0], atol=1e-6)
+    alpha = np.zeros(M)
+    alpha[there[peer.support_]] = peer.dual_coef_[0]
+    np.testing.assert_allclose(fit.params.alpha, alpha, atol=1e-6)
+    assert (svm.support(fit.params) == (alpha != 0)).all()
+    assert (svm.predict(fit.params, DATA) == peer.predict(DATA)).all()
+    width = 2 / np.linalg.norm(peer.coef_)
+    np.testing.assert_allclose(svm.margin(fit.params), width, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_liblinear(loss, x64):
+    """LinearSVC penalises b: with a column of ones it is our problem without b."""
+    ones = np.c_[DATA, np.ones(M)]
+    fit = svm.fit(ones, LABELS, l2=1 / M, loss=loss, intercept=False, tol=1e-8)
+    peer = LinearSVC(
+        C=1, loss=loss, dual=loss == "hinge", tol=1e-9, max_iter=1_000_000
+    ).fit(DATA, LABELS)
+    theta = np.append(peer.coef_[0], peer.intercept_)
+    np.testing.assert_allclose(check(fit).params.w, theta, atol=2e-5)
+    assert fit.params.b == 0
+    other = fit.params._replace(w=jnp.asarray(theta))
+    theirs = svm.cost(other, ones, LABELS, l2=1 / M, loss=loss)
+    assert fit.cost <= theirs + 1e-12
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_certificates(loss, x64):
+    """The forces balance, the gap closes, and both notice a worse plane."""
+    options = {"l2": 0.05, "loss": loss, "weights": WEIGHTS}
+    fit = check(svm.fit(DATA, LABELS, tol=1e-9, **options))
+    params = fit.params
+    assert svm.imbalance(params, DATA, LABELS) < 1e-8
+    assert abs(svm.duality_gap(params, DATA, LABELS, **options)) < 1e-9
+    np.testing.assert_allclose(
+        fit.cost, svm.cost(params, DATA, LABELS, **options), rtol=1e-12
+    )
+    worse = params._replace(w=params.w * 1.1)
+    assert svm.duality_gap(worse, DATA, LABELS, **options) > 1e-4
+    assert svm.imbalance(worse, DATA, LABELS) > 1e-2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_repeated_rows(loss, x64):
+    rows = np.repeat(DATA, WEIGHTS, axis=0), np.repeat(LABELS, WEIGHTS)
+    options = {"l2": 0.05, "loss": loss, "tol": 1e-9}
+    one = check(svm.fit(DATA, LABELS, weights=WEIGHTS, **options))
+    two = check(svm.fit(*rows, **options))
+    np.testing.assert_allclose(one.params.w, two.params.w, atol=1e-8)
+    np.testing.assert_allclose(one.params.b, two.params.b, atol=1e-8)
+
+
+def test_triangles(x64):
+    """w = (2/3, 2/3), b = -5/3, forces (0, 2/9, 2/9 | 4/9, 0, 0), margin √4.5."""
+    fit = check(svm.fit(TRIANGLES, SIDES, l2=1e-3, loss="hinge", tol=1e-9))
+    params = fit.params
+    np.testing.assert_allclose(params.w, [2 / 3, 2 / 3], rtol=1e-10)
+    np.testing.assert_allclose(params.b, -5 / 3, rtol=1e-10)
+    forces = [0, -2 / 9, -2 / 9, 4 / 9, 0, 0]
+    np.testing.assert_allclose(params.alpha, forces, atol=1e-10)
+    np.testing.assert_allclose(svm.margin(params), 2.121320343560, rtol=1e-12)
+    dual = jnp.abs(params.alpha).sum() - 0.5 * params.w @ params.w
+    np.testing.assert_allclose(dual, 4 / 9, rtol=1e-9)
+    # Force and torque of the rows on the plane.
+    np.testing.assert_allclose(params.alpha.sum(), 0, atol=1e-10)
+    np.testing.assert_allclose(params.alpha @ TRIANGLES, params.w, atol=1e-10)
+    near = svm.distances(params, TRIANGLES)
+    np.testing.assert_allclose(near[3], np.sqrt(4.5) / 2, rtol=1e-9)
+
+
+def test_six_points(x64):
+    """Two points hold the margin, with forces of ¼ and b = 0."""
+    x = np.array([[-2, -1], [-1, -1], [-1, -2], [1, 1], [1, 2], [2, 1]])
+    fit = check(svm.fit(x, SIDES, l2=1e-3, loss="hinge", tol=1e-9))
+    np.testing.assert_allclose(fit.params.alpha, [0, -0.25, 0, 0.25, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(fit.params.b, 0, atol=1e-9)
+
+
+def test_hinge_is_the_cold_logistic_loss(x64):
+    """T log(1 + e^(-z/T)) of 1 - z comes down to the hinge, by at most T ln 2."""
+    z = np.linspace(-3, 3, 601)
+    for temperature in (1.0, 0.1, 0.01):
+        soft = temperature * np.logaddexp(0, (1 - z) / temperature)
+        gap = np.abs(soft - np.maximum(0, 1 - z)).max()
+        np.testing.assert_allclose(gap, temperature * np.log(2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_blocks_of_rows(loss, x64):
+    """More rows than a block, sorted by class."""
+    x = RANDOM.normal(size=(5003, 3)) + 2
+    y = (x.sum(1) + RANDOM.logistic(size=5003) > 6).astype(int)
+    order = np.argsort(y, kind="stable")
+    fit = check(svm.fit(x[order], y[order], l2=1e-3, loss=loss, tol=1e-8))
+    slope = jax.grad(lambda p: svm.cost(p, x, y, l2=1e-3))(fit.params)
+    if loss == "squared_hinge":
+        assert max(np.abs(slope.w).max(), abs(slope.b)) < 1e-10
+    options = {"l2": 1e-3, "loss": loss}
+    gap = svm.duality_gap(fit.params, x[order], y[order], **options)
+    assert abs(gap) < 1e-8
+
+
+def test_hinge_in_float32():
+    """Single precision leaves a gap of 1e-5 at most, and says so."""
+    fit = check(svm.fit(DATA, LABELS, l2=0.02, loss="hinge"))
+    assert fit.params.w.dtype == jnp.float32
+    gap = svm.duality_gap(fit.params, DATA, LABELS, l2=0.02, loss="hinge")
+    assert abs(gap) < 1e-5
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("what", ["l2", "y", "x", "weights"])
+def test_validation_cost_has_derivatives(loss, what, x64):
+    half = M // 2
+    at = {
+        "l2": jnp.array(0.05),
+        "y": jnp.asarray(0.9 * LABELS[:half] + 0.05),
+        "x": jnp.asarray(DATA[:half]),
+        "weights": jnp.asarray(RANDOM.uniform(0.5, 1, half)),
+    }
+
+    @jax.jit
+    def validation(value):
+        given = {**at, what: value}
+        x, y = given.pop("x"), given.pop("y")
+        params = svm.fit(x, y, **given, loss=loss, tol=1e-10).params
+        return svm.cost(params, DATA[half:], LABELS[half:], l2=0.0) + svm.margin(params)
+
+    slope = jax.grad(validation)(at[what])
+    push = np.random.default_rng(3).normal(size=at[what].shape)
+    step = 1e-6
+    up, down = validation(at[what] + step * push), validation(at[what] - step * push)
+    np.testing.assert_allclose(
+        np.vdot(slope, push), (up - down) / (2 * step), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_refits_add_no_trace(loss):
+    svm.fit(DATA, LABELS, l2=0.1, weights=np.ones(M), loss=loss)
+    before = svm.fit.traces
+    for i in range(100):
+        y, weights = RANDOM.integers(0, 2, M), RANDOM.uniform(size=M)
+        svm.fit(DATA, y, l2=0.01 * (i + 1), weights=weights, loss=loss)
+    assert svm.fit.traces == before
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_penalty_is_invalid(loss):
+    assert svm.fit(DATA, LABELS, l2=0.0, loss=loss).status >= Status.INVALID
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: svm.fit(X, Y + 1, l2=0.1), "^y holds the label 2"),
+        (lambda: svm.fit(X, Y, l2=0.1, loss="x"), "^loss must be one of"),
+        (lambda: svm.fit(X, Y, l2=-0.1), "^l2 must lie in"),
+        (lambda: svm.scores(SAMPLES["params"], X[:, :2]), "^params.w has shape"),
+    ],
+)
+def test_refusals(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,134 @@
+"""The one-class machine against LIBSVM, by hand, and by what ν means."""
+
+import jax
+import numpy as np
+import pytest
+from sklearn.svm import OneClassSVM
+
+from jaxml import check
+from jaxml.regression import kernels
+from jaxml.regression.svm import kernel as svm
+from jaxml.regression.svm import one_class
+
+RNG = np.random.default_rng(7)
+M, N = 60, 3
+X = RNG.normal(size=(M, N))
+W = RNG.uniform(0.2, 3.0, M)
+NU, GAMMA = 0.3, 0.4
+
+_ALPHA = np.random.default_rng(1).uniform(0.02, 0.1, size=12)
+SAMPLES = {
+    "params": one_class.Params(
+        np.random.default_rng(0).normal(size=(12, 3)),
+        _ALPHA / _ALPHA.sum(),
+        np.array(-0.4),
+        np.array(0.5),
+        np.array(1.0),
+    ),
+    "fit.tol": 1e-6,
+    "fit.gamma": 0.5,
+}
+
+scores = jax.jit(one_class.scores, static_argnames=("kernel", "degree"))
+cost_of = jax.jit(one_class.cost, static_argnames=("kernel", "degree"))
+gap_of = jax.jit(one_class.duality_gap, static_argnames=("kernel", "degree"))
+residual_of = jax.jit(one_class.kkt_residual, static_argnames=("kernel", "degree"))
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"), [("rbf", "full"), ("rbf", "block"), ("polynomial", "full")]
+)
+@pytest.mark.parametrize("nu", [0.05, 0.3])
+def test_agrees_with_libsvm(name, solver, nu, x64):
+    options = {"kernel": name, "degree": 2}
+    fit = check(
+        one_class.fit(X, nu=nu, gamma=GAMMA, solver=solver, tol=1e-10, **options)
+    )
+    theirs = OneClassSVM(
+        nu=nu,
+        kernel="poly" if name == "polynomial" else name,
+        gamma=GAMMA,
+        coef0=1,
+        degree=2,
+        tol=1e-9,
+    ).fit(X)
+    f = scores(fit.params, X, **options)
+    np.testing.assert_allclose(f * nu * M, theirs.decision_function(X), atol=2e-5)
+    gap = float(gap_of(fit.params, X, nu=nu, **options))
+    assert -1e-12 < gap < 1e-9
+    if name == "rbf":
+        alpha = np.zeros(M)
+        alpha[theirs.support_] = theirs.dual_coef_[0] / (nu * M)
+        np.testing.assert_allclose(fit.params.alpha, alpha, atol=1e-5)
+        support = np.flatnonzero(svm.support_mask(fit.params))
+        np.testing.assert_array_equal(support, theirs.support_)
+
+
+def test_what_nu_means(x64):
+    fit = check(one_class.fit(X, nu=NU, gamma=GAMMA, tol=1e-10))
+    f = np.asarray(scores(fit.params, X))
+    assert np.mean(f < -1e-8) <= NU <= np.mean(svm.support_mask(fit.params))
+    np.testing.assert_array_equal(one_class.predict(fit.params, X), f >= 0)
+    far = one_class.predict(fit.params, np.full((1, N), 9.0))
+    np.testing.assert_array_equal(far, [0])
+
+
+def test_the_conditions_hold(x64):
+    fit = check(one_class.fit(X, nu=NU, gamma=GAMMA, weights=W, tol=1e-10))
+    alpha, f = np.asarray(fit.params.alpha), np.asarray(scores(fit.params, X))
+    cap = W / (NU * W.sum())
+    np.testing.assert_allclose(alpha.sum(), 1)
+    assert np.all((alpha >= 0) & (alpha <= cap * (1 + 1e-12)))
+    full, none = alpha >= cap * (1 - 1e-12), alpha == 0
+    assert np.all(f[none] > -1e-9)
+    assert np.all(f[full] < 1e-9)
+    assert np.any(~full & ~none)
+    np.testing.assert_allclose(f[~full & ~none], 0, atol=1e-9)
+    options = {"nu": NU, "weights": W}
+    cost = cost_of(fit.params, X, **options)
+    np.testing.assert_allclose(fit.cost, cost, rtol=1e-9)
+    gram = np.exp(-GAMMA * ((X[:, None] - X[None]) ** 2).sum(-1))
+    by_hand = cap @ np.maximum(0, -f) + alpha @ gram @ alpha / 2 + float(fit.params.b)
+    np.testing.assert_allclose(cost, by_hand)
+    residual = residual_of(fit.params, X, **options)
+    np.testing.assert_allclose(residual, fit.residual, atol=1e-12)
+    other = fit.params._replace(alpha=cap * NU)
+    assert float(residual_of(other, X, **options)) > 1e-3
+    assert float(gap_of(other, X, **options)) > 1e-4
+
+
+def test_all_rows_outside_is_a_density(x64):
+    # ν = 1: α = 1/m, and f is Parzen's estimate less its least value... at a row.
+    fit = check(one_class.fit(X, nu=1.0, gamma=GAMMA, tol=1e-10))
+    np.testing.assert_allclose(fit.params.alpha, 1 / M)
+    density = np.asarray(kernels.rbf(X, X, gamma=GAMMA)).mean(axis=1)
+    f = scores(fit.params, X)
+    np.testing.assert_allclose(f, density - density.max(), atol=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["full", "block"])
+def test_weights_are_repeated_rows(solver, x64):
+    counts = RNG.multinomial(M, np.ones(M) / M)
+    options = {"nu": NU, "gamma": GAMMA, "tol": 1e-10, "solver": solver}
+    ours = one_class.fit(X, weights=counts, **options)
+    repeated = one_class.fit(X[np.repeat(np.arange(M), counts)], **options)
+    np.testing.assert_allclose(ours.cost, repeated.cost, rtol=1e-9)
+    np.testing.assert_allclose(
+        scores(ours.params, X), scores(repeated.params, X), atol=1e-8
+    )
+    assert not np.any(np.asarray(ours.params.alpha)[counts == 0])
+
+
+def test_a_batch_of_shares():
+    nus = np.array([0.1, 0.5])
+    fits = check(jax.vmap(lambda nu: one_class.fit(X, nu=nu, gamma=GAMMA))(nus))
+    for i, nu in enumerate(nus):
+        theirs = OneClassSVM(nu=nu, gamma=GAMMA, tol=1e-6).fit(X)
+        params = jax.tree.map(lambda a, i=i: a[i], fits.params)
+        wanted = theirs.decision_function(X) / (nu * M)
+        np.testing.assert_allclose(scores(params, X), wanted, atol=1e-4)
+
+
+def test_refuses_a_share_of_nothing():
+    with pytest.raises(ValueError, match="nu must lie in"):
+        one_class.fit(X, nu=0.0)
