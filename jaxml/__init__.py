@@ -13,12 +13,26 @@ from jaxml import plot as plot
 from jaxml._check import checked as checked
 from jaxml.data import datasets as datasets
 from jaxml.data import scaling as scaling
+from jaxml.evaluate import bootstrap as bootstrap
+from jaxml.evaluate import calibration as calibration
 from jaxml.evaluate import metrics as metrics
+from jaxml.evaluate import selection as selection
 from jaxml.networks import feedforward as feedforward
 from jaxml.networks import neuron as neuron
 from jaxml.optimize import train as train
 from jaxml.optimize.fit import Fit as Fit
 from jaxml.optimize.fit import best as best
 from jaxml.optimize.fit import check as check
+from jaxml.physics import gardner as gardner
+from jaxml.physics import statmech as statmech
+from jaxml.regression import basis as basis
+from jaxml.regression import curve as curve
+from jaxml.regression import kernels as kernels
+from jaxml.regression import lasso as lasso
+from jaxml.regression import linear as linear
+from jaxml.regression import logistic as logistic
+from jaxml.regression import ridge as ridge
+from jaxml.regression import softmax as softmax
+from jaxml.regression import svm as svm
 
 __version__ = "0.1.0"

@@ -6,11 +6,18 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from jaxml import plot
 from jaxml.data import datasets
+from jaxml.evaluate import calibration, selection
+from jaxml.optimize.fit import Status
+from jaxml.plot import _canvas
+from jaxml.regression import curve, lasso, linear, ridge, svm
 
 matplotlib = pytest.importorskip("matplotlib")
+from matplotlib.collections import LineCollection  # noqa: E402
+from matplotlib.contour import ContourSet  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
@@ -42,9 +49,18 @@ def test_given_axes_are_used_and_returned():
         lambda ax: plot.first_layer(THETA, shape=(3, 4), ax=ax),
         lambda ax: plot.misclassified(x, y, y[::-1], shape=(8, 8), ax=ax),
         lambda ax: plot.decision_regions(left_of_0, POINTS, SIDES, ax=ax),
+        lambda ax: plot.margin(height, POINTS, SIDES, ax=ax),
+        lambda ax: plot.curve(GRID, GRID, GRID, GRID, ax=ax),
+        lambda ax: plot.residuals(GRID, GRID[::-1], ax=ax),
+        lambda ax: plot.quantiles(GRID, 0 * GRID, ax=ax),
+        lambda ax: plot.coefficient_path([1.0, 2.0], np.eye(2), ax=ax),
+        lambda ax: plot.learning_curve(CURVE, ax=ax),
+        lambda ax: plot.validation_curve(CURVE, ax=ax),
+        lambda ax: plot.reliability(DIAGRAM, ax=ax),
     ]
-    figure = Figure((12, 3), layout="constrained")
-    for ax, call in zip(figure.subplots(1, len(calls)), calls):
+    figure = Figure((16, 12), layout="constrained")
+    axes = figure.subplots(4, 4).ravel()
+    for ax, call in zip(axes, calls):
         assert call(ax) is ax
     draw(ax)
 
@@ -163,9 +179,314 @@ def test_decision_regions():
     ]
 
 
+RIGHT = np.array([2.5, 0])
+
+
+def height(grid):
+    return grid[:, 1] - 0.25
+
+
+def test_margin_of_a_line():
+    """The lines f = -1, 0 and 1 lie where they should, and rings on the support."""
+    seen = []
+
+    def scores(grid):
+        seen.append(grid)
+        return jnp.asarray(height(grid))
+
+    support = np.arange(30) % 7 == 0
+    ax = draw(plot.margin(scores, POINTS, SIDES, support=jnp.asarray(support)))
+    (grid,) = seen
+    assert grid.shape == (200**2, 2)
+    lines = [c for c in ax.collections if isinstance(c, ContourSet) and not c.filled]
+    levels = {float(each.levels[0]): each for each in lines}
+    assert set(levels) == {-1, 0, 1}
+    for level, line in levels.items():
+        (path,) = line.get_paths()
+        ends = path.vertices
+        np.testing.assert_allclose(ends[:, 1], 0.25 + level, atol=1e-5)
+        assert np.ptp(ends[:, 0]) == pytest.approx(np.ptp(ax.get_xlim()))
+    (areas,) = [c for c in ax.collections if isinstance(c, ContourSet) and c.filled]
+    assert list(areas.levels[1:3]) == [-1, 1]
+    offsets = [np.asarray(c.get_offsets()) for c in ax.collections]
+    drawn = [o for o in offsets if len(o) > 1]
+    expected = [POINTS[SIDES == 0], POINTS[SIDES == 1], POINTS[support]]
+    for one, other in zip(drawn, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    names = legend(ax)
+    assert names == [
+        "f = 1",
+        "f = 0",
+        "f = −1",
+        "class 0",
+        "class 1",
+        "support vector",
+    ]
+    assert ax.get_title() == "5 support vectors of 30 rows"
+
+
+def test_margin_of_machines():
+    """Planes and kernels of svm, as the docstring has it: |f| <= 1 at the rings."""
+    x = np.concatenate([POINTS + RIGHT, POINTS - RIGHT])
+    y = np.repeat([1, 0], 30)
+    plane = svm.fit(x, y, l2=0.1, loss="hinge").params
+    kernel = svm.kernel.fit(x, y, l2=0.1).params
+    for scores, support in [
+        (lambda grid: svm.scores(plane, grid), svm.support(plane)),
+        (lambda grid: svm.kernel.scores(kernel, grid), svm.kernel.support_mask(kernel)),
+    ]:
+        ax = draw(plot.margin(scores, x, y, support=support))
+        ringed = np.asarray(ax.collections[-2].get_offsets())
+        f = np.asarray(scores(ringed))
+        side = np.where(ringed[:, 0] > 0, 1, -1)
+        assert (f * side).max() < 1.01
+        assert {"f = 1", "f = 0", "f = −1"} <= set(legend(ax))
+
+
+def test_margin_without_a_line():
+    """Scores of one sign have no f = 0, and matplotlib is not asked for it."""
+    ax = draw(plot.margin(lambda grid: 0.5 + 0 * grid[:, 0], POINTS, SIDES))
+    assert legend(ax) == ["class 0", "class 1"]
+
+
+# --- regression --------------------------------------------------------------------
+
+GRID = np.linspace(-1, 2, 20)
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def ends(area):
+    """Abscissae and both edges of what fill_between made."""
+    (path,) = area.get_paths()
+    vertices = path.vertices
+    m = (len(vertices) - 3) // 2
+    low, high = vertices[1 : m + 1], vertices[m + 2 : -1][::-1]
+    np.testing.assert_array_equal(low[:, 0], high[:, 0])
+    return low[:, 0], low[:, 1], high[:, 1]
+
+
+def test_curve_of_least_squares():
+    x, y = POINTS[:, :1], POINTS[:, 1] + POINTS[:, 0]
+    params = linear.fit(x, y).params
+    found = linear.inference(params, x, y)
+    shuffled = RANDOM.permutation(GRID)[:, None]
+    band = linear.band(params, found, shuffled)
+    ax = draw(plot.curve(x, y, shuffled, band))
+    (line,) = ax.lines
+    order = np.argsort(shuffled[:, 0])
+    np.testing.assert_array_equal(line.get_xdata(), GRID)
+    np.testing.assert_array_equal(line.get_ydata(), np.asarray(band.mean)[order])
+    outer, inner, data = ax.collections
+    for area, low, high in [
+        (outer, band.prediction_low, band.prediction_high),
+        (inner, band.low, band.high),
+    ]:
+        at, below, above = ends(area)
+        np.testing.assert_array_equal(at, GRID)
+        np.testing.assert_array_equal(below, np.asarray(low)[order])
+        np.testing.assert_array_equal(above, np.asarray(high)[order])
+    np.testing.assert_array_equal(data.get_offsets(), np.stack([x[:, 0], y], 1))
+    assert legend(ax) == ["band of the prediction", "band of the fit", "fit", "data"]
+
+
+def test_curve_of_any_model():
+    band = curve.Band(GRID - 1, GRID, GRID + 1)
+    wide = curve.Band(GRID - 3, GRID, GRID + 2)
+    sigma = np.linspace(0.1, 0.3, 30)
+    x, y = POINTS.T
+    ax = draw(plot.curve(x, y, GRID, band, prediction=wide, sigma=sigma))
+    edges = [ends(area)[1:] for area in ax.collections[:2]]
+    np.testing.assert_allclose(edges[0], [GRID - 3, GRID + 2])
+    np.testing.assert_allclose(edges[1], [GRID - 1, GRID + 1])
+    (bars,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    lengths = [np.ptp(segment[:, 1]) for segment in bars.get_segments()]
+    np.testing.assert_allclose(lengths, 2 * sigma)
+
+
+def test_curve_alone():
+    ax = draw(plot.curve(*POINTS.T, GRID, jnp.asarray(GRID)))
+    assert legend(ax) == ["fit", "data"]
+
+
+def test_residuals():
+    y, h = POINTS.T
+    ax = draw(plot.residuals(y, h))
+    (points,) = ax.collections
+    np.testing.assert_allclose(points.get_offsets(), np.stack([h, y - h], 1))
+    size = np.sqrt(np.mean((y - h) ** 2))
+    heights = [line.get_ydata()[0] for line in ax.lines]
+    np.testing.assert_allclose(heights, [0, -2 * size, 2 * size])
+    share = np.mean(np.abs(y - h) <= 2 * size)
+    assert ax.get_title() == f"{share:.1%} of 30 residuals within ±2s, s = {size:.3g}"
+
+
+def test_residuals_in_units_of_their_errors():
+    y, h = POINTS.T
+    sigma = np.linspace(1, 2, 30)
+    ax = draw(plot.residuals(y, h, sigma=sigma))
+    (points,) = ax.collections
+    np.testing.assert_allclose(np.asarray(points.get_offsets())[:, 1], (y - h) / sigma)
+    assert ax.get_ylabel() == "residual (y − h(x)) / σ"
+
+
+def test_quantiles_as_scipy_has_them():
+    y, h = POINTS.T
+    ax = draw(plot.quantiles(y, h))
+    area, points = ax.collections
+    z, r = np.asarray(points.get_offsets()).T
+    places = (np.arange(1, 31) - 0.375) / 30.25
+    np.testing.assert_allclose(z, scipy.stats.norm.ppf(places), atol=1e-12)
+    np.testing.assert_allclose(r, np.sort(y - h))
+    (line,) = ax.lines
+    quartiles = scipy.stats.norm.ppf([0.25, 0.75])
+    through = np.interp(quartiles, line.get_xdata(), line.get_ydata())
+    np.testing.assert_allclose(through, np.quantile(y - h, [0.25, 0.75]))
+
+
+def test_quantiles_have_the_band_they_claim():
+    """95 % about the true line; what is told of the line through the quartiles."""
+    m = 100
+    area, points = plot.quantiles(RANDOM.normal(2, 3, m), np.zeros(m)).collections
+    z = np.asarray(points.get_offsets())[:, 0]
+    _, low, high = ends(area)
+    spread = np.ptp(low + high) / 2 / np.ptp(z)
+    half = (high - low) / 2 / spread  # of residuals with standard deviation 1
+    r = np.sort(np.random.default_rng(3).normal(size=(20_000, m)))
+    assert np.mean(np.abs(r - z) <= half) == pytest.approx(0.95, abs=0.003)
+    quartiles = np.quantile(r, [0.25, 0.75], axis=1)[..., None]
+    scale = np.diff(quartiles, axis=0)[0] / (2 * scipy.stats.norm.ppf(0.75))
+    inside = np.abs(r - quartiles.mean(0) - scale * z) <= scale * half
+    assert inside.mean() == pytest.approx(0.975, abs=0.005)
+    by_place = inside.mean(0)
+    assert by_place[m // 2] == pytest.approx(0.99, abs=0.006)
+    assert by_place.min() == pytest.approx(0.89, abs=0.006)
+
+
+def test_coefficient_path():
+    x, y = POINTS, POINTS @ [2.0, -1.0] + SIDES
+    l2s = np.array([1.0, 0.01, 10.0, 0.1])
+    w = ridge.path(x, y, l2s).w
+    names = ["age", "dose"]
+    ax = draw(plot.coefficient_path(l2s, w, names=names, chosen=0.1))
+    zero, *lines, mark = ax.lines
+    found = {line.get_label(): line for line in lines}
+    for j, name in enumerate(names):
+        np.testing.assert_array_equal(found[name].get_xdata(), np.sort(l2s))
+        expected = np.asarray(w)[np.argsort(l2s), j]
+        np.testing.assert_array_equal(found[name].get_ydata(), expected)
+    np.testing.assert_allclose(mark.get_xdata(), 0.1)
+    assert legend(ax) == ["age", "dose", "λ = 0.1"]  # as they lie at the left
+    assert ax.get_xscale() == "log"
+    assert ax.get_xlabel() == "penalty λ"
+
+
+def test_coefficient_path_names_the_largest():
+    found = lasso.path(POINTS, POINTS @ [2.0, -1.0], count=5)
+    w = np.asarray(found.fits.params.w)
+    size = np.linspace(-1, 1.5, 12)
+    ax = draw(plot.coefficient_path(found.l1s, w[:, :1] * size))
+    assert len(ax.lines) == 1 + 12
+    largest = np.argsort(-np.abs(size))[:8]
+    ordered = sorted(largest, key=lambda j: -size[j])
+    assert legend(ax) == [f"w{j}" for j in ordered]
+    assert ax.get_legend().get_title().get_text() == "8 of 12 features"
+    styles = {(line.get_color(), line.get_linestyle()) for line in ax.lines[5:]}
+    assert len(styles) == 8
+
+
+# --- scores ------------------------------------------------------------------------
+
+CURVE = selection.Curve(
+    np.array([30.0, 10.0, 20.0]),
+    np.array([[0.8, 1.0, 0.9], [0.9, 1.0, 0.8]]),
+    np.array([[0.7, 0.2, 0.5], [0.6, 0.4, 0.5]]),
+    np.zeros((2, 3), np.int32),
+)
+
+
+@pytest.mark.parametrize("which", ["learning_curve", "validation_curve"])
+def test_scores_and_their_errors(which):
+    ax = draw(getattr(plot, which)(CURVE, score="R²"))
+    train, test = ax.lines
+    np.testing.assert_array_equal(train.get_xdata(), [10, 20, 30])
+    np.testing.assert_allclose(train.get_ydata(), [1.0, 0.85, 0.85])
+    np.testing.assert_allclose(test.get_ydata(), [0.3, 0.5, 0.65])
+    _, low, high = ends(ax.collections[1])
+    error = scipy.stats.sem(CURVE.test[:, [1, 2, 0]])
+    np.testing.assert_allclose(high - low, 2 * error)
+    np.testing.assert_allclose(high + low, 2 * test.get_ydata())
+    assert legend(ax) == ["training rows", "held-out rows"]
+    assert ax.get_title() == "mean ± standard error over 2 folds"
+    assert ax.get_ylabel() == "R²"
+    assert ax.get_xscale() == ("log" if which == "validation_curve" else "linear")
+
+
+def test_scores_that_failed_are_told():
+    """A gap and a cross where a fit failed; a fold without rows is left out."""
+    test, status = CURVE.test.copy(), CURVE.status.copy()
+    test[0, 1], status[0, 1] = np.nan, Status.SINGULAR
+    test = np.concatenate([test, np.full((1, 3), np.nan)])
+    status = np.concatenate([status, np.zeros((1, 3), int)])
+    train = CURVE.train[[0, 1, 1]]
+    ax = draw(plot.learning_curve(selection.Curve(CURVE.at, train, test, status)))
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [np.nan, 0.5, 0.65])
+    assert legend(ax)[2] == "no score"
+    np.testing.assert_allclose(ax.collections[2].get_offsets()[:, 0], [10])
+    assert ax.get_title() == "mean ± standard error over 2 of 3 folds"
+
+
+def test_one_fold_has_no_error():
+    one = selection.Curve(CURVE.at, *(each[:1] for each in CURVE[1:]))
+    ax = draw(plot.validation_curve(one, log=False, name="γ", chosen=20))
+    assert not ax.collections
+    assert ax.get_title() == "one fold"
+    assert (ax.get_xlabel(), legend(ax)[2]) == ("γ", "γ = 20")
+
+
+DIAGRAM = calibration.Reliability(
+    np.array([0.1, np.nan, 0.5, 0.9]),
+    np.array([0.2, np.nan, 0.5, 0.7]),
+    np.array([30, 0, 20, 50]),
+    np.array([0, 0.25, 0.45, 0.55, 1.0]),
+)
+
+
+def test_reliability():
+    ax = draw(plot.reliability(DIAGRAM))
+    diagonal, line = ax.lines
+    np.testing.assert_array_equal(diagonal.get_xydata(), [[0, 0], [1, 1]])
+    np.testing.assert_allclose(line.get_xdata(), [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(line.get_ydata(), [0.2, 0.5, 0.7])
+    (gaps,) = ax.collections
+    lengths = [np.ptp(segment[:, 1]) for segment in gaps.get_segments()]
+    np.testing.assert_allclose(lengths, [0.1, 0, 0.2])
+    assert ax.get_title() == f"ECE {0.3 * 0.1 + 0.5 * 0.2:.4f}, 100 rows"
+    (other,) = [each for each in ax.figure.axes if each is not ax]
+    heights = [bar.get_height() for bar in other.patches]
+    np.testing.assert_array_equal(heights, DIAGRAM.count)
+    left = [bar.get_x() for bar in other.patches]
+    right = [bar.get_x() + bar.get_width() for bar in other.patches]
+    np.testing.assert_allclose([left, right], [DIAGRAM.edges[:-1], DIAGRAM.edges[1:]])
+    top = other.transData.transform((0, 50))[1] - ax.bbox.y0
+    assert top < 0.3 * ax.bbox.height
+
+
+@pytest.mark.parametrize("binning", calibration.BINNINGS)
+def test_reliability_has_the_error_of_calibration(binning):
+    p = RANDOM.uniform(size=200).astype(np.float32)
+    y = (RANDOM.uniform(size=200) < p**2).astype(int)
+    diagram = calibration.reliability(y, p, bins=8, binning=binning)
+    error = calibration.ece(y, p, bins=8, binning=binning)
+    title = draw(plot.reliability(diagram)).get_title()
+    assert float(title.split()[1].rstrip(",")) == pytest.approx(float(error), abs=6e-5)
+
+
 def test_many_classes_have_many_colours():
-    assert len(np.unique(plot._colours(10), axis=0)) == 10
-    assert len(np.unique(plot._colours(25), axis=0)) == 25
+    assert len(np.unique(_canvas.colours(10), axis=0)) == 10
+    assert len(np.unique(_canvas.colours(25), axis=0)) == 25
 
 
 def test_without_matplotlib(monkeypatch):
@@ -211,6 +532,77 @@ Y = np.zeros(5, int)
         (
             lambda: plot.decision_regions(lambda g: Y, X[:, :2], Y),
             r"predict\(grid\) has shape \(5,\), not \(40000,\)",
+        ),
+        (lambda: plot.margin(height, POINTS, SIDES + 1), "y holds the label 2"),
+        (lambda: plot.margin(height, POINTS, SIDES[:9]), r"y has shape \(9,\)"),
+        (lambda: plot.margin(height, POINTS * np.nan, SIDES), "x holds non-finite"),
+        (
+            lambda: plot.margin(height, POINTS, SIDES, support=SIDES[:9]),
+            r"support has shape \(9,\)",
+        ),
+        (
+            lambda: plot.margin(lambda g: g[:, 0] * np.nan, POINTS, SIDES),
+            r"scores\(grid\) holds non-finite",
+        ),
+        (
+            lambda: plot.margin(lambda g: g, POINTS, SIDES),
+            r"scores\(grid\) has shape \(40000, 2\)",
+        ),
+        (lambda: plot.curve(X, Y, GRID, GRID), r"x has shape \(5, 4\)"),
+        (lambda: plot.curve(Y, Y[:4], GRID, GRID), r"y has shape \(4,\)"),
+        (lambda: plot.curve(Y, Y, GRID, GRID[:4]), r"band has shape \(4,\)"),
+        (lambda: plot.curve(Y, Y, GRID, CURVE), "band must be a Band or an array"),
+        (
+            lambda: plot.curve(Y, Y, GRID, curve.Band(GRID, GRID, GRID[:4])),
+            r"band.high has shape \(4,\)",
+        ),
+        (
+            lambda: plot.curve(Y, Y, GRID, GRID, prediction=GRID),
+            "prediction must be a Band",
+        ),
+        (
+            lambda: plot.curve(Y, Y, GRID, GRID * np.inf),
+            "band holds non-finite",
+        ),
+        (lambda: plot.curve(Y, Y, GRID, GRID, sigma=Y - 1), "sigma must not be neg"),
+        (lambda: plot.residuals(Y, Y[:4]), r"predicted has shape \(4,\)"),
+        (lambda: plot.residuals(Y, Y, sigma=Y), "sigma must be positive"),
+        (lambda: plot.quantiles(Y, Y), "y - predicted has quartiles that coincide"),
+        (lambda: plot.quantiles(Y * np.nan, Y), "y holds non-finite"),
+        (lambda: plot.coefficient_path(Y + 1.0, X[:4]), r"w has shape \(4, 4\)"),
+        (lambda: plot.coefficient_path(Y, X), "penalties must be positive"),
+        (lambda: plot.coefficient_path(Y + 1, X, names="abc"), "names has length 3"),
+        (lambda: plot.coefficient_path(Y + 1, X, chosen=0), "chosen must be positive"),
+        (lambda: plot.coefficient_path(Y + 1, X * np.nan), "w holds non-finite"),
+        (lambda: plot.learning_curve(GRID), "curve must be a Curve of selection"),
+        (
+            lambda: plot.learning_curve(CURVE._replace(test=CURVE.test[:, :2])),
+            r"curve.test has shape \(2, 2\)",
+        ),
+        (
+            lambda: plot.learning_curve(CURVE._replace(test=CURVE.test * np.nan)),
+            "curve.test has no point",
+        ),
+        (
+            lambda: plot.validation_curve(CURVE._replace(at=CURVE.at - 10)),
+            "curve.at must be positive where log=True",
+        ),
+        (lambda: plot.reliability(CURVE), "diagram must be calibration.Reliability"),
+        (
+            lambda: plot.reliability(DIAGRAM._replace(count=np.zeros(4))),
+            "diagram.count must not be negative, nor 0",
+        ),
+        (
+            lambda: plot.reliability(DIAGRAM._replace(accuracy=GRID)),
+            r"diagram.accuracy has shape \(20,\)",
+        ),
+        (
+            lambda: plot.reliability(DIAGRAM._replace(edges=GRID)),
+            r"diagram.edges has shape \(20,\), not \(5,\)",
+        ),
+        (
+            lambda: plot.reliability(DIAGRAM._replace(count=np.ones(4))),
+            r"diagram.confidence must lie in \[0, 1\]",
         ),
     ],
 )

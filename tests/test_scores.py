@@ -13,6 +13,8 @@ from jaxml import _check, optimize
 from jaxml.data import scaling
 from jaxml.evaluate import metrics, selection
 from jaxml.optimize import Fit, Status
+from jaxml.regression import linear, logistic
+from jaxml.regression import ridge as library
 from tests.test_folds import folds_of
 
 M, N, K, G = 60, 4, 5, 20
@@ -511,3 +513,71 @@ def test_the_derivative_of_cross_validation(x64):
     step = 1e-5
     numeric = (mean_cost(0.2 + step) - mean_cost(0.2 - step)) / (2 * step)
     np.testing.assert_allclose(slope, numeric, rtol=1e-7)
+
+
+# --- with the models of the library --------------------------------------------------
+
+BINARY = (np.random.default_rng(0).normal(size=M) < Y - Y.mean()).astype(int)
+
+
+SPLITS = list(oracle.KFold(K).split(X))
+
+
+def _precise(x, y, *, weights, l2):
+    return logistic.fit(x, y, weights=weights, l2=l2, tol=1e-12)
+
+
+def accuracy(params, x, y, *, weights):
+    return metrics.accuracy(y, logistic.predict(params, x), weights=weights)
+
+
+def test_ridge_of_the_library(x64):
+    ours, theirs = (
+        selection.cross_validate(
+            fit, cost, X, Y, folds=FOLDS, grid={"l2": L2}, greater=False
+        )
+        for fit, cost in ((library.fit, linear.cost), (ridge, mean_squares))
+    )
+    np.testing.assert_allclose(ours.test, theirs.test, rtol=1e-9)
+    assert ours.best == theirs.best
+
+
+def test_logistic_of_the_library(x64):
+    """100 fits in one trace; scores as those of scikit-learn's C = 1/(48 l2)."""
+    before = logistic.fit.traces
+    fit = optimize.recipe(logistic.fit, intercept=True)
+    for score, greater, name in (
+        (logistic.cost, False, "neg_log_loss"),
+        (accuracy, True, "accuracy"),
+    ):
+        scores = selection.cross_validate(
+            fit, score, X, BINARY, folds=FOLDS, grid={"l2": L2}, greater=greater
+        )
+        assert (scores.status == Status.CONVERGED).all()
+        for i in (4, 12):
+            model = linear_model.LogisticRegression(C=1 / 48 / L2[i], tol=1e-10)
+            wanted = oracle.cross_val_score(model, X, BINARY, cv=SPLITS, scoring=name)
+            wanted = wanted if greater else -wanted
+            np.testing.assert_allclose(scores.test[:, i], wanted, rtol=1e-3)
+    assert logistic.fit.traces == before + 1
+
+
+@pytest.mark.parametrize(
+    ("fit", "cost", "y"),
+    [(library.fit, linear.cost, Y), (_precise, logistic.cost, BINARY)],
+    ids=["ridge", "logistic"],
+)
+def test_derivatives_of_the_library(x64, fit, cost, y):
+    def mean(l2):
+        return selection.cross_validate(
+            fit,
+            cost,
+            X,
+            y,
+            folds=FOLDS,
+            grid={"l2": jnp.array([l2])},
+        ).mean[0]
+
+    slope = jax.grad(mean)(0.2)
+    numeric = (mean(0.2 + 1e-5) - mean(0.2 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(slope, numeric, rtol=1e-6)

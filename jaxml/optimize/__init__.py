@@ -1,7 +1,9 @@
 """Minimisers that know no model."""
 
+from jaxml.optimize import proximal as proximal
 from jaxml.optimize import train as train
 from jaxml.optimize.conjugate import conjugate as conjugate
+from jaxml.optimize.constrained import constrained as constrained
 from jaxml.optimize.fit import Fit as Fit
 from jaxml.optimize.fit import Status as Status
 from jaxml.optimize.fit import best as best

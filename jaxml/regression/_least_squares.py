@@ -52,7 +52,8 @@ def by_qr(x, y, weights, intercept: bool) -> Solved:
     factors = _refined.factorise(a)
     theta, r = jax.lax.map(lambda f: _refined.solve(factors, f), (y * root).T)
     lost = jnp.max(jax.vmap(lambda w, r: _lost(factors, w, r))(theta, r))
-    return Solved(*split(theta.T, intercept), lost)
+    w, b = split(theta.T, intercept)
+    return Solved(w, b, lost)
 
 
 def _lost(factors, theta, r):
@@ -106,17 +107,23 @@ def definite(h: jax.Array) -> Definite:
     """Factorise h, (n, n); the condition is NaN where it is not positive definite."""
     scale = jnp.sqrt(jnp.diagonal(h))
     scale = jnp.where(scale > 0, scale, 1)
-    factor, _ = cho_factor(h / jnp.outer(scale, scale))
-    start = jnp.cos(1 + jnp.arange(len(scale), dtype=scale.dtype))  # of no special form
+    h = h / jnp.outer(scale, scale)
+    factor, _ = cho_factor(h)
+    largest = _largest(lambda v: product(h, v), scale)
+    inverse = _largest(lambda v: cho_solve((factor, False), v), scale)
+    return Definite(factor, scale, largest * inverse)
+
+
+def _largest(matvec, like):
+    """About the largest eigenvalue of a positive matrix, by the power method."""
+    v = jnp.cos(1 + jnp.arange(len(like), dtype=like.dtype))  # of no special form
 
     def step(_, state):
-        """The power method for the largest eigenvalue of the inverse."""
-        v, _ = state
-        v = cho_solve((factor, False), v / jnp.linalg.norm(v))
+        v, length = state
+        v = matvec(v / length)
         return v, jnp.linalg.norm(v)
 
-    largest = jax.lax.fori_loop(0, 8, step, (start, scale[0]))[1]
-    return Definite(factor, scale, len(scale) * largest)
+    return jax.lax.fori_loop(0, 8, step, (v, jnp.linalg.norm(v)))[1]
 
 
 def by_svd(x, y, weights, intercept: bool) -> Solved:

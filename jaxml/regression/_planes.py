@@ -73,13 +73,11 @@ def newton(loss, x, y, weights, hyper, intercept: bool, tol, max_iter: int) -> F
     if m > 20 * PART * len(theta):
         # Every 16th row, so that sorted rows do no harm: finds θ to about 1/√rows for
         # a 16th of the price, and saves two of six passes.
-        part = [None if a is None else a[::PART] for a in (x, y, weights)]
-        few = by_newton(
-            derivatives(loss, *part, hyper, intercept, True),
-            theta,
-            tol=1e-2,
-            max_iter=10,
+        few_weights = None if weights is None else weights[::PART]
+        part = derivatives(
+            loss, x[::PART], y[::PART], few_weights, hyper, intercept, True
         )
+        few = by_newton(part, theta, tol=1e-2, max_iter=10)
         # Not where it ran away, as a part that can be separated does.
         theta = jnp.where(few.status == Status.CONVERGED, few.params.theta, theta)
     found = by_newton(whole, theta, tol=tol, max_iter=max_iter)

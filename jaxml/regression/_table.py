@@ -30,9 +30,14 @@ def table(theta, covariance, critical, tail, split) -> Table:
     """
     error = jnp.sqrt(jnp.diagonal(covariance))
     statistic = theta / error
-    parts = error, statistic, tail(statistic)
-    ends = theta - critical * error, theta + critical * error
-    return Table(*(split(each) for each in (*parts, *ends)), covariance)
+    return Table(
+        standard_error=split(error),
+        statistic=split(statistic),
+        p=split(tail(statistic)),
+        low=split(theta - critical * error),
+        high=split(theta + critical * error),
+        covariance=covariance,
+    )
 
 
 class Rows(NamedTuple):

@@ -176,6 +176,7 @@ def fit(
 
 @_check.pure(
     static=("model", "kind", "absolute"),
+    jit=True,
     x="m|m n",
     y="m",
     sigma="m",
@@ -249,7 +250,7 @@ def inference(
     return Inference(error, low, high, covariance, chi2, reduced, r2, dof, variance)
 
 
-@_check.pure(static=("model", "kind"), x="m|m n", sigma="m")
+@_check.pure(static=("model", "kind"), jit=True, x="m|m n", sigma="m")
 def band(
     model: Callable[..., jax.Array],
     params: Any,

@@ -30,7 +30,7 @@ class Params(NamedTuple):
     """A linear map and its intercept."""
 
     w: jax.Array  # (n,) weights; (n, t) for t targets
-    b: jax.Array  # () intercept; (t,)
+    b: Any  # () intercept, an array; (t,)
 
 
 @_check.pure(x="m n")
@@ -74,8 +74,9 @@ def gradient(
     come. The gradient has their shapes.
     """
     r = predict(params, x) - y
-    scale = 1 / len(x) if weights is None else weights / jnp.sum(weights)
-    r = r * (scale if r.ndim == 1 or weights is None else scale[:, None])
+    weights = jnp.ones_like(x[:, 0]) if weights is None else weights
+    share = weights / jnp.sum(weights)
+    r *= share if r.ndim == 1 else share[:, None]
     return Params(product(x.T, r), jnp.sum(r, axis=0))
 
 
@@ -276,8 +277,8 @@ def inference(
     options = weights, kind, covariance, intercept, confidence
     if y.ndim == 1:
         return _inference(params, x, y, *options)
-    each = jax.vmap(_inference, (Params(1, 0), None, 1, *(None,) * 5))
-    found = each(params, x, y, *options)
+    each = jax.vmap(lambda w, b, y: _inference(Params(w, b), x, y, *options), (1, 0, 1))
+    found = each(params.w, params.b, y)
     # The targets are the last axis of Params, as `fit` has them.
     turned = jax.tree.map(lambda a: a.T if a.ndim == 2 else a, found.table)
     return found._replace(table=turned)

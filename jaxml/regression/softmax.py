@@ -255,8 +255,14 @@ def one_vs_all(
 
     found = jax.vmap(one)(jnp.arange(k))
     params = Params(found.params.w.T, found.params.b)
-    most = jax.tree.map(jnp.max, (found.residual, found.steps, found.status))
-    return Fit(params, jnp.sum(found.cost), *most, jnp.full(1, jnp.nan, x.dtype))
+    return Fit(
+        params,
+        cost=jnp.sum(found.cost),
+        residual=jnp.max(found.residual),
+        steps=jnp.max(found.steps),
+        status=jnp.max(found.status),
+        history=jnp.full(1, jnp.nan, x.dtype),
+    )
 
 
 def _targets(y, k: int, dtype):

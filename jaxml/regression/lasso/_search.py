@@ -305,8 +305,9 @@ def _join(data: Columns, chosen: Chosen, rule: Rule, positive: bool) -> Chosen:
     # At a lower threshold than these conditions the set would be flooded.
     excess, new = lax.top_k(jnp.where(chosen.inside, -1, wrong), ADDED)
     if size < n:
-        full = chosen.used + jnp.sum(excess > 0) > size
-        chosen = lax.cond(full, _leave, lambda chosen: chosen, chosen)
+        wanted = jnp.sum(excess > 0)
+        # Of one trip or none: a cond would copy the arrays each time.
+        chosen = lax.while_loop(lambda c: c.used + wanted > size, _leave, chosen)
     place = chosen.used + jnp.arange(ADDED)
     joins = (excess > 0) & (place < size)
     place = jnp.where(joins, place, size)  # out of bounds: nothing is written
@@ -345,7 +346,7 @@ def _leave(chosen: Chosen) -> Chosen:
         .at[jnp.where(stays, chosen.which, n)]
         .set(True, mode="drop"),
         x=jnp.where(first[:, None], chosen.x[order], 0),
-        gram=chosen.gram[order][:, order],
+        gram=chosen.gram[order[:, None], order[None]],
         w=jnp.where(first, chosen.w[order], 0),
         rest=chosen.rest.at[chosen.which].add(gone),
         target=chosen.target - product(gone, chosen.x),

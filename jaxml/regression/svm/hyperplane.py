@@ -26,7 +26,7 @@ class Params(NamedTuple):
 
     w: jax.Array  # (n,)
     b: jax.Array  # ()
-    alpha: jax.Array  # (m,) α = s a, of the rows of the fit; 0 off the support
+    alpha: Any  # (m,) array α = s a, of the rows of the fit; 0 off the support
 
 
 @_check.pure(x="m n")
