@@ -56,9 +56,9 @@ REAL = RANDOM.random(M)
 
 
 def population(a):
-    """z ~ N(0, 2²) at nodes of Gauss and Legendre, both labels of each with their share: z, y, w."""
+    """z ~ N(0, 2²) at the nodes of a quadrature, each with both labels: z, y, w."""
     nodes, shares = np.polynomial.legendre.leggauss(200)
-    z = np.append(-12.5 * (1 + nodes), 12.5 * (1 + nodes))
+    z = np.append(-8.5 * (1 + nodes), 8.5 * (1 + nodes))
     density = np.tile(shares, 2) * np.exp(-(z**2) / 8)
     weights = np.concatenate([density * expit(z), density * expit(-z)])
     return np.tile(a * z, 2), np.repeat([1, 0], len(z)), weights
@@ -130,7 +130,7 @@ def test_bins_against_a_loop(x64, binning, classes, weights):
     more = {"bins": 10, "binning": binning, "weights": weights}
     result = calibration.reliability(y, p, **more)
     np.testing.assert_allclose(result.edges, edges, rtol=1e-12)
-    np.testing.assert_allclose(result.count, count, rtol=1e-10)
+    np.testing.assert_allclose(result.weight, count, rtol=1e-10)
     with np.errstate(invalid="ignore"):
         np.testing.assert_allclose(result.accuracy, hits / count, rtol=1e-10)
         np.testing.assert_allclose(result.confidence, sums / count, rtol=1e-10)
@@ -163,7 +163,7 @@ def test_measures_of_repeated_rows(binning):
 def test_reliability_is_sklearns_curve(binning, strategy):
     p = expit(Z).astype(np.float32)
     result = calibration.reliability(Y, p, bins=8, binning=binning)
-    full = result.count > 0
+    full = result.weight > 0
     accuracy, confidence = calibration_curve(Y, p, n_bins=8, strategy=strategy)
     np.testing.assert_allclose(result.accuracy[full], accuracy, rtol=1e-5)
     np.testing.assert_allclose(result.confidence[full], confidence, rtol=1e-5)
@@ -172,7 +172,7 @@ def test_reliability_is_sklearns_curve(binning, strategy):
 def test_edges_belong_to_the_bin_below():
     p = np.array([0.0, 0.25, 0.2501, 0.5, 1.0])
     result = calibration.reliability(np.array([0, 1, 0, 1, 1]), p, bins=4)
-    np.testing.assert_array_equal(result.count, [2, 2, 0, 1])
+    np.testing.assert_array_equal(result.weight, [2, 2, 0, 1])
     np.testing.assert_array_equal(result.accuracy, [0.5, 0.5, np.nan, 1])
     np.testing.assert_array_equal(result.edges, [0, 0.25, 0.5, 0.75, 1])
 

@@ -287,7 +287,10 @@ STANDARD = {
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [(name, "float64") for name in STANDARD]
-    + [(name, "float32") for name in ("HS7", "HS35", "HS71")],
+    + [
+        pytest.param(name, "float32", marks=() if quick else pytest.mark.long)
+        for name, quick in zip(STANDARD, [True, True, False] * 3)
+    ],
 )
 def test_standard_problems(name, dtype):
     cost, h, g, start, least = STANDARD[name]

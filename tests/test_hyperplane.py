@@ -14,6 +14,7 @@ RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 3))
 Y = np.array([0, 1] * 6)
 SAMPLES = {
+    "class_weights": np.array([1.0, 2.0]),
     "params": hyperplane.Params(
         np.array([0.5, -1.0, 2.0]), np.array(0.3), RANDOM.normal(size=12)
     ),

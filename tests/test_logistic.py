@@ -18,6 +18,8 @@ X = RANDOM.normal(size=(12, 3))
 Y = np.array([0, 1] * 6)
 PARAMS = logistic.Params(np.array([0.5, -1.0, 2.0]), np.array(0.3))
 SAMPLES = {
+    "class_weights": np.array([1.0, 2.0]),
+    "fit.l1": None,
     "params": PARAMS,
     "confidence": 0.9,
     "spins": np.sign(RANDOM.normal(size=(12, 3))),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxml import feedforward, optimize, train
+from jaxml import feedforward, linear, logistic, optimize, ridge, svm, train
 
 mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
 split = NamedSharding(mesh, PartitionSpec("rows"))
@@ -36,6 +36,18 @@ close(
 text = jax.jit(feedforward.cost).lower(params, *laid[:2], weights=laid[2]).compile()
 assert "all-reduce" in text.as_text() and "all-gather" not in text.as_text()
 assert feedforward.predict(params, laid[0]).sharding.is_equivalent_to(split, 1)
+
+classes = y[:, 0].astype(int)
+laid_classes = jax.device_put(jnp.asarray(np.append(classes, [0] * 4)), split)
+for fit, options, target, laid_target in [
+    (linear.fit, {"solver": "cholesky"}, y, laid[1]),
+    (ridge.fit, {"l2": 0.1}, y, laid[1]),
+    (logistic.fit, {"l2": 0.1}, classes, laid_classes),
+    (svm.fit, {"l2": 0.1}, classes, laid_classes),
+]:
+    alone = fit(x, target, weights=w, **options).params
+    shared = fit(laid[0], laid_target, weights=laid[2], **options).params
+    close((alone.w, alone.b), (shared.w, shared.b))
 
 # Seeds laid over the devices train without talking to each other.
 def start(key):

@@ -15,7 +15,13 @@ RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 3))
 Y = np.arange(12) % 3
 PARAMS = softmax.Params(RANDOM.normal(size=(3, 3)), np.array([0.3, -0.2, 0.0]))
-SAMPLES = {"params": PARAMS, "k": 3, "y": Y}
+SAMPLES = {
+    "class_weights": np.array([1.0, 2.0, 0.5]),
+    "fit.l1": None,
+    "params": PARAMS,
+    "k": 3,
+    "y": Y,
+}
 M, K = 60, 3
 DATA = RANDOM.normal(size=(M, 4))
 NOISE = RANDOM.gumbel(size=(M, K))

@@ -63,7 +63,7 @@ class Reliability(NamedTuple):
 
     confidence: jax.Array  # (bins,) mean in each bin, NaN where it is empty
     accuracy: jax.Array  # (bins,) share of rows that are right, NaN likewise
-    count: jax.Array  # (bins,) sum of weights
+    weight: jax.Array  # (bins,) Σ w, the number of rows where w is 1
     edges: jax.Array  # (bins + 1,) a bin holds its right edge, the first its left too
 
 
@@ -107,7 +107,12 @@ def reliability(
     confidence, hit, w = confident(y, probabilities, weights)
     edges, inside = binned(confidence, w, bins, binning)
     count, hits, sums = totals(inside, w, w * hit, w * confidence)
-    return Reliability(sums / count, hits / count, count, edges)
+    # An empty bin is NaN, but has a derivative of 0 and spoils no other.
+    hits, sums = (
+        jnp.where(count == 0, jnp.nan, each / jnp.where(count == 0, 1, count))
+        for each in (hits, sums)
+    )
+    return Reliability(sums, hits, count, edges)
 
 
 @_check.pure(

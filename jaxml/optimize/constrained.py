@@ -23,6 +23,8 @@ from jaxml.optimize.recipe import canonical
 
 FIRST = 10.0  # the first ρ, for costs and constraints of the order of 1
 GROWTH = 10.0  # of ρ, where the constraints are not met a quarter as badly as before
+DENSE = 300  # up to so many params and multipliers their conditions are solved too
+NEAR = 1e-2  # how far this may move params; farther it might find a maximum
 PATIENCE = 10  # rounds without any improvement after which the search has stalled
 
 
@@ -80,7 +82,8 @@ def constrained(
 
     The method of multipliers: J + λ·h + ρ/2 |h|² + |max(ν + ρg, 0)|² / 2ρ is minimised
     over params, then λ := λ + ρh and ν := max(ν + ρg, 0), and ρ grows where the
-    constraints are not met much better than before.
+    constraints are not met much better than before. A step of Newton's method for all
+    conditions ends each round, if there are few params.
 
     Args:
         cost: J(params, *data, **hyper), a scalar; static, as in optimize.minimize.
@@ -124,9 +127,16 @@ def constrained(
     fixed, constants = jax.lax.stop_gradient((data, hyper))
     start = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
 
+    def conditions(found: Solution):
+        return _conditions(problem, found, fixed, constants)
+
     def measure(found: Solution):
-        left = _conditions(problem, found, fixed, constants)
-        return jnp.linalg.norm(ravel_pytree(left)[0])
+        return jnp.linalg.norm(ravel_pytree(conditions(found))[0])
+
+    def polish(found: Solution):
+        if ravel_pytree(found)[0].size > DENSE:
+            return found, measure(found)
+        return _newton_step(conditions, measure, found)
 
     def progress(state: Search, status=Status.RUNNING):
         value = problem.cost(state.found.params, fixed, constants)
@@ -143,7 +153,8 @@ def constrained(
         hopeless = slow & (state.penalty >= most) & (violation > eps**0.5)
         status = jnp.where(hopeless, Status.UNBOUNDED, Status.RUNNING)
         penalty = jnp.minimum(penalty, most)
-        new = Search(found, penalty, violation, measure(found))
+        found, residual = polish(found)
+        new = Search(found, penalty, violation, residual)
         return new, progress(new, status)
 
     far = jnp.asarray(jnp.inf, start[1].dtype)
@@ -174,8 +185,12 @@ def _problem(cost, equality, inequality, projection, hyper) -> Problem:
     def nearest(params, data, hyper):
         return projection(params, **{name: hyper[name] for name in taken[3]})
 
-    functions = [bound(f, n) for f, n in zip((cost, equality, inequality), taken)]
-    return Problem(*functions, None if projection is None else nearest)
+    return Problem(
+        bound(cost, taken[0]),
+        bound(equality, taken[1]),
+        bound(inequality, taken[2]),
+        None if projection is None else nearest,
+    )
 
 
 def _start(problem: Problem, params, data, hyper):
@@ -201,9 +216,11 @@ def _descent(problem: Problem, solver, max_inner: int):
         forces = _pushed(found.inequality, g, penalty)
         return value + 0.5 / penalty * _dot(forces, forces)
 
+    project = problem.projection
+
     def run(found: Solution, penalty, data, hyper, tol):
         rest = found, penalty, data, hyper
-        if problem.projection is None:
+        if project is None:
             fit = minimize(
                 augmented,
                 found.params,
@@ -215,7 +232,7 @@ def _descent(problem: Problem, solver, max_inner: int):
             return found._replace(params=fit.params)
         fit = accelerate(
             lambda p: augmented(p, *rest),
-            lambda p, step: problem.projection(p, data, hyper),
+            lambda p, step: project(p, data, hyper),
             lambda p: 0.0,
             found.params,
             tol=tol,
@@ -244,6 +261,29 @@ def _forces(problem: Problem, found: Solution, penalty, data, hyper):
     violation = jnp.max(jnp.abs(ravel_pytree(missed)[0]), initial=0)
     violation = violation.astype(penalty.dtype)  # of no constraints it has none
     return Solution(found.params, equality, inequality), violation
+
+
+def _newton_step(conditions, measure, found: Solution):
+    """One step of Newton's method for all conditions, taken if it is short and good.
+
+    Near a solution it squares the error, and multipliers have all the digits that the
+    precision allows, where λ + ρh has those of h.
+    """
+    flat, unravel = ravel_pytree(found)
+    size = ravel_pytree(found.params)[0].size
+
+    def of(v):
+        return ravel_pytree(conditions(unravel(v)))[0]
+
+    left, matrix = of(flat), jax.jacfwd(of)(flat)
+    move = jnp.linalg.solve(matrix, left)
+    trial = unravel(flat - move)
+    trial = trial._replace(inequality=jax.tree.map(jax.nn.relu, trial.inequality))
+    before, after = jnp.linalg.norm(left), measure(trial)
+    reach = NEAR * jnp.maximum(1, jnp.max(jnp.abs(flat[:size])))
+    taken = (after < before) & (jnp.max(jnp.abs(move[:size])) <= reach)
+    chosen = jax.tree.map(lambda new, old: jnp.where(taken, new, old), trial, found)
+    return chosen, jnp.where(taken, after, before)
 
 
 def _lagrangian(problem: Problem, found: Solution, data, hyper):

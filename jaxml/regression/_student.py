@@ -62,4 +62,5 @@ def fisher(f: jax.Array, top: jax.Array, bottom: jax.Array) -> jax.Array:
 
 def chi2(x: jax.Array, dof: jax.Array) -> jax.Array:
     """P(X > x) of χ² with dof degrees of freedom."""
-    return gammaincc(0.5 * jax.lax.stop_gradient(dof), 0.5 * x)
+    p = gammaincc(0.5 * jax.lax.stop_gradient(dof), 0.5 * jnp.where(x > 0, x, 1))
+    return jnp.where(x > 0, p, jnp.where(x <= 0, 1, jnp.nan))
