@@ -16,6 +16,15 @@ RUNAWAY = 0.1  # change of some z in a last step from which there is no minimum
 PART = 16  # the share of rows on which a long fit begins
 
 
+def class_weighted(y, weights, class_weights):
+    """Weights of the rows, (m,), times those of their classes; None for none."""
+    if class_weights is None:
+        return weights
+    y = y.astype(class_weights.dtype)
+    of_rows = y * class_weights[1] + (1 - y) * class_weights[0]
+    return of_rows if weights is None else weights * of_rows
+
+
 def fermi(z, y):
     """log(1 + e^z) - y z, the loss of logistic regression."""
     p = jax.nn.sigmoid(z)

@@ -17,6 +17,7 @@ from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression._planes import (
     bordered,
+    class_weighted,
     derivatives,
     fermi,
     lbfgs,
@@ -92,7 +93,7 @@ def cost(
         ValueError: shapes that do not agree, values not finite or out of range.
 
     """
-    w = _weights(y, weights, class_weights)
+    w = class_weighted(y, weights, class_weights)
     z = logits(params, x, temperature=temperature)
     value = mean(jax.nn.softplus(z) - y.astype(z.dtype) * z, w)
     if not _check.is_zero(l2):
@@ -118,7 +119,7 @@ def gradient(
 
     Arguments as in `cost`: x, (m, n), y, (m,); sgn(0) = 0. Of params' shapes.
     """
-    w = _weights(y, weights, class_weights)
+    w = class_weighted(y, weights, class_weights)
     p = probability(params, x, temperature=temperature)
     r = (p - y.astype(p.dtype)) / temperature
     r = r / len(r) if w is None else r * w / jnp.sum(w)
@@ -184,7 +185,7 @@ def fit(
     own = isinstance(solver, str)
     if own:
         _check.option("solver", solver, SOLVERS)
-    data = x, y.astype(x.dtype), _weights(y, weights, class_weights)
+    data = x, y.astype(x.dtype), class_weighted(y, weights, class_weights)
     hyper = {"l2": l2, "temperature": temperature}
     start = Params(jnp.zeros_like(x[0]), jnp.zeros_like(x[0, 0]) if intercept else None)
     more = {"tol": tol, "max_iter": max_iter}
@@ -201,20 +202,11 @@ def fit(
         found = search(fermi, *fixed, intercept, tol, max_iter)
         status = found.status
         if intercept:
-            share = mean(data[1], data[2])
-            status = without_rows(status, jnp.stack([share, 1 - share]))
+            both = jnp.stack([data[1], 1 - data[1]], axis=1)
+            status = without_rows(status, mean(both, data[2]))
         params, value = solution(_cost, found.params, found.cost, status, data, hyper)
         found = found._replace(params=params, cost=value, status=status)
     return found._replace(params=_with_b(found.params))
-
-
-def _weights(y, weights, class_weights):
-    """Weights of the rows, (m,), times those of their classes; None for none."""
-    if class_weights is None:
-        return weights
-    y = y.astype(class_weights.dtype)
-    of_rows = y * class_weights[1] + (1 - y) * class_weights[0]
-    return of_rows if weights is None else weights * of_rows
 
 
 def _with_b(params: Params) -> Params:

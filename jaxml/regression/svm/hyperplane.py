@@ -14,7 +14,7 @@ from jaxml import _check
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
-from jaxml.regression._planes import newton, squared_hinge
+from jaxml.regression._planes import class_weighted, newton, squared_hinge
 from jaxml.regression._rows import mean, product
 from jaxml.regression.svm import _interior
 
@@ -93,7 +93,7 @@ def cost(
 
     """
     _check.option("loss", loss, LOSSES)
-    w = _weights(y, weights, class_weights)
+    w = class_weighted(y, weights, class_weights)
     short = jax.nn.relu(1 - (2 * y.astype(x.dtype) - 1) * scores(params, x))
     value = mean(short**2 if loss == "squared_hinge" else short, w)
     return value + 0.5 * l2 * jnp.vdot(params.w, params.w)
@@ -147,7 +147,7 @@ def fit(
 
     """
     _check.option("loss", loss, LOSSES)
-    data = x, y.astype(x.dtype), _weights(y, weights, class_weights)
+    data = x, y.astype(x.dtype), class_weighted(y, weights, class_weights)
     if loss == "hinge":
         found = _interior.fit(*data, l2, intercept, tol, max_iter)
         return _positive(found._replace(params=Params(*found.params)), l2)
@@ -193,7 +193,7 @@ def duality_gap(
         weights=weights,
         class_weights=class_weights,
     )
-    w = _weights(y, weights, class_weights)
+    w = class_weighted(y, weights, class_weights)
     w = jnp.ones_like(x[:, 0]) if w is None else w
     s = 2 * y.astype(x.dtype) - 1
     a = jax.nn.relu(s * params.alpha)
@@ -218,15 +218,6 @@ def imbalance(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
     torque = jnp.max(jnp.abs(params.w - product(params.alpha, x)))
     force = jnp.abs(jnp.sum(params.alpha))
     return jnp.maximum(jnp.maximum(torque, force), jnp.max(-s * params.alpha))
-
-
-def _weights(y, weights, class_weights):
-    """Weights of the rows, (m,), times those of their classes; None for none."""
-    if class_weights is None:
-        return weights
-    y = y.astype(class_weights.dtype)
-    of_rows = y * class_weights[1] + (1 - y) * class_weights[0]
-    return of_rows if weights is None else weights * of_rows
 
 
 def _cost(params, x, y, weights, *, l2):
