@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml.optimize.fit import Fit
+from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
@@ -290,6 +290,7 @@ def inference(
 
     """
     _check.option("covariance", covariance, ("information", "sandwich"))
+    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n")})
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     y, seen = y.astype(x.dtype), jnp.sum(w)
     theta = bordered(params.w, params.b, intercept)
@@ -422,6 +423,8 @@ def ising_couplings(
 
     """
     n = spins.shape[1]
+    if n < 2:
+        raise ValueError("spins has one column: a spin alone has no couplings")
     others = jnp.arange(n - 1)[None] + (
         jnp.arange(n - 1)[None] >= jnp.arange(n)[:, None]
     )
@@ -430,8 +433,11 @@ def ising_couplings(
         j, rest = index
         y = (spins[:, j] > 0).astype(jnp.int32)
         found = fit(spins[:, rest], y, l2=l2, weights=weights, tol=1e-6)
-        row = jnp.zeros(n, spins.dtype).at[rest].set(found.params.w / 2)
-        return row, found.params.b / 2, found.status
+        # A search that met NaN stands where it began.
+        valid = jnp.where(found.status < Status.INVALID, 0.5, jnp.nan)
+        valid = valid.astype(spins.dtype)
+        row = jnp.zeros(n, spins.dtype).at[rest].set(valid * found.params.w)
+        return row, valid * found.params.b, found.status
 
     # One after the other: all at once would need n copies of the spins.
     j, h, status = jax.lax.map(one, (jnp.arange(n), others))

@@ -86,6 +86,7 @@ def cost(
     """
     z = logits(params, x, temperature=temperature)
     y = _targets(y, z.shape[1], z.dtype)
+    _check.shapes(**{"params.w": (params.w, "n k")}, y=(y, "m k"))
     w = _weights(y, weights, class_weights)
     value = mean(_losses(z, y), w)
     if not _check.is_zero(l2):
@@ -113,6 +114,7 @@ def gradient(
     """
     p = probability(params, x, temperature=temperature)
     y = _targets(y, p.shape[1], p.dtype)
+    _check.shapes(**{"params.w": (params.w, "n k")}, y=(y, "m k"))
     w = _weights(y, weights, class_weights)
     r = (p * jnp.sum(y, axis=1)[:, None] - y) / temperature
     r = r / len(r) if w is None else r * (w / jnp.sum(w))[:, None]
@@ -179,8 +181,6 @@ def fit(
         _check.option("solver", solver, SOLVERS)
     if y.ndim == 2 and y.shape[1] != k:
         raise ValueError(f"y has shape {y.shape}, not (m, k) where k = {k}")
-    if class_weights is not None and len(class_weights) != k:
-        raise ValueError(f"class_weights has {len(class_weights)} entries, not k = {k}")
     y = _targets(y, k, x.dtype)
     data = x, y, _weights(y, weights, class_weights)
     hyper = {"l2": l2, "temperature": temperature}
@@ -274,6 +274,7 @@ def _weights(y, weights, class_weights):
     """Weights of the rows, (m,), times those of their classes; None for none."""
     if class_weights is None:
         return weights
+    _check.shapes(y=(y, "m k"), class_weights=(class_weights, "k"))
     of_rows = product(y, class_weights)
     return of_rows if weights is None else weights * of_rows
 

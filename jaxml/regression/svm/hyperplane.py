@@ -193,6 +193,7 @@ def duality_gap(
         weights=weights,
         class_weights=class_weights,
     )
+    _check.shapes(x=(x, "m n"), **{"params.alpha": (params.alpha, "m")})
     w = class_weighted(y, weights, class_weights)
     w = jnp.ones_like(x[:, 0]) if w is None else w
     s = 2 * y.astype(x.dtype) - 1
@@ -214,6 +215,8 @@ def imbalance(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
     What Karush, Kuhn and Tucker ask of a minimum besides the rows' own conditions; 0
     for the exact one with a b. params with alpha, x, (m, n), and y, (m,), of the fit.
     """
+    alpha = {"params.alpha": (params.alpha, "m")}
+    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n")}, **alpha)
     s = 2 * y.astype(x.dtype) - 1
     torque = jnp.max(jnp.abs(params.w - product(params.alpha, x)))
     force = jnp.abs(jnp.sum(params.alpha))
