@@ -184,7 +184,10 @@ def test_refits_add_no_trace():
         (lambda: softmax.fit(X, Y, k=2), "^y holds the label 2"),
         (lambda: softmax.fit(X, np.ones((12, 2)) / 2, k=3), "^y has shape"),
         (lambda: softmax.fit(X, Y, k=3, solver="irls"), "^solver must be one of"),
-        (lambda: softmax.fit(X, Y, k=3, class_weights=[1.0]), "^class_weights has shape"),
+        (
+            lambda: softmax.fit(X, Y, k=3, class_weights=[1.0]),
+            "^class_weights has shape",
+        ),
         (lambda: softmax.one_vs_all(X, Y, k=3, solver="x"), "^solver must be one of"),
         (lambda: softmax.logits(PARAMS, X[:, :2]), "^params.w has shape"),
     ],

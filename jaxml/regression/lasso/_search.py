@@ -305,7 +305,7 @@ def _join(data: Columns, chosen: Chosen, rule: Rule, positive: bool) -> Chosen:
     # At a lower threshold than these conditions the set would be flooded.
     excess, new = lax.top_k(jnp.where(chosen.inside, -1, wrong), ADDED)
     if size < n:
-        wanted = jnp.sum(excess > 0)
+        wanted = jnp.minimum(jnp.sum(excess > 0), size // 2)
         # Of one trip or none: a cond would copy the arrays each time.
         chosen = lax.while_loop(lambda c: c.used + wanted > size, _leave, chosen)
     place = chosen.used + jnp.arange(ADDED)
