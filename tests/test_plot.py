@@ -466,7 +466,7 @@ def test_reliability():
     assert ax.get_title() == f"ECE {0.3 * 0.1 + 0.5 * 0.2:.4f}, 100 rows"
     (other,) = [each for each in ax.figure.axes if each is not ax]
     heights = [bar.get_height() for bar in other.patches]
-    np.testing.assert_array_equal(heights, DIAGRAM.count)
+    np.testing.assert_array_equal(heights, DIAGRAM.weight)
     left = [bar.get_x() for bar in other.patches]
     right = [bar.get_x() + bar.get_width() for bar in other.patches]
     np.testing.assert_allclose([left, right], [DIAGRAM.edges[:-1], DIAGRAM.edges[1:]])
@@ -589,8 +589,8 @@ Y = np.zeros(5, int)
         ),
         (lambda: plot.reliability(CURVE), "diagram must be calibration.Reliability"),
         (
-            lambda: plot.reliability(DIAGRAM._replace(count=np.zeros(4))),
-            "diagram.count must not be negative, nor 0",
+            lambda: plot.reliability(DIAGRAM._replace(weight=np.zeros(4))),
+            "diagram.weight must not be negative, nor 0",
         ),
         (
             lambda: plot.reliability(DIAGRAM._replace(accuracy=GRID)),
@@ -601,7 +601,7 @@ Y = np.zeros(5, int)
             r"diagram.edges has shape \(20,\), not \(5,\)",
         ),
         (
-            lambda: plot.reliability(DIAGRAM._replace(count=np.ones(4))),
+            lambda: plot.reliability(DIAGRAM._replace(weight=np.ones(4))),
             r"diagram.confidence must lie in \[0, 1\]",
         ),
     ],

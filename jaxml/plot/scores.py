@@ -77,25 +77,25 @@ def validation_curve(
 def reliability(diagram: Any, *, ax: "Axes | None" = None) -> "Axes":
     """Accuracy against confidence, bin by bin: on the diagonal where it is calibrated.
 
-    Bars, with their axis at the right, are the counts; the title has the expected
+    Bars, with their axis at the right, are the weights; the title has the expected
     calibration error, ECE = Σ n |accuracy - confidence| / Σ n.
 
     Args:
         diagram: Reliability of calibration.reliability, (bins,) of each and their
-            edges; where a count is 0 the rest may be NaN.
+            edges; where a weight is 0 the rest may be NaN.
         ax: where to draw; a new Figure if None.
 
     Raises:
-        ValueError: no such Reliability, shapes that disagree, counts that are negative
+        ValueError: no such Reliability, shapes that disagree, weights that are negative
             or all 0, shares that are no numbers between 0 and 1.
 
     Source: DeGroot and Fienberg (1983); ECE: Naeini, Cooper and Hauskrecht (2015).
 
     """
-    count, edges = _field(diagram, "count"), _field(diagram, "edges")
-    count = _canvas.finite("diagram.count", count, "bins")
+    count, edges = _field(diagram, "weight"), _field(diagram, "edges")
+    count = _canvas.finite("diagram.weight", count, "bins")
     if count.min() < 0 or not count.any():
-        raise ValueError("diagram.count must not be negative, nor 0 in every bin")
+        raise ValueError("diagram.weight must not be negative, nor 0 in every bin")
     edges = _canvas.finite("diagram.edges", edges, str(len(count) + 1))
     there = count > 0
     p, right = (_shares(diagram, name, there) for name in ("confidence", "accuracy"))
@@ -124,11 +124,11 @@ def _shares(diagram: Any, name: str, there: np.ndarray) -> np.ndarray:
     """What diagram holds by that name, of the bins that are not empty."""
     name, value = f"diagram.{name}", _field(diagram, name)
     value = _canvas.numbers(name, value, "bins")
-    _canvas.shapes(**{"diagram.count": (there, "bins"), name: (value, "bins")})
+    _canvas.shapes(**{"diagram.weight": (there, "bins"), name: (value, "bins")})
     value = value[there]
     # Rounding may carry a mean just beyond 1.
     if not ((value >= -1e-6) & (value <= 1 + 1e-6)).all():
-        raise ValueError(f"{name} must lie in [0, 1] where the count is not 0")
+        raise ValueError(f"{name} must lie in [0, 1] where the weight is not 0")
     return value
 
 
@@ -140,7 +140,7 @@ def _bars(ax: Any, edges: np.ndarray, count: np.ndarray) -> None:
     other.bar(edges[:-1], count, widths, align="edge", **grey)
     other.set_ylim(0, 4 * count.max())
     other.set_yticks([0, count.max()], ["0", f"{count.max():.6g}"])
-    other.set_ylabel("count", loc="bottom")
+    other.set_ylabel("rows", loc="bottom")
     other.spines[["top", "right"]].set_visible(False)
     ax.set_zorder(other.get_zorder() + 1)
     ax.patch.set_visible(False)  # or it would hide them
