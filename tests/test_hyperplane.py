@@ -7,7 +7,7 @@ import pytest
 from sklearn.svm import SVC, LinearSVC
 
 from jaxml.optimize import Status, check
-from jaxml.regression import svm
+from jaxml.regression import logistic, svm
 from jaxml.regression.svm import hyperplane
 
 RANDOM = np.random.default_rng(0)
@@ -119,11 +119,18 @@ def test_six_points(x64):
 
 def test_hinge_is_the_cold_logistic_loss(x64):
     """T log(1 + e^(-z/T)) of 1 - z comes down to the hinge, by at most T ln 2."""
-    z = np.linspace(-3, 3, 601)
+    z = jnp.linspace(-3, 3, 601)[:, None, None]  # a row each, of class 1
+    w, b, y = jnp.ones(1), jnp.zeros(()), jnp.array([1])
+    plane = hyperplane.Params(w, b, y * 1.0)
+    hinge = jax.vmap(lambda z: svm.cost(plane, z, y, l2=0.0, loss="hinge"))(z)
+    shifted = logistic.Params(w, b - 1)
     for temperature in (1.0, 0.1, 0.01):
-        soft = temperature * np.logaddexp(0, (1 - z) / temperature)
-        gap = np.abs(soft - np.maximum(0, 1 - z)).max()
-        np.testing.assert_allclose(gap, temperature * np.log(2), rtol=1e-9)
+        soft = temperature * jax.vmap(
+            lambda z, t=temperature: logistic.cost(shifted, z, y, temperature=t)
+        )(z)
+        gap = np.asarray(soft - hinge)
+        np.testing.assert_allclose(gap.max(), temperature * np.log(2), rtol=1e-9)
+        assert gap.min() >= -1e-12  # rounding
 
 
 @pytest.mark.parametrize("loss", LOSSES)

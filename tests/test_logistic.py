@@ -267,8 +267,11 @@ def test_laplace_posterior(x64):
 # --- spins -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("temperature", [2 / np.log(1 + np.sqrt(2)), 3.0])
-def test_ising_thermometer(temperature, x64):
+@pytest.mark.parametrize(
+    ("temperature", "coefficient"),
+    [(2 / np.log(1 + np.sqrt(2)), 0.88137359), (3.0, 0.66666667)],
+)
+def test_ising_thermometer(temperature, coefficient, x64):
     """The exact 3 × 3 ensemble: 2/T for the neighbours, else 0, and no field."""
     side = 3
     sites = side**2
@@ -284,12 +287,8 @@ def test_ising_thermometer(temperature, x64):
     for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
         near[i, (row + down) % side * side + (column + right) % side] = 1
     np.testing.assert_allclose(2 * found.j, near * 2 / temperature, atol=1e-8)
+    np.testing.assert_allclose(2 * found.j[0, 1], coefficient, atol=1e-8)
     np.testing.assert_allclose(found.h, 0, atol=1e-8)
-
-
-def test_number_at_the_critical_point():
-    """2/T_c = ln(1 + √2), the figure of the course."""
-    np.testing.assert_allclose(2 / (2 / np.log(1 + np.sqrt(2))), 0.88137359, atol=5e-9)
 
 
 # --- derivatives and traces --------------------------------------------------------

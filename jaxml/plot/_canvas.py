@@ -24,6 +24,7 @@ LINES = ("-", "--", "-.", ":")
 
 
 def matplotlib(module: str) -> Any:
+    """A module of matplotlib, an extra, or how to install it."""
     try:
         return importlib.import_module(f"matplotlib.{module}")
     except ModuleNotFoundError as error:
@@ -47,6 +48,7 @@ def shapes(**arrays: Any) -> None:
 
 
 def numbers(name: str, value: Any, shape: str) -> np.ndarray:
+    """The value as NumPy's float64 of a shape such as "m n"; NaN may be there."""
     array = np.asarray(_check.array(name, value, False), np.float64)
     shapes(**{name: (array, shape)})
     return array
@@ -61,6 +63,7 @@ def finite(name: str, value: Any, shape: str) -> np.ndarray:
 
 
 def labels(name: str, value: Any) -> np.ndarray:
+    """The value as (m,) labels that count from 0."""
     array = np.asarray(_check.array(name, value, True), np.int64)
     shapes(**{name: (array, "m")})
     if array.min() < 0:

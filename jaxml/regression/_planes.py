@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxml.optimize.convex import by_lbfgs, by_newton
 from jaxml.optimize.fit import Fit, Status
-from jaxml.regression._rows import product, symmetric, total
+from jaxml.regression._rows import bordered, framed, product, symmetric, total
 from jaxml.regression.linear import Params
 
 RUNAWAY = 0.1  # change of some z in a last step from which there is no minimum
@@ -59,19 +59,13 @@ def derivatives(loss, x, y, weights, hyper, intercept: bool, hessian: bool):
             inner = symmetric(x * h[:, None], x)
             if not intercept:
                 return *first, inner
-            edge = bordered(product(h, x), jnp.sum(h), True)
-            top = jnp.concatenate([inner, edge[None, :n]])
-            return *first, jnp.concatenate([top, edge[:, None]], axis=1)
+            return *first, framed(inner, jnp.append(product(h, x), jnp.sum(h)))
 
         value, g, *h = jax.tree.map(lambda s: s / weight, total(sums, x, y, weights))
         value += 0.5 * jnp.vdot(l2, theta**2)
         return value, g + l2 * theta, *(each + jnp.diag(l2) for each in h)
 
     return of
-
-
-def bordered(of_w, of_b, intercept: bool):
-    return jnp.append(of_w, of_b) if intercept else of_w
 
 
 def newton(loss, x, y, weights, hyper, intercept: bool, tol, max_iter: int) -> Fit:

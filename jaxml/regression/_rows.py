@@ -45,6 +45,24 @@ def product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision="highest")
 
 
+def with_b(params: Any) -> Any:
+    """Params with b = 0 where it is None, as in a fit that has no intercept."""
+    if params.b is not None:
+        return params
+    return params._replace(b=jnp.zeros_like(params.w[0]))
+
+
+def bordered(of_w: jax.Array, of_b: jax.Array, intercept: bool) -> jax.Array:
+    """A vector over θ = (w, b), (p,), of its parts; without b where there is none."""
+    return jnp.append(of_w, of_b) if intercept else of_w
+
+
+def framed(inner: jax.Array, edge: jax.Array) -> jax.Array:
+    """A symmetric matrix over θ = (w, b), (p, p), of its inner part and last row."""
+    top = jnp.concatenate([inner, edge[None, :-1]])
+    return jnp.concatenate([top, edge[:, None]], axis=1)
+
+
 def mean(x: jax.Array, weights: jax.Array | None) -> jax.Array:
     """Σ wᵢ xᵢ / Σ wᵢ over the rows of x, (m,) or (m, t): () or (t,)."""
     if weights is None:

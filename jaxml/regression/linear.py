@@ -17,7 +17,7 @@ from jaxml.regression._least_squares import (
     design,
     value_and_gradient,
 )
-from jaxml.regression._rows import mean, product
+from jaxml.regression._rows import mean, product, with_b
 from jaxml.regression._student import fisher, quantile, two_sided
 from jaxml.regression._table import Table, residual, rows, table
 
@@ -136,14 +136,11 @@ def fit(
     # Without an intercept b is no parameter: None is a tree without leaves.
     free = params if intercept else Params(params.w, None)
     free, value = solution(_cost, free, found.cost, found.status, (x, y, weights), {})
-    return found._replace(
-        params=Params(free.w, params.b if free.b is None else free.b), cost=value
-    )
+    return found._replace(params=with_b(free), cost=value)
 
 
 def _cost(params, x, y, weights):
-    b = jnp.zeros_like(params.w[0]) if params.b is None else params.b
-    return cost(Params(params.w, b), x, y, weights=weights)
+    return cost(with_b(params), x, y, weights=weights)
 
 
 def _chosen(solver: str, x, intercept: bool) -> str:

@@ -16,7 +16,6 @@ from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression._planes import (
-    bordered,
     class_weighted,
     derivatives,
     fermi,
@@ -24,7 +23,7 @@ from jaxml.regression._planes import (
     newton,
     without_rows,
 )
-from jaxml.regression._rows import mean, product
+from jaxml.regression._rows import bordered, mean, product, with_b
 from jaxml.regression._student import chi2
 from jaxml.regression._table import Table, table
 from jaxml.regression.linear import Params
@@ -206,18 +205,12 @@ def fit(
             status = without_rows(status, mean(both, data[2]))
         params, value = solution(_cost, found.params, found.cost, status, data, hyper)
         found = found._replace(params=params, cost=value, status=status)
-    return found._replace(params=_with_b(found.params))
-
-
-def _with_b(params: Params) -> Params:
-    return Params(
-        params.w, jnp.zeros_like(params.w[0]) if params.b is None else params.b
-    )
+    return found._replace(params=with_b(found.params))
 
 
 def _cost(params, x, y, weights, *, l2, temperature):
     hyper = {"l2": l2, "temperature": temperature, "weights": weights}
-    return cost(_with_b(params), x, y, **hyper)
+    return cost(with_b(params), x, y, **hyper)
 
 
 def _prox(params, step, *, l1):

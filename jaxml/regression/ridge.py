@@ -10,7 +10,7 @@ from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
 from jaxml.regression._least_squares import definite, value_and_gradient
-from jaxml.regression._rows import mean, normal, product
+from jaxml.regression._rows import mean, normal, product, with_b
 from jaxml.regression.linear import Params
 
 SOLVERS = ("auto", "primal", "dual")
@@ -127,14 +127,13 @@ def fit(
         params = jax.tree.map(lambda a: a[..., 0], params)
     data, hyper = (x, y, weights), {"l2": l2}
     free, value = solution(_cost, params, value, status, data, hyper)
-    params = Params(free.w, jnp.zeros_like(free.w[0]) if free.b is None else free.b)
+    params = with_b(free)
     none = jnp.full(1, jnp.nan, x.dtype)
     return Fit(params, value, jnp.sqrt(slope), jnp.int32(0), status, none)
 
 
 def _cost(params, x, y, weights, *, l2):
-    b = jnp.zeros_like(params.w[0]) if params.b is None else params.b
-    return cost(Params(params.w, b), x, y, l2=l2, weights=weights)
+    return cost(with_b(params), x, y, l2=l2, weights=weights)
 
 
 def _primal(x, y, weights, l2, intercept: bool):

@@ -19,7 +19,7 @@ from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression import logistic
 from jaxml.regression._planes import runaway, seen, separable, without_rows
-from jaxml.regression._rows import mean, product, total
+from jaxml.regression._rows import mean, product, total, with_b
 from jaxml.regression.linear import Params
 from jaxml.regression.linear import predict as _linear
 
@@ -204,7 +204,7 @@ def fit(
             status = without_rows(status, mean(y, data[2]))
         params, value = solution(_cost, found.params, found.cost, status, data, hyper)
         found = found._replace(params=params, cost=value, status=status)
-    return found._replace(params=_with_b(found.params))
+    return found._replace(params=with_b(found.params))
 
 
 @_check.fit(
@@ -284,15 +284,10 @@ def _losses(z, y):
     return jnp.sum(y, axis=1) * jax.nn.logsumexp(z, axis=1) - jnp.sum(y * z, axis=1)
 
 
-def _with_b(params: Params) -> Params:
-    b = jnp.zeros_like(params.w[0]) if params.b is None else params.b
-    return Params(params.w, b)
-
-
 def _smooth(params, x, y, weights, *, l2, temperature):
     """J without l1, and half the square of Σ b, which is 0 where a fit ends."""
     hyper = {"l2": l2, "temperature": temperature, "weights": weights}
-    value = cost(_with_b(params), x, y, **hyper)
+    value = cost(with_b(params), x, y, **hyper)
     return value if params.b is None else value + 0.5 * jnp.sum(params.b) ** 2
 
 
@@ -370,7 +365,7 @@ def _newton(x, y, weights, hyper, start: Params, tol, max_iter: int) -> Fit:
     )
     found = by_newton(whole, theta, tol=tol, max_iter=max_iter)
     step = _split(found.params.direction, start)
-    moves = jnp.max(jnp.abs(logits(_with_b(step), x)), axis=1) / hyper["temperature"]
+    moves = jnp.max(jnp.abs(logits(with_b(step), x)), axis=1) / hyper["temperature"]
     status = runaway(found, jnp.max(seen(moves, weights)))
     return found._replace(params=_split(found.params.theta, start), status=status)
 
@@ -383,7 +378,7 @@ def _lbfgs(x, y, weights, hyper, start: Params, tol, max_iter: int) -> Fit:
     )
     found = by_lbfgs(whole, theta, tol=tol, max_iter=max_iter)
     params = _split(found.params.theta, start)
-    z = logits(_with_b(params), x)
+    z = logits(with_b(params), x)
     own = jnp.sum(y * z, axis=1)
     others = jnp.max(jnp.where(y > 0, -jnp.inf, z), axis=1)
     margins = jnp.where(jnp.max(y, axis=1) == 1, own - others, 0)

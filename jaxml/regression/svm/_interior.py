@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.regression._rows import product, symmetric, total
+from jaxml.regression._rows import framed, product, symmetric, total
 
 
 class State(NamedTuple):
@@ -96,7 +96,7 @@ def _back(problem: Problem, rows):
 
 def _gram(problem: Problem, inverse, right):
     """Σ z̃ z̃ᵀ / E, (p, p), and Σ z̃ q / E, (p,), in one pass over the rows."""
-    n, wide = problem.x.shape[1], len(problem.penalty) > problem.x.shape[1]
+    wide = len(problem.penalty) > problem.x.shape[1]
 
     def sums(x, s, inverse, right):
         scaled = s**2 * inverse
@@ -105,9 +105,7 @@ def _gram(problem: Problem, inverse, right):
         if not wide:
             return inner, slope
         edge = jnp.append(product(scaled, x), jnp.sum(scaled))
-        top = jnp.concatenate([inner, edge[None, :n]])
-        whole = jnp.concatenate([top, edge[:, None]], axis=1)
-        return whole, jnp.append(slope, jnp.sum(r))
+        return framed(inner, edge), jnp.append(slope, jnp.sum(r))
 
     return total(sums, problem.x, problem.s, inverse, right)
 

@@ -15,7 +15,7 @@ from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
 from jaxml.regression._planes import class_weighted, newton, squared_hinge
-from jaxml.regression._rows import mean, product
+from jaxml.regression._rows import mean, product, with_b
 from jaxml.regression.svm import _interior
 
 LOSSES = ("squared_hinge", "hinge")
@@ -157,8 +157,8 @@ def fit(
     free, value = solution(
         _cost, found.params, found.cost, found.status, data, {"l2": l2}
     )
-    b = jnp.zeros_like(free.w[0]) if free.b is None else free.b
-    params = Params(free.w, b, _forces(free.w, b, *data, l2))
+    w, b = with_b(free)
+    params = Params(w, b, _forces(w, b, *data, l2))
     return _positive(found._replace(params=params, cost=value), l2)
 
 
@@ -224,8 +224,8 @@ def imbalance(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _cost(params, x, y, weights, *, l2):
-    b = jnp.zeros_like(params.w[0]) if params.b is None else params.b
-    return cost(Params(params.w, b, None), x, y, l2=l2, weights=weights)
+    w, b = with_b(params)
+    return cost(Params(w, b, None), x, y, l2=l2, weights=weights)
 
 
 def _forces(w, b, x, y, weights, l2):
