@@ -15,6 +15,9 @@ import numpy as np
 
 from jaxml import _check
 from jaxml.plot import _canvas
+from jaxml.plot._canvas import COLOURS as COLOURS
+from jaxml.plot._canvas import LINES as LINES
+from jaxml.plot._canvas import MARKERS as MARKERS
 from jaxml.plot.classes import confusion as confusion
 from jaxml.plot.classes import decision_regions as decision_regions
 from jaxml.plot.classes import margin as margin
