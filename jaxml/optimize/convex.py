@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 
+FALL = 0.3  # of the decrement by a step, with which an old Hessian goes on
 ENOUGH = 1e-4  # the share of the foretold decrease that is taken (Armijo 1966)
 PATIENCE = 20  # steps without any improvement after which a search has stalled
 
@@ -26,63 +27,82 @@ class NewtonState(NamedTuple):
     value: jax.Array  # () cost at theta
     decrement: jax.Array  # () √(gᵀ H⁻¹ g)
     length: jax.Array  # () of the next trial, as a share of the direction
+    factor: Any = None  # (p, p) Cholesky's, of the Hessian, where that is kept
 
 
 @_check.host
 def by_newton(
-    derivatives: Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]],
+    derivatives: Callable[[jax.Array], tuple[jax.Array, ...]],
     theta: jax.Array,
     *,
     tol: Any,
     max_iter: int,
+    hessian: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Fit:
     """θ := θ - t H⁻¹ g, t = 1, ½, ¼ … until the cost falls enough; for use inside jit.
 
     Args:
-        derivatives: θ, (p,), to cost, (), gradient g, (p,), and Hessian H, (p, p).
+        derivatives: θ, (p,), to cost, (), gradient g, (p,), and Hessian H, (p, p);
+            without H where `hessian` is given.
         theta: (p,) the start.
         tol: () stop when Newton's decrement √(gᵀ H⁻¹ g) is at most tol; half its square
             is the distance to the minimum. It does not depend on the units of θ.
-        max_iter: the most passes.
+        max_iter: the most passes; the first is that of the start.
+        hessian: θ to H, for an H that costs much more than g: it is then taken anew
+            only after a step that left more than 0.3 of the decrement (under vmap it is
+            computed in every step).
 
     Returns:
         Fit with params = NewtonState. Status SINGULAR where H is not positive definite;
         the direction is then the last one that could be computed.
 
-    Source: Boyd and Vandenberghe (2004), section 9.5.
+    Source: Boyd and Vandenberghe (2004), section 9.5; Shamanskii (1967) for the steps
+    that keep H.
 
     """
+    cho_factor, cho_solve = jax.scipy.linalg.cho_factor, jax.scipy.linalg.cho_solve
 
-    def towards(g, hessian, last):
-        factor = jax.scipy.linalg.cho_factor(hessian)
-        direction = jax.scipy.linalg.cho_solve(factor, g)
+    def towards(g, factor, last):
+        direction = cho_solve((factor, False), g)
         good = jnp.isfinite(direction).all()
         decrement = jnp.sqrt(jnp.maximum(jnp.vdot(g, direction), 0))
         return jnp.where(good, direction, last), decrement, good
 
+    def renewed(hessian, state: NewtonState, trial, g, taken):
+        """The factor that is kept, or a new one where it has not brought θ far."""
+        _, decrement, _ = towards(g, state.factor, state.direction)
+        stale = taken & ~(decrement <= FALL * state.decrement)
+        return jax.lax.cond(
+            stale, lambda: cho_factor(hessian(trial))[0], lambda: state.factor
+        )
+
     def step(state: NewtonState):
         trial = state.theta - state.length * state.direction
-        value, g, hessian = derivatives(trial)
+        value, g, *h = derivatives(trial)
         rounding = 10 * jnp.finfo(value.dtype).eps * jnp.abs(state.value)
         least = ENOUGH * state.length * state.decrement**2
         taken = value <= state.value - least + rounding
-        direction, decrement, good = towards(g, hessian, state.direction)
-        new = NewtonState(trial, direction, value, decrement, jnp.ones_like(value))
-        kept = state._replace(length=state.length / 2)
-        state = jax.tree.map(lambda n, k: jnp.where(taken, n, k), new, kept)
+        if hessian is None:
+            factor = cho_factor(h[0])[0]
+        else:
+            factor = renewed(hessian, state, trial, g, taken)
+        direction, decrement, good = towards(g, factor, state.direction)
+        kept = factor if hessian else None
+        one = jnp.ones_like(value)
+        new = NewtonState(trial, direction, value, decrement, one, kept)
+        old = state._replace(length=state.length / 2)
+        state = jax.tree.map(lambda n, o: jnp.where(taken, n, o), new, old)
         status = jnp.where(taken & ~good, Status.SINGULAR, Status.RUNNING)
-        return state, progress(state, status)
+        residual = jnp.where(taken & ~good, jnp.inf, state.decrement)
+        return state, Progress(state.value, residual, status)
 
-    def progress(state, status):
-        bad = status == Status.SINGULAR
-        residual = jnp.where(bad, jnp.inf, state.decrement)
-        return Progress(state.value, residual, status)
-
-    value, g, hessian = derivatives(theta)
-    direction, decrement, good = towards(g, hessian, jnp.zeros_like(theta))
-    state = NewtonState(theta, direction, value, decrement, jnp.ones_like(value))
-    start = progress(state, jnp.where(good, Status.RUNNING, Status.SINGULAR))
-    return iterate(step, state, start, tol=tol, max_iter=max_iter, patience=PATIENCE)
+    # From a value of ∞ the first trial, of length 0, is always taken: the derivatives
+    # are compiled once.
+    none = jnp.zeros_like(theta[0])
+    factor = jnp.eye(len(theta), dtype=theta.dtype) if hessian else None
+    worst = jnp.full_like(none, jnp.inf)
+    state = NewtonState(theta, 0 * theta, worst, none, none + 1, factor)
+    return iterate(step, state, tol=tol, max_iter=max_iter, patience=PATIENCE)
 
 
 class LbfgsState(NamedTuple):
@@ -113,7 +133,7 @@ def by_lbfgs(
         derivatives: θ, (p,), to cost, (), and gradient, (p,).
         theta: (p,) the start.
         tol: () stop when the Euclidean norm of the gradient is at most tol.
-        max_iter: the most passes.
+        max_iter: the most passes; the first is that of the start.
         memory: how many pairs of moves and changes are kept.
 
     Returns:
@@ -180,12 +200,10 @@ def by_lbfgs(
     def progress(state):
         return Progress(state.value, jnp.linalg.norm(state.gradient))
 
-    value, gradient = derivatives(theta)
+    # As above: the first trial is the start, and is always taken.
+    none = jnp.zeros_like(theta)
     empty = jnp.zeros((memory, theta.size), theta.dtype)
-    none = jnp.zeros(memory, theta.dtype)
-    direction = descent(gradient, empty, empty, none)
-    one = jnp.ones_like(value)
-    state = LbfgsState(theta, gradient, value, direction, one, empty, empty, none)
-    return iterate(
-        step, state, progress(state), tol=tol, max_iter=max_iter, patience=PATIENCE
-    )
+    worst = jnp.full_like(theta[0], jnp.inf)
+    one = jnp.ones_like(worst)
+    state = LbfgsState(theta, none, worst, none, one, empty, empty, empty[:, 0])
+    return iterate(step, state, tol=tol, max_iter=max_iter, patience=PATIENCE)

@@ -8,7 +8,14 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.regression import _refined
-from jaxml.regression._rows import mean, normal, product, total
+from jaxml.regression._rows import (
+    Normal,
+    mean,
+    normal,
+    product,
+    total,
+    with_ones,
+)
 
 
 class Solved(NamedTuple):
@@ -16,27 +23,34 @@ class Solved(NamedTuple):
 
     w: jax.Array  # (n, t)
     b: jax.Array  # (t,)
+    cost: jax.Array  # () J
+    residual: jax.Array  # () |∂J|
     lost: jax.Array  # () estimated relative error of w
 
 
 def value_and_gradient(w, b, x, y, weights):
     """J and its gradient in w, (n, t), and b, (t,), in one pass over the rows."""
+    theta = jnp.concatenate([w, b[None]])
 
     def sums(x, y, weights):
-        r = product(x, w) + b[None] - y
+        a = with_ones(x)
+        r = product(a, theta) - y
         scaled = r if weights is None else r * weights[:, None]
-        return jnp.sum(scaled * r), product(x.T, scaled), jnp.sum(scaled, axis=0)
+        return jnp.vdot(scaled, r), product(scaled.T, a)
 
     weight = len(x) if weights is None else jnp.sum(weights)
-    squares, dw, db = total(sums, x, y, weights)
-    return 0.5 * squares / weight, dw / weight, db / weight
+    squares, slope = total(sums, x, y, weights)
+    slope = slope.T / weight
+    return 0.5 * squares / weight, slope[:-1], slope[-1]
 
 
 def design(x, weights, intercept: bool):
     """√w [x, 1], (m, p), and √w, (m, 1)."""
-    ones = jnp.ones((len(x), 1), x.dtype)
-    root = ones if weights is None else jnp.sqrt(weights)[:, None]
-    return (jnp.concatenate([x, ones], axis=1) if intercept else x) * root, root
+    a = with_ones(x, intercept)
+    if weights is None:
+        return a, jnp.ones_like(x, shape=(len(x), 1))
+    root = jnp.sqrt(weights)[:, None]
+    return a * root, root
 
 
 def split(theta, intercept: bool):
@@ -53,7 +67,9 @@ def by_qr(x, y, weights, intercept: bool) -> Solved:
     theta, r = jax.lax.map(lambda f: _refined.solve(factors, f), (y * root).T)
     lost = jnp.max(jax.vmap(lambda w, r: _lost(factors, w, r))(theta, r))
     w, b = split(theta.T, intercept)
-    return Solved(w, b, lost)
+    weight = len(x) if weights is None else jnp.sum(weights)
+    slope = jnp.linalg.norm(product(r, a)) / weight
+    return Solved(w, b, 0.5 * jnp.sum(r**2) / weight, slope, lost)
 
 
 def _lost(factors, theta, r):
@@ -70,16 +86,36 @@ def _lost(factors, theta, r):
 
 def by_cholesky(x, y, weights, intercept: bool) -> Solved:
     """The normal equations, once refined with the residuals of the rows."""
-    gram, cross, mean_x, mean_y = normal(x, y, weights, intercept)
-    equations = definite(gram)
-    w = equations.solve(cross)
-    b = mean_y - product(mean_x, w)
-    _, dw, db = value_and_gradient(w, b, x, y, weights)
-    if intercept:
-        dw -= jnp.outer(mean_x, db)
-    w -= equations.solve(dw)
-    b = mean_y - product(mean_x, w) if intercept else b * 0
-    return Solved(w, b, equations.lost())
+    equations = normal(x, y, weights, intercept)
+    factors = definite(equations.gram)
+    found = refined(equations, factors.solve, 0, x, y, weights, intercept)
+    return Solved(*found, factors.lost())
+
+
+def refined(
+    equations: Normal, solve, penalty, x, y, weights, intercept: bool
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Solve the equations, once again for what is left over: w, b, J and |∂J|.
+
+    penalty, 0 or (n, 1) or (n, t), is that of ½ w², of which solve knows.
+    """
+    _, cross, mean_x, mean_y = equations
+
+    def refine(_, state):
+        w = state[0]
+        b = mean_y - product(mean_x, w) if intercept else jnp.zeros_like(mean_y)
+        value, dw, db = value_and_gradient(w, b, x, y, weights)
+        value += 0.5 * jnp.sum(penalty * w**2)
+        dw += penalty * w
+        residual = jnp.sqrt(jnp.sum(dw**2) + intercept * jnp.sum(db**2))
+        shift = jnp.outer(mean_x, db) if intercept else 0
+        return w - solve(dw - shift), (w, b, value, residual)
+
+    # A loop of two, so that the pass over the rows is compiled once; its last
+    # correction is left.
+    w, none = solve(cross), jnp.zeros((), x.dtype)
+    state = w, (w, mean_y, none, none)
+    return jax.lax.fori_loop(0, 2, refine, state)[1]
 
 
 class Definite(NamedTuple):
@@ -139,7 +175,10 @@ def by_svd(x, y, weights, intercept: bool) -> Solved:
     w = product(vt.T, inverse[:, None] * product(u.T, (y - mean_y[None]) * root))
     unique = kept.all() & (len(s) == x.shape[1])
     lost = jnp.where(unique, eps * s[0] / s[-1], jnp.inf)
-    return Solved(w, mean_y - product(mean_x, w), lost)
+    b = mean_y - product(mean_x, w)
+    value, dw, db = value_and_gradient(w, b, x, y, weights)
+    residual = jnp.sqrt(jnp.sum(dw**2) + intercept * jnp.sum(db**2))
+    return Solved(w, b, value, residual, lost)
 
 
 def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:

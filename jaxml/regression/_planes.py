@@ -4,16 +4,19 @@ A loss takes z and y, (r,), to ℓ, ∂ℓ/∂z and ∂²ℓ/∂z². All derivat
 over the rows.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from jaxml.optimize.convex import by_lbfgs, by_newton
 from jaxml.optimize.fit import Fit, Status
-from jaxml.regression._rows import bordered, framed, product, symmetric, total
+from jaxml.regression._rows import product, symmetric, total, with_ones
 from jaxml.regression.linear import Params
 
 RUNAWAY = 0.1  # change of some z in a last step from which there is no minimum
 PART = 16  # the share of rows on which a long fit begins
+MANY = 32  # columns from which a Hessian costs much more than a gradient
 
 
 def class_weighted(y, weights, class_weights):
@@ -45,25 +48,23 @@ def derivatives(loss, x, y, weights, hyper, intercept: bool, hessian: bool):
     l2 = hyper["l2"] * jnp.append(jnp.ones(n, x.dtype), jnp.zeros(intercept, x.dtype))
 
     def of(theta):
-        w, b = theta[:n], theta[n:]
-
         def sums(x, y, weights):
-            z = (product(x, w) + (b if intercept else 0)) / t
-            value, r, h = loss(z, y)
+            a = with_ones(x, intercept)
+            value, r, h = loss(product(a, theta) / t, y)
             if weights is not None:
                 value, r, h = weights * value, weights * r, weights * h
-            r, h = r / t, h / t**2
-            first = jnp.sum(value), bordered(product(r, x), jnp.sum(r), intercept)
+            value = jnp.sum(value)
             if not hessian:
-                return first
-            inner = symmetric(x * h[:, None], x)
-            if not intercept:
-                return *first, inner
-            return *first, framed(inner, jnp.append(product(h, x), jnp.sum(h)))
+                return value, product(r / t, a)
+            # One product for both: compiled once, and a is read once.
+            right = jnp.concatenate([a * (h / t**2)[:, None], (r / t)[:, None]], axis=1)
+            return value, symmetric(a, right)
 
-        value, g, *h = jax.tree.map(lambda s: s / weight, total(sums, x, y, weights))
+        value, found = jax.tree.map(lambda s: s / weight, total(sums, x, y, weights))
         value += 0.5 * jnp.vdot(l2, theta**2)
-        return value, g + l2 * theta, *(each + jnp.diag(l2) for each in h)
+        if not hessian:
+            return value, found + l2 * theta
+        return value, found[:, -1] + l2 * theta, found[:, :-1] + jnp.diag(l2)
 
     return of
 
@@ -72,7 +73,8 @@ def newton(loss, x, y, weights, hyper, intercept: bool, tol, max_iter: int) -> F
     """Newton's method, begun on a part of the rows; Fit with Params."""
     m, n = x.shape
     theta = jnp.zeros(n + intercept, x.dtype)
-    whole = derivatives(loss, x, y, weights, hyper, intercept, True)
+    data = loss, x, y, weights, hyper, intercept
+    search = partial(by_newton, derivatives(*data, True))
     if m > 20 * PART * len(theta):
         # Every 16th row, so that sorted rows do no harm: finds θ to about 1/√rows for
         # a 16th of the price, and saves two of six passes.
@@ -83,7 +85,10 @@ def newton(loss, x, y, weights, hyper, intercept: bool, tol, max_iter: int) -> F
         few = by_newton(part, theta, tol=1e-2, max_iter=10)
         # Not where it ran away, as a part that can be separated does.
         theta = jnp.where(few.status == Status.CONVERGED, few.params.theta, theta)
-    found = by_newton(whole, theta, tol=tol, max_iter=max_iter)
+        if n >= MANY:  # so near the minimum one Hessian serves several steps
+            hessian = lambda theta: derivatives(*data, True)(theta)[2]
+            search = partial(by_newton, derivatives(*data, False), hessian=hessian)
+    found = search(theta, tol=tol, max_iter=max_iter)
     theta, direction, *_ = found.params
     moving = (jnp.abs(direction) > 1e-3 * jnp.abs(theta)).any()
     step = split(direction, n)
@@ -111,7 +116,7 @@ def runaway(found: Fit, moved) -> jax.Array:
     small the decrement becomes; at a minimum they do.
     """
     ended = (found.status == Status.CONVERGED) | (found.status == Status.SINGULAR)
-    away = ended & (found.steps > 0) & (moved > RUNAWAY)
+    away = ended & (found.steps > 1) & (moved > RUNAWAY)
     return jnp.where(away, Status.UNBOUNDED, found.status).astype(jnp.int32)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 ROWS = 2000  # rows of a block; 500 are too little work, 5000 leave the cache
+WIDE = 256  # columns from which products are made in panels
 
 
 def total(function: Callable[..., Any], *arrays: jax.Array) -> Any:
@@ -27,12 +28,12 @@ def total(function: Callable[..., Any], *arrays: jax.Array) -> Any:
         ]
 
     def blocks(*_):
-        def add(sums, i):
-            return jax.tree.map(jnp.add, sums, function(*cut(i * ROWS, ROWS))), None
+        def add(i, sums):
+            return jax.tree.map(jnp.add, sums, function(*cut(i * ROWS, ROWS)))
 
         shapes = jax.eval_shape(function, *cut(0, ROWS))
         sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        sums, _ = jax.lax.scan(add, sums, jnp.arange(whole))
+        sums = jax.lax.fori_loop(0, whole, add, sums)
         if rest := m - whole * ROWS:
             sums = jax.tree.map(jnp.add, sums, function(*cut(whole * ROWS, rest)))
         return sums
@@ -52,15 +53,16 @@ def with_b(params: Any) -> Any:
     return params._replace(b=jnp.zeros_like(params.w[0]))
 
 
+def with_ones(x: jax.Array, intercept: bool = True) -> jax.Array:
+    """[x, 1], (m, p): a column for the intercept, where there is one."""
+    if not intercept:
+        return x
+    return jnp.concatenate([x, jnp.ones_like(x, shape=(len(x), 1))], axis=1)
+
+
 def bordered(of_w: jax.Array, of_b: jax.Array, intercept: bool) -> jax.Array:
     """A vector over θ = (w, b), (p,), of its parts; without b where there is none."""
     return jnp.append(of_w, of_b) if intercept else of_w
-
-
-def framed(inner: jax.Array, edge: jax.Array) -> jax.Array:
-    """A symmetric matrix over θ = (w, b), (p, p), of its inner part and last row."""
-    top = jnp.concatenate([inner, edge[None, :-1]])
-    return jnp.concatenate([top, edge[:, None]], axis=1)
 
 
 def mean(x: jax.Array, weights: jax.Array | None) -> jax.Array:
@@ -94,33 +96,35 @@ def normal(
         near_x, near_y = jnp.mean(x[few], axis=0), jnp.mean(y[few], axis=0)
 
     def sums(x, y, weights):
-        x, y = x - near_x[None], y - near_y[None]
-        left = x * weights[:, None]
-        first = product(weights, x), product(weights, y)
-        return symmetric(left, x), product(left.T, y), *first
+        # One product for all: each of its own would be compiled and read x again.
+        centred = with_ones(x - near_x[None])
+        right = jnp.concatenate([centred, y - near_y[None]], axis=1)
+        return symmetric(centred * weights[:, None], right)
 
-    gram, cross, mean_x, mean_y = jax.tree.map(
-        lambda s: s / jnp.sum(weights), total(sums, x, y, weights)
-    )
+    n, weight = x.shape[1], jnp.sum(weights)
+    found = total(sums, x, y, weights) / weight
+    gram, cross = found[:n, :n], found[:n, n + 1 :]
     if not intercept:
         return Normal(gram, cross, near_x, near_y)
+    mean_x, mean_y = found[n, :n], found[n, n + 1 :]
     gram -= jnp.outer(mean_x, mean_x)
     cross -= jnp.outer(mean_x, mean_y)
     return Normal(gram, cross, near_x + mean_x, near_y + mean_y)
 
 
 def symmetric(a: jax.Array, b: jax.Array) -> jax.Array:
-    """aᵀb, (n, n), where it is known to be symmetric, for a and b, (r, n).
+    """aᵀb, (p, p + t), for a, (r, p), and b, (r, p + t), if aᵀb is symmetric up to t.
 
     Wide products are made in four column panels of the upper triangle, 5/8 of the
     work: XLA has no product that knows of symmetry.
     """
-    n = a.shape[1]
-    if n < 256:
+    p = a.shape[1]
+    if p < WIDE:
         return product(a.T, b)
-    width = -(-n // 4)
-    starts = range(0, n, width)
+    width = -(-p // 4)
+    starts = range(0, p, width)
     panels = [product(a[:, s : s + width].T, b[:, s:]) for s in starts]
     padded = [jnp.pad(p, ((0, 0), (s, 0))) for p, s in zip(panels, starts, strict=True)]
-    upper = jnp.triu(jnp.concatenate(padded))
-    return upper + jnp.triu(upper, 1).T
+    found = jnp.concatenate(padded)
+    upper = jnp.triu(found[:, :p])
+    return found.at[:, :p].set(upper + jnp.triu(upper, 1).T)

@@ -15,9 +15,8 @@ from jaxml.regression._least_squares import (
     by_qr,
     by_svd,
     design,
-    value_and_gradient,
 )
-from jaxml.regression._rows import mean, product, with_b
+from jaxml.regression._rows import mean, product, with_b, with_ones
 from jaxml.regression._student import fisher, quantile, two_sided
 from jaxml.regression._table import Table, residual, rows, table
 
@@ -178,15 +177,12 @@ def _search(solver: str, x, y, weights, intercept: bool, tol, max_iter: int) -> 
     else:
         by = {"qr": by_qr, "cholesky": by_cholesky, "svd": by_svd}[solver]
         solved = by(*data, intercept)
-    value, dw, db = value_and_gradient(solved.w, solved.b, *data)
-    residual = jnp.sqrt(jnp.sum(dw**2) + intercept * jnp.sum(db**2))
     status = jnp.where(solved.lost <= LOST, Status.CONVERGED, Status.SINGULAR)
     clean = jnp.isfinite(jnp.sum(x) + jnp.sum(y))
     status = jnp.where(clean, status, Status.NONFINITE).astype(jnp.int32)
     history = jnp.full(min(max_iter, PLACES), jnp.nan, x.dtype)
-    return Fit(
-        Params(solved.w, solved.b), value, residual, jnp.int32(0), status, history
-    )
+    params, steps = Params(solved.w, solved.b), jnp.int32(0)
+    return Fit(params, solved.cost, solved.residual, steps, status, history)
 
 
 def _descend(solver, x, y, weights, intercept: bool, rate, tol, max_iter: int) -> Fit:
@@ -370,9 +366,7 @@ def band(
     _check.shapes(**{"params.w": (params.w, "n")})
     n = x.shape[1]
     covariance = found.table.covariance
-    a = x
-    if len(covariance) > n:
-        a = jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1)
+    a = with_ones(x, len(covariance) > n)
     t = quantile(jnp.asarray(confidence, x.dtype), found.dof)
     variance = jnp.sum(product(a, covariance) * a, axis=1)
     near, far = t * jnp.sqrt(variance), t * jnp.sqrt(variance + found.variance)

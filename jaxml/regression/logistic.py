@@ -23,7 +23,7 @@ from jaxml.regression._planes import (
     newton,
     without_rows,
 )
-from jaxml.regression._rows import bordered, mean, product, with_b
+from jaxml.regression._rows import bordered, mean, product, with_b, with_ones
 from jaxml.regression._student import chi2
 from jaxml.regression._table import Table, table
 from jaxml.regression.linear import Params
@@ -292,9 +292,7 @@ def inference(
     inverse = jnp.linalg.inv(seen * hessian)
     if covariance == "sandwich":
         p = probability(params, x, temperature=temperature)
-        force = x * (p - y)[:, None] / temperature
-        if intercept:
-            force = jnp.append(force, (p - y)[:, None] / temperature, axis=1)
+        force = with_ones(x, intercept) * (p - y)[:, None] / temperature
         meat = product((force * w[:, None]).T, force)
         inverse = product(product(inverse, meat), inverse)
     critical = jax.scipy.special.ndtri(0.5 + 0.5 * confidence)
@@ -375,13 +373,9 @@ def posterior_probability(
     """
     z = logits(params, x, temperature=temperature)
     covariance = found.table.covariance
-    a = x if len(covariance) == x.shape[1] else _with_ones(x)
+    a = with_ones(x, len(covariance) > x.shape[1])
     variance = jnp.sum(product(a, covariance) * a, axis=1) / temperature**2
     return jax.nn.sigmoid(z / jnp.sqrt(1 + jnp.pi * variance / 8))
-
-
-def _with_ones(x):
-    return jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1)
 
 
 class Couplings(NamedTuple):

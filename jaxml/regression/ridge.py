@@ -9,7 +9,12 @@ from jaxml import _check
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
-from jaxml.regression._least_squares import definite, value_and_gradient
+from jaxml.regression._least_squares import (
+    Solved,
+    definite,
+    refined,
+    value_and_gradient,
+)
 from jaxml.regression._rows import mean, normal, product, with_b
 from jaxml.regression.linear import Params
 
@@ -114,11 +119,7 @@ def fit(
     wide = solver == "dual" or (solver == "auto" and x.shape[1] > len(x))
     targets = y if y.ndim > 1 else y[:, None]
     fixed = jax.lax.stop_gradient((x, targets, weights, l2))
-    w, b, lost = (_dual if wide else _primal)(*fixed, intercept)
-    rows, penalty = fixed[:3], _spread(fixed[3], w)
-    value, dw, db = value_and_gradient(w, b, *rows)
-    value += 0.5 * jnp.sum(penalty * w**2)
-    slope = jnp.sum((dw + penalty * w) ** 2) + intercept * jnp.sum(db**2)
+    w, b, value, residual, lost = (_dual if wide else _primal)(*fixed, intercept)
     status = jnp.where(lost <= LOST, Status.CONVERGED, Status.SINGULAR)
     clean = jnp.isfinite(jnp.sum(x) + jnp.sum(y))
     status = jnp.where(clean, status, Status.NONFINITE).astype(jnp.int32)
@@ -129,40 +130,42 @@ def fit(
     free, value = solution(_cost, params, value, status, data, hyper)
     params = with_b(free)
     none = jnp.full(1, jnp.nan, x.dtype)
-    return Fit(params, value, jnp.sqrt(slope), jnp.int32(0), status, none)
+    return Fit(params, value, residual, jnp.int32(0), status, none)
 
 
 def _cost(params, x, y, weights, *, l2):
     return cost(with_b(params), x, y, l2=l2, weights=weights)
 
 
-def _primal(x, y, weights, l2, intercept: bool):
-    """w, (n, t), b, (t,), and the relative error of w."""
-    gram, cross, mean_x, mean_y = normal(x, y, weights, intercept)
-    solve, equations = _factorised(lambda l2: gram + jnp.diag(l2), l2, x.shape[1])
-    w = solve(cross)
-    b = mean_y - product(mean_x, w)
-    _, dw, db = value_and_gradient(w, b, x, y, weights)
-    shift = jnp.outer(mean_x, db) if intercept else 0
-    w -= solve(dw - shift + _spread(l2, w) * w)
-    b = mean_y - product(mean_x, w) if intercept else 0 * b
-    return w, b, jnp.max(equations.lost())
+def _primal(x, y, weights, l2, intercept: bool) -> Solved:
+    equations = normal(x, y, weights, intercept)
+    gram, n = equations.gram, x.shape[1]
+    solve, factors = _factorised(lambda l2: gram + jnp.diag(l2), l2, n)
+    penalty = _spread(l2, equations.cross)
+    found = refined(equations, solve, penalty, x, y, weights, intercept)
+    return Solved(*found, jnp.max(factors.lost()))
 
 
-def _dual(x, y, weights, l2, intercept: bool):
-    """As `_primal`: w = L⁻¹ XᵀS (S X L⁻¹ Xᵀ S + 1)⁻¹ S y, S² = W/Σw and L = diag l2."""
+def _dual(x, y, weights, l2, intercept: bool) -> Solved:
+    """w = L⁻¹ XᵀS (S X L⁻¹ Xᵀ S + 1)⁻¹ S y, S² = W/Σw and L = diag l2."""
     m, n = x.shape
-    weights = jnp.ones(m, x.dtype) if weights is None else weights
-    root = jnp.sqrt(weights / jnp.sum(weights))[:, None]
+    share = jnp.ones(m, x.dtype) if weights is None else weights
+    root = jnp.sqrt(share / jnp.sum(share))[:, None]
     mean_x = mean(x, weights) if intercept else jnp.zeros_like(x[0])
     mean_y = mean(y, weights) if intercept else jnp.zeros_like(y[0])
-    x, y = (x - mean_x[None]) * root, (y - mean_y[None]) * root
+    rows, targets = (x - mean_x[None]) * root, (y - mean_y[None]) * root
     one = jnp.eye(m, dtype=x.dtype)
-    solve, equations = _factorised(lambda l2: product(x / l2[None], x.T) + one, l2, n)
-    w = product(x.T, solve(y))
-    w /= _spread(l2, w)
-    lost = jnp.finfo(x.dtype).eps * jnp.max(equations.condition)
-    return w, mean_y - product(mean_x, w), lost
+    matrix = lambda l2: product(rows / l2[None], rows.T) + one
+    solve, factors = _factorised(matrix, l2, n)
+    w = product(rows.T, solve(targets))
+    penalty = _spread(l2, w)
+    w /= penalty
+    b = mean_y - product(mean_x, w)
+    value, dw, db = value_and_gradient(w, b, x, y, weights)
+    slope = jnp.sum((dw + penalty * w) ** 2) + intercept * jnp.sum(db**2)
+    value += 0.5 * jnp.sum(penalty * w**2)
+    lost = jnp.finfo(x.dtype).eps * jnp.max(factors.condition)
+    return Solved(w, b, value, jnp.sqrt(slope), lost)
 
 
 def _factorised(matrix, l2, n: int):

@@ -19,7 +19,7 @@ from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression import logistic
 from jaxml.regression._planes import runaway, seen, separable, without_rows
-from jaxml.regression._rows import mean, product, total, with_b
+from jaxml.regression._rows import mean, product, total, with_b, with_ones
 from jaxml.regression.linear import Params
 from jaxml.regression.linear import predict as _linear
 
@@ -320,22 +320,18 @@ def _derivatives(x, y, weights, hyper, start: Params, hessian: bool):
         theta = theta.reshape(p, k)
 
         def sums(x, y, weights):
-            z = (product(x, theta[:n]) + (theta[n:] if intercept else 0)) / t
+            a = with_ones(x, intercept)
+            z = product(a, theta) / t
             w = jnp.ones_like(x[:, 0]) if weights is None else weights
             mass = (w * jnp.sum(y, axis=1))[:, None]
             chances = jax.nn.softmax(z, axis=1)
             r = (mass * chances - w[:, None] * y) / t
-            slope = product(x.T, r)
-            if intercept:
-                slope = jnp.concatenate([slope, jnp.sum(r, axis=0)[None]])
-            first = jnp.vdot(w, _losses(z, y)), slope
+            first = jnp.vdot(w, _losses(z, y)), product(r.T, a).T
             if not hessian:
                 return first
-            ones = jnp.ones((len(x), intercept), x.dtype)
-            f = jnp.concatenate([x, ones], axis=1)
-            each = (f[:, :, None] * chances[:, None]).reshape(len(x), p * k)
+            each = (a[:, :, None] * chances[:, None]).reshape(len(x), p * k)
             scaled = mass / t**2
-            return *first, product(each.T, f * scaled), product(each.T, each * scaled)
+            return *first, product(each.T, a * scaled), product(each.T, each * scaled)
 
         value, slope, *h = jax.tree.map(
             lambda s: s / weight, total(sums, x, y, weights)

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.regression._rows import framed, product, symmetric, total
+from jaxml.regression._rows import product, symmetric, total, with_ones
+
+SHORT = 0.995  # the share of the way to the boundary that is taken
 
 
 class State(NamedTuple):
@@ -94,20 +96,16 @@ def _back(problem: Problem, rows):
     return jnp.append(of_w, jnp.sum(rows)) if wide else of_w
 
 
-def _gram(problem: Problem, inverse, right):
-    """Σ z̃ z̃ᵀ / E, (p, p), and Σ z̃ q / E, (p,), in one pass over the rows."""
+def _gram(problem: Problem, inverse):
+    """P + Σ z̃ z̃ᵀ / E, (p, p), in one pass over the rows."""
     wide = len(problem.penalty) > problem.x.shape[1]
 
-    def sums(x, s, inverse, right):
-        scaled = s**2 * inverse
-        r = s * inverse * right
-        inner, slope = symmetric(x * scaled[:, None], x), product(r, x)
-        if not wide:
-            return inner, slope
-        edge = jnp.append(product(scaled, x), jnp.sum(scaled))
-        return framed(inner, edge), jnp.append(slope, jnp.sum(r))
+    def sums(x, scaled):
+        a = with_ones(x, wide)
+        return symmetric(a, a * scaled[:, None])
 
-    return total(sums, problem.x, problem.s, inverse, right)
+    found = total(sums, problem.x, problem.s**2 * inverse)
+    return found + jnp.diag(problem.penalty)
 
 
 def _search(problem: Problem, tol, max_iter: int) -> Fit:
@@ -121,39 +119,39 @@ def _search(problem: Problem, tol, max_iter: int) -> Fit:
         off_dual = penalty * theta - pull
         mu = (jnp.vdot(a, u) + jnp.vdot(slack, v)) / (2 * m)
         inverse = 1 / (u / a + v / slack)
-        # First straight to the boundary …
-        first = -off_primal - u + v
-        gram, slope = _gram(problem, inverse, first)
-        gram += jnp.diag(penalty)
+        gram = _gram(problem, inverse)
         scale = 1 / jnp.sqrt(jnp.diagonal(gram))
         factor = jax.scipy.linalg.cho_factor(gram * jnp.outer(scale, scale))
 
-        def solve(right):
-            return scale * jax.scipy.linalg.cho_solve(factor, scale * right)
-
-        def direction(q, slope, of_u, of_v):
-            d_theta = solve(slope - off_dual)
+        def move(of_u, of_v):
+            """The changes that bring a u to a u + of_u, and likewise for v."""
+            q = -off_primal + of_u / a - of_v / slack
+            right = _back(problem, inverse * q) - off_dual
+            d_theta = scale * jax.scipy.linalg.cho_solve(factor, scale * right)
             d_z = _forward(problem, d_theta)
             d_a = inverse * (q - d_z)
             d_u, d_v = (of_u - u * d_a) / a, (of_v + v * d_a) / slack
-            return d_theta, d_a, d_u, d_v, d_z
-
-        def lengths(d_a, d_u, d_v, share):
             primal = jnp.minimum(_longest(a, d_a), _longest(slack, -d_a))
             dual = jnp.minimum(_longest(u, d_u), _longest(v, d_v))
-            return jnp.minimum(1, share * primal), jnp.minimum(1, share * dual)
+            lengths = jnp.minimum(1, SHORT * primal), jnp.minimum(1, SHORT * dual)
+            return (d_theta, d_a, d_u, d_v, d_z), lengths
 
-        _, d_a, d_u, d_v, _ = direction(first, slope, -a * u, -slack * v)
-        primal, dual = lengths(d_a, d_u, d_v, 1.0)
-        foretold = jnp.vdot(a + primal * d_a, u + dual * d_u)
-        foretold += jnp.vdot(slack - primal * d_a, v + dual * d_v)
-        # … then with the products drawn to what that could not have reached.
-        centre = (foretold / (2 * m) / mu) ** 3 * mu
-        of_u, of_v = centre - a * u - d_a * d_u, centre - slack * v + d_a * d_v
-        q = -off_primal + of_u / a - of_v / slack
-        slope = _back(problem, inverse * q)
-        d_theta, d_a, d_u, d_v, d_z = direction(q, slope, of_u, of_v)
-        primal, dual = lengths(d_a, d_u, d_v, 0.995)
+        def improve(_, last):
+            of_u, of_v, _ = last
+            moved = move(of_u, of_v)
+            (_, d_a, d_u, d_v, _), (primal, dual) = moved
+            foretold = jnp.vdot(a + primal * d_a, u + dual * d_u)
+            foretold += jnp.vdot(slack - primal * d_a, v + dual * d_v)
+            centre = (foretold / (2 * m) / mu) ** 3 * mu
+            return centre - a * u - d_a * d_u, centre - slack * v + d_a * d_v, moved
+
+        # First straight to the boundary, then with the products drawn to what that
+        # could not have reached: a loop of two, so that a move is compiled once.
+        one = jnp.ones_like(mu)
+        none = (0 * theta, 0 * a, 0 * u, 0 * v, 0 * z), (one, one)
+        first = -a * u, -slack * v, none
+        moved = jax.lax.fori_loop(0, 2, improve, first)[2]
+        (d_theta, d_a, d_u, d_v, d_z), (primal, dual) = moved
         state = State(
             theta + dual * d_theta,
             a + primal * d_a,
@@ -164,17 +162,10 @@ def _search(problem: Problem, tol, max_iter: int) -> Fit:
         )
         return state, _progress(problem, state)
 
-    theta = jnp.zeros_like(penalty)
     one = jnp.ones_like(most)
-    start = State(theta, most / 2, one, one, 0 * one, _back(problem, most / 2))
-    return iterate(
-        step,
-        start,
-        _progress(problem, start),
-        tol=tol,
-        max_iter=max_iter,
-        patience=10,
-    )
+    pull = _back(problem, most / 2)
+    start = State(0 * pull, most / 2, one, one, 0 * one, pull)
+    return iterate(step, start, tol=tol, max_iter=max_iter, patience=10)
 
 
 def _longest(value, change):
@@ -223,8 +214,7 @@ def _exact(x, y, weights, l2, intercept: bool, problem: Problem, state: State):
     s = 2 * y - 1
     weights = jnp.ones(m, x.dtype) if weights is None else weights
     most = jnp.where(within, weights / (l2 * jnp.sum(weights)), 0)
-    ones = jnp.ones((m, intercept), x.dtype)
-    design = jnp.concatenate([x, ones], axis=1)
+    design = with_ones(x, intercept)
     touching = design[at] * (s[at] * on)[:, None]  # (count, p)
     corner = jnp.diag(1 - on)
     top = jnp.concatenate([jnp.diag(problem.penalty), -touching.T], axis=1)
