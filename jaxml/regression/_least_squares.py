@@ -99,23 +99,21 @@ def refined(
 
     penalty, 0 or (n, 1) or (n, t), is that of ½ w², of which solve knows.
     """
-    _, cross, mean_x, mean_y = equations
-
-    def refine(_, state):
-        w = state[0]
-        b = mean_y - product(mean_x, w) if intercept else jnp.zeros_like(mean_y)
-        value, dw, db = value_and_gradient(w, b, x, y, weights)
-        value += 0.5 * jnp.sum(penalty * w**2)
-        dw += penalty * w
-        residual = jnp.sqrt(jnp.sum(dw**2) + intercept * jnp.sum(db**2))
-        shift = jnp.outer(mean_x, db) if intercept else 0
-        return w - solve(dw - shift), (w, b, value, residual)
-
-    # A loop of two, so that the pass over the rows is compiled once; its last
-    # correction is left.
-    w, none = solve(cross), jnp.zeros((), x.dtype)
-    state = w, (w, mean_y, none, none)
-    return jax.lax.fori_loop(0, 2, refine, state)[1]
+    gram, cross, mean_x, mean_y = equations
+    first = solve(cross)
+    b = mean_y - product(mean_x, first)
+    value, dw, db = value_and_gradient(first, b, x, y, weights)
+    db = db if intercept else 0 * db
+    # In w and b + x̄·w the equations have no cross terms.
+    slope = dw + penalty * first - jnp.outer(mean_x, db)
+    w = first - solve(slope)
+    # From here on without the rows: the cost is a parabola, and what is left of its
+    # slope is what rounding w has changed.
+    step = w - first
+    bend = product(gram, step) + penalty * step
+    value += 0.5 * jnp.sum(penalty * first**2) - 0.5 * jnp.vdot(db, db)
+    value += jnp.vdot(slope + 0.5 * bend, step)
+    return w, b - product(mean_x, step) - db, value, jnp.linalg.norm(slope + bend)
 
 
 class Definite(NamedTuple):
@@ -201,7 +199,7 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
         return product(x, v / scale)
 
     def back(r):
-        return product(x.T, r * share) / scale
+        return product((r * share).T, x).T / scale
 
     def step(state):
         v, r, s, p, energy = state

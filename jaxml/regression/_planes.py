@@ -50,7 +50,8 @@ def derivatives(loss, x, y, weights, hyper, intercept: bool, hessian: bool):
     def of(theta):
         def sums(x, y, weights):
             a = with_ones(x, intercept)
-            value, r, h = loss(product(a, theta) / t, y)
+            # θ from the left, so that many θ under vmap come first, as they do in r.
+            value, r, h = loss(product(theta, a.T) / t, y)
             if weights is not None:
                 value, r, h = weights * value, weights * r, weights * h
             value = jnp.sum(value)

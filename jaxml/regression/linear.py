@@ -76,7 +76,7 @@ def gradient(
     weights = jnp.ones_like(x[:, 0]) if weights is None else weights
     share = weights / jnp.sum(weights)
     r *= share if r.ndim == 1 else share[:, None]
-    return Params(product(x.T, r), jnp.sum(r, axis=0))
+    return Params(product(r.T, x).T, jnp.sum(r, axis=0))
 
 
 @_check.fit(static=("solver", "intercept", "max_iter"), x="m n", y="m|m t", weights="m")

@@ -309,7 +309,11 @@ def _penalty(params, *, l1):
 
 
 def _derivatives(x, y, weights, hyper, start: Params, hessian: bool):
-    """θ, (p k,), to J with the sums' squares, its gradient and perhaps its Hessian."""
+    """θ, (p k,), to J and its gradient; or with the sums' squares, and its Hessian.
+
+    The squares would slow L-BFGS down. Its gradients are freed of what a common change
+    of all classes would do instead, so that the sums stay 0.
+    """
     n, k = start.w.shape
     t, intercept = hyper["temperature"], start.b is not None
     p = n + intercept
@@ -320,29 +324,31 @@ def _derivatives(x, y, weights, hyper, start: Params, hessian: bool):
         theta = theta.reshape(p, k)
 
         def sums(x, y, weights):
-            a = with_ones(x, intercept)
-            z = product(a, theta) / t
+            z = (product(x, theta[:n]) + (theta[n] if intercept else 0)) / t
             w = jnp.ones_like(x[:, 0]) if weights is None else weights
             mass = (w * jnp.sum(y, axis=1))[:, None]
             chances = jax.nn.softmax(z, axis=1)
             r = (mass * chances - w[:, None] * y) / t
-            first = jnp.vdot(w, _losses(z, y)), product(r.T, a).T
+            # Turned only outside the loop: xᵀr would be slower than rᵀx.
+            first = jnp.vdot(w, _losses(z, y)), product(r.T, x), jnp.sum(r, axis=0)
             if not hessian:
                 return first
+            a = with_ones(x, intercept)
             each = (a[:, :, None] * chances[:, None]).reshape(len(x), p * k)
             scaled = mass / t**2
             return *first, product(each.T, a * scaled), product(each.T, each * scaled)
 
-        value, slope, *h = jax.tree.map(
+        value, of_w, of_b, *h = jax.tree.map(
             lambda s: s / weight, total(sums, x, y, weights)
         )
-        gauge = jnp.sum(theta, axis=1)
-        value += 0.5 * (
-            jnp.vdot(l2, jnp.sum(theta**2, axis=1)) + jnp.vdot(gauge, gauge)
-        )
-        slope += l2[:, None] * theta + gauge[:, None]
+        slope = jnp.concatenate([of_w.T, of_b[None]])[:p]
+        value += 0.5 * jnp.vdot(l2, jnp.sum(theta**2, axis=1))
+        slope += l2[:, None] * theta
         if not hessian:
-            return value, slope.ravel()
+            return value, (slope - jnp.mean(slope, axis=1, keepdims=True)).ravel()
+        gauge = jnp.sum(theta, axis=1)
+        value += 0.5 * jnp.vdot(gauge, gauge)
+        slope += gauge[:, None]
         # Σ w f f' (p_c δ_cd - p_c p_d), and the penalties.
         alike = jnp.eye(k, dtype=x.dtype)[None, :, None]
         same = h[0].reshape(p, k, p, 1) * alike
