@@ -324,7 +324,7 @@ def _derivatives(x, y, weights, hyper, start: Params, hessian: bool):
         theta = theta.reshape(p, k)
 
         def sums(x, y, weights):
-            z = (product(x, theta[:n]) + (theta[n] if intercept else 0)) / t
+            z = (product(x, theta[:n]) + (theta[n][None] if intercept else 0)) / t
             w = jnp.ones_like(x[:, 0]) if weights is None else weights
             mass = (w * jnp.sum(y, axis=1))[:, None]
             chances = jax.nn.softmax(z, axis=1)
