@@ -12,6 +12,7 @@ from jaxml.regression import linear
 from jaxml.regression._least_squares import (
     Solved,
     definite,
+    far_off,
     refined,
     value_and_gradient,
 )
@@ -143,7 +144,7 @@ def _primal(x, y, weights, l2, intercept: bool) -> Solved:
     solve, factors = _factorised(lambda l2: gram + jnp.diag(l2), l2, n)
     penalty = _spread(l2, equations.cross)
     found = refined(equations, solve, penalty, x, y, weights, intercept)
-    return Solved(*found, jnp.max(factors.lost()))
+    return Solved(*found, jnp.max(factors.lost(far_off(equations, len(x)))))
 
 
 def _dual(x, y, weights, l2, intercept: bool) -> Solved:

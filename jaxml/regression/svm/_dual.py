@@ -65,21 +65,27 @@ def _solver(spec: Spec, rows: Rows, solver: str | None) -> str:
 
 
 def _by_blocks(spec, rows: Rows, problem: Problem, beta, *, tol, max_iter) -> Fit:
-    slope = -problem.p
-    if beta is None:
-        beta = jnp.zeros_like(slope)
-    else:
-        image = _gram.image(spec, rows, rows.x, _smo.collapse(beta, len(rows.x)))
-        slope = slope + jnp.tile(image, beta.size // image.size)
-    return _smo.block(
-        lambda i: _gram.between(spec, rows, rows.x[i], rows.x),
-        _gram.diagonal(spec, rows),
-        problem,
-        beta,
-        slope,
-        tol=tol,
-        max_iter=max_iter,
-    )
+    """Under vmap one after another, for each keeps rows of K."""
+
+    @jax.custom_batching.sequential_vmap
+    def search(rows: Rows, problem: Problem, beta, tol) -> Fit:
+        slope = -problem.p
+        if beta is None:
+            beta = jnp.zeros_like(slope)
+        else:
+            image = _gram.image(spec, rows, rows.x, _smo.collapse(beta, len(rows.x)))
+            slope = slope + jnp.tile(image, beta.size // image.size)
+        return _smo.block(
+            lambda i: _gram.between(spec, rows, rows.x[i], rows.x),
+            _gram.diagonal(spec, rows),
+            problem,
+            beta,
+            slope,
+            tol=tol,
+            max_iter=max_iter,
+        )
+
+    return search(rows, problem, beta, tol)
 
 
 def _settle(spec: Spec, theta, problem: Problem, fit: Fit) -> Solution:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.regression.svm import _cache
 
 PATIENCE = 10  # rounds without any improvement after which a search has stalled
 LEAST = 256  # updates in a round of `full`, at least; m for larger sets
@@ -86,7 +87,8 @@ def block(
     """Search with rows(i), (q, m), of K formed when needed; Fit.params is a Point.
 
     A round solves for a working set of q variables, half of them new ones, which
-    violate the conditions most; max_iter counts rounds. Memory is that of (q, m).
+    violate the conditions most; max_iter counts rounds. The last rows are kept, some
+    thousands of length m. Not for vmap, which would keep rows for each member.
 
     Source: Joachims (1999), with the newer half of the set kept.
     """
@@ -99,7 +101,7 @@ def block(
     most = jnp.finfo(beta.dtype).max
 
     def step(state):
-        point, working, held, gap = state
+        point, working, cache, gap = state
         kept = working[size // 2 :]
         taken = jnp.zeros(v, bool).at[kept].set(True)
         up = _choose(jnp.where(point.beta < upper, -point.slope, -most), taken, quarter)
@@ -109,11 +111,12 @@ def block(
         )
         new = jnp.concatenate([up, down])
         working = jnp.concatenate([kept, new])
-        held = jnp.concatenate([held[size // 2 :], rows(new % m)])
+        cache = _cache.fetch(cache, new % m, rows)
+        at = cache.place[working % m]
         old = point.beta[working]
         # The rest changes g anyway: below a tenth of the present gap, work is wasted.
         solved, _ = _smo(
-            held[:, working % m],
+            cache.rows[at[:, None], (working % m)[None]],
             diagonal[working],
             Problem(problem.p[working], lower[working], upper[working]),
             old,
@@ -121,20 +124,20 @@ def block(
             tol=jnp.maximum(0.1 * gap, 0.5 * tol),
             most=INNER,
         )
-        change = jnp.matmul(solved - old, held, precision="highest")
+        change = jnp.matmul(solved - old, cache.rows[at], precision="highest")
         point = Point(
             point.beta.at[working].set(solved),
             point.slope + _tile(change, problem),
         )
         progress = _progress(point, problem)
-        return (point, working, held, progress.residual), progress
+        return (point, working, cache, progress.residual), progress
 
     working = jnp.arange(size, dtype=jnp.int32)
     # The older half of the set is left in the first round, unread.
-    newer = rows(working[size // 2 :] % m)
-    held = jnp.concatenate([jnp.zeros_like(newer), newer])
+    cache = _cache.empty(m, size // 2, beta.dtype)
+    cache = _cache.fetch(cache, working[size // 2 :] % m, rows)
     gap = violation(beta, slope, problem)
-    state = Point(beta, slope), working, held, gap
+    state = Point(beta, slope), working, cache, gap
     fit = iterate(step, state, tol=tol, max_iter=max_iter, patience=PATIENCE)
     return fit._replace(params=fit.params[0])
 

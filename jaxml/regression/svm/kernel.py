@@ -56,9 +56,10 @@ def fit(
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         class_weights: (2,) factors of the weights of the rows of class 0 and 1.
-        solver: "full" forms K, (m, m); "block" forms 512 rows of it at a time; None
-            for "full" up to 4096 rows. Both can be vmapped; folds, pairs of classes and
-            grids are for "full".
+        solver: "full" forms K, (m, m); "block" forms rows of it when they are needed
+            and keeps the last, 4096 or 400 MB of float32 at most; None for "full" up
+            to 4096 rows. Under vmap "full" solves all problems together, "block" one
+            after another.
         tol: () stop when the maximal violation of the conditions is at most tol: two
             rows could be moved along the margin by no more than that. As in LIBSVM.
         max_iter: the most rounds: max(m, 256) updates ("full"), working sets ("block").

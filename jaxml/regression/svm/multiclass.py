@@ -68,7 +68,7 @@ def fit(
         weights: (m,) weights w; 1 if None.
         class_weights: (k,) factors of the weights of the rows of each class.
         solver: "full", "block" or None, as in kernel.fit; memory is that for one
-            machine, and a few vectors for each, with "full".
+            machine, and a few vectors for each.
         tol: () stop when the maximal violation of each machine is at most tol.
         max_iter: the most rounds of each machine, as in kernel.fit.
 
