@@ -12,7 +12,7 @@ import pytest
 import statsmodels.api as sm
 
 from jaxml.optimize import Status, check, recipe
-from jaxml.regression import linear
+from jaxml.regression import _rows, linear
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.random.default_rng(1).normal(size=12)
@@ -95,6 +95,38 @@ def test_nist_in_float32_is_right_or_singular(name):
     hard = {"filip", "longley", "wampler4", "wampler5"}
     singular = linear.fit(*data, intercept=intercept, solver="qr").status
     assert (singular == Status.SINGULAR) == (name in hard)
+
+
+@pytest.mark.parametrize("m", [20, 200])
+def test_columns_far_from_0_in_float32(m):
+    """Three digits or SINGULAR, where rounding the data costs what is asked for."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(m, 3))
+    y = x @ [1.0, -2.0, 0.5] + 0.3 * rng.normal(size=m)
+    exact = np.linalg.lstsq(np.c_[x, np.ones(m)], y)[0][:3]
+    statuses = []
+    for shift in (0.0, 1e2, 1e4, 1e6):
+        data = (x + shift).astype(np.float32), y.astype(np.float32)
+        fit = linear.fit(*data, solver="cholesky")
+        error = np.linalg.norm(fit.params.w - exact) / np.linalg.norm(exact)
+        statuses.append(int(fit.status))
+        assert fit.status == Status.SINGULAR or error < 1e-3
+    assert statuses[:2] == [Status.CONVERGED] * 2
+    assert statuses[3] == Status.SINGULAR
+
+
+@pytest.mark.parametrize(("m", "n"), [(4500, 3), (300, 260)])
+def test_normal_equations(m, n, x64):
+    """Blocks with a rest; panels of a wide product."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(m, n)) + 2, rng.normal(size=(m, 2))
+    w = rng.uniform(0.5, 2, m)
+    found = _rows.normal(x, y, w, True)
+    mean_x, mean_y = (np.average(a, axis=0, weights=w) for a in (x, y))
+    left = (x - mean_x) * (w / w.sum())[:, None]
+    expected = left.T @ (x - mean_x), left.T @ (y - mean_y), mean_x, mean_y
+    for f, e in zip(found, expected, strict=True):
+        np.testing.assert_allclose(f, e, rtol=1e-10, atol=1e-13)
 
 
 # --- solvers -----------------------------------------------------------------------

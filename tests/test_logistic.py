@@ -89,6 +89,22 @@ def test_gradient(x64):
             np.testing.assert_allclose(a, b, rtol=1e-10)
 
 
+@pytest.mark.parametrize("n", [33, 260])
+def test_many_rows_and_columns(n, x64):
+    """A Hessian serves several steps; from 256 columns it is made in panels."""
+    rng = np.random.default_rng(6)
+    m = 11_000 if n == 33 else 3000
+    x = rng.normal(size=(m, n)) + 0.5
+    y = (x[:, :5].sum(1) + 2 * rng.logistic(size=m) > 2.5).astype(int)
+    fit = check(logistic.fit(x, y, l2=1e-3, tol=1e-9))
+    slope = logistic.gradient(fit.params, x, y, l2=1e-3)
+    assert max(np.abs(slope.w).max(), abs(slope.b)) < 1e-9
+    twice = np.c_[x, x[:, :1]]
+    assert logistic.fit(twice, y).status in (Status.SINGULAR, Status.UNBOUNDED)
+    apart = (x[:, 0] > 0.5).astype(int)
+    assert logistic.fit(x, apart).status == Status.UNBOUNDED
+
+
 def test_many_rows_begin_with_a_part(x64):
     """Sorted by class, and not a multiple of a block: the same minimum."""
     x = RANDOM.normal(size=(5003, 3)) + 4

@@ -60,11 +60,6 @@ def with_ones(x: jax.Array, intercept: bool = True) -> jax.Array:
     return jnp.concatenate([x, jnp.ones_like(x, shape=(len(x), 1))], axis=1)
 
 
-def bordered(of_w: jax.Array, of_b: jax.Array, intercept: bool) -> jax.Array:
-    """A vector over θ = (w, b), (p,), of its parts; without b where there is none."""
-    return jnp.append(of_w, of_b) if intercept else of_w
-
-
 def mean(x: jax.Array, weights: jax.Array | None) -> jax.Array:
     """Σ wᵢ xᵢ / Σ wᵢ over the rows of x, (m,) or (m, t): () or (t,)."""
     if weights is None:

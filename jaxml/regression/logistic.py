@@ -23,7 +23,7 @@ from jaxml.regression._planes import (
     newton,
     without_rows,
 )
-from jaxml.regression._rows import bordered, mean, product, with_b, with_ones
+from jaxml.regression._rows import mean, product, with_b, with_ones
 from jaxml.regression._student import chi2
 from jaxml.regression._table import Table, table
 from jaxml.regression.linear import Params
@@ -286,7 +286,7 @@ def inference(
     _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n")})
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     y, seen = y.astype(x.dtype), jnp.sum(w)
-    theta = bordered(params.w, params.b, intercept)
+    theta = jnp.append(params.w, params.b) if intercept else params.w
     hyper = {"l2": l2, "temperature": temperature}
     hessian = derivatives(fermi, x, y, w, hyper, intercept, True)(theta)[2]
     inverse = jnp.linalg.inv(seen * hessian)
