@@ -164,6 +164,7 @@ def test_b_spline_continues_as_a_line(x64):
     np.testing.assert_allclose(values[0], values[1] - 0.2 * d[1], atol=1e-12)
 
 
+@pytest.mark.long
 def test_b_spline_with_knots_that_meet(x64):
     knots = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2.0])
     x = np.linspace(0, 2, 41)
@@ -242,6 +243,7 @@ def test_nystroem_is_exact_between_landmarks():
     np.testing.assert_allclose(z @ z.T, kernels.rbf(X, X, gamma=0.4), atol=1e-4)
 
 
+@pytest.mark.long
 def test_nystroem_with_equal_landmarks():
     params = basis.whitened(np.concatenate([X[:5], X[:5]]), gamma=0.4)
     alone = basis.whitened(X[:5], gamma=0.4)

@@ -128,6 +128,7 @@ def _variance(x, *, weights):
     return deviation(x, weights=weights) ** 2
 
 
+@pytest.mark.long
 def test_pairs_and_pytrees(x64):
     """A statistic of rows (x, y), and one of several parts, each as it is alone."""
     pairs = bootstrap.bootstrap(KEY, slope, X, Y, samples=B)
@@ -150,6 +151,7 @@ def test_pairs_and_pytrees(x64):
             np.testing.assert_allclose(part["pair"][0], part["mean"], rtol=1e-12)
 
 
+@pytest.mark.long
 def test_chunks_change_nothing(x64):
     whole = bootstrap.bootstrap(KEY, deviation, X, samples=100)
     parts = bootstrap.bootstrap(KEY, deviation, X, samples=100, chunk=33)

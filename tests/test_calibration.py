@@ -14,6 +14,7 @@ from jaxml import optimize
 from jaxml.evaluate import calibration, metrics
 from jaxml.optimize import Status
 from tests.common.samples import Made
+from tests.depth import cases
 
 
 def _logits(seed):
@@ -146,6 +147,7 @@ def test_bins_against_a_loop(x64, binning, classes, weights):
         assert (count == 30).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("binning", ["width", "mass"])
 def test_measures_of_repeated_rows(binning):
     rows = np.repeat(np.arange(M), COUNTS)
@@ -248,6 +250,7 @@ def test_temperature_is_the_best(x64, classes, weights):
         )
 
 
+@pytest.mark.long
 def test_temperature_of_any_logits():
     """Of any scale, and with a constant added to each row."""
     for scale in (1e-6, 1.0, 1e6):
@@ -423,7 +426,7 @@ def test_integer_weights_are_repeated_rows(x64, name):
     np.testing.assert_allclose(a, b, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("name", cases(FITS, quick=["platt"]))
 def test_folds_in_one_trace(name):
     of, scores, y = FITS[name]
     folds = jnp.asarray((np.arange(M)[None] % 3 != np.arange(3)[:, None]).astype("f"))

@@ -16,6 +16,7 @@ from jaxml.optimize import Status
 from jaxml.optimize.constrained import Solution, constrained
 from jaxml.physics import statmech
 from tests.common.samples import Made
+from tests.depth import cases
 
 
 def rss(w, x, y):
@@ -289,8 +290,8 @@ STANDARD = {
     [
         pytest.param(name, dtype, marks=() if name in quick else pytest.mark.long)
         for dtype, quick in (
-            ("float64", [name for name in STANDARD if name != "HS100"]),
-            ("float32", ["HS6", "HS35"]),
+            ("float64", ["HS6", "HS7", "HS35", "HS43", "HS71"]),
+            ("float32", ["HS6"]),
         )
         for name in STANDARD
     ],
@@ -345,6 +346,7 @@ def slsqp(cost, h, g, start):
     return found.x, found.multipliers
 
 
+@pytest.mark.long
 def test_lbfgs_for_the_rounds(x64):
     cost, _, g, start, least = STANDARD["HS43"]
     fit = constrained(
@@ -373,7 +375,7 @@ def no_circle(p):
     return jnp.vdot(p, p) + 1
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", cases(["float32", "float64"], quick=["float64"]))
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -390,6 +392,7 @@ def test_contradictions_are_told(dtype, wrong):
         assert fit.residual > 0.5
 
 
+@pytest.mark.long
 def test_other_ends():
     few = constrained(norm2, np.ones(2), equality=_line, max_iter=1, tol=1e-9)
     assert (few.status, few.steps) == (Status.EXHAUSTED, 1)
@@ -417,6 +420,7 @@ def _scaled_line(p, s):
     return p[0] + s * p[1] - 1
 
 
+@pytest.mark.long
 def test_no_derivative_where_there_is_no_solution():
     def of(s, max_iter):
         fit = constrained(

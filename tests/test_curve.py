@@ -14,6 +14,7 @@ from jaxml.optimize import Status
 from jaxml.regression import curve
 from tests import problems
 from tests.common.samples import Made
+from tests.depth import cases
 
 M = 40
 RANDOM = np.random.default_rng(0)
@@ -82,7 +83,7 @@ NOISE = A @ A.T + np.diag(SIGMA**2)
 
 
 @pytest.mark.parametrize("absolute", [False, True])
-@pytest.mark.parametrize("errors", ["none", "sigma", "noise"])
+@pytest.mark.parametrize("errors", cases(["none", "sigma", "noise"], quick=["sigma"]))
 def test_agrees_with_curve_fit(x64, errors, absolute):
     given = {"none": {}, "sigma": {"sigma": SIGMA}, "noise": {"noise": NOISE}}[errors]
     theirs = next(iter(given.values()), None)
@@ -158,6 +159,7 @@ def test_nist(x64, name, start):
     np.testing.assert_allclose(table.standard_error, deviations, rtol=1e-10)
 
 
+@pytest.mark.long
 def test_any_solver(x64):
     for solver, more in {
         optimize.gauss_newton: {},
@@ -182,6 +184,7 @@ def test_cost_and_residual(x64):
     assert found.history[found.steps - 1] == found.cost
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["precision", "frequency"])
 def test_weights(x64, kind):
     """Whole numbers repeat rows; 0 leaves a row out, wherever it may lie."""
@@ -242,6 +245,7 @@ def test_a_perfect_fit_converges(dtype):
         np.testing.assert_allclose(flat(found.params), [2, 0.5, 0.9], rtol=50 * eps)
 
 
+@pytest.mark.long
 def test_two_lines_of_a_spectrum(x64):
     """Two overlapping Gaussians on a slope, counts with Poisson errors."""
     x = np.linspace(0, 10, 200)
@@ -372,7 +376,7 @@ def test_one_trace_for_all_values():
     assert curve.fit.traces == before
 
 
-@pytest.mark.parametrize("wrt", ["y", "x", "sigma", "weights"])
+@pytest.mark.parametrize("wrt", cases(["y", "x", "sigma", "weights"], quick=["y"]))
 def test_derivatives_of_the_solution(x64, wrt):
     data = {"x": X, "y": Y, "sigma": SIGMA, "weights": COUNTS.astype(float)}
 
@@ -462,6 +466,7 @@ def test_bounds_agree_with_curve_fit(x64, box):
     assert cost[0] <= cost[1] * (1 + 1e-8)
 
 
+@pytest.mark.long
 def test_derivatives_at_a_bound(x64):
     """A parameter at its bound goes with the bound; the others answer to it."""
     lower, upper = BOXES["one active"]

@@ -14,6 +14,7 @@ import jaxml
 from jaxml import feedforward, neuron, scaling
 from jaxml.optimize import conjugate, recipe
 from tests.common.samples import Made
+from tests.depth import cases
 
 SIZES = (3, 4, 2)
 
@@ -280,7 +281,7 @@ def test_init_in_the_width_asked_for():
 # --- fits, ensembles, diagnostics --------------------------------------------------
 
 
-@pytest.mark.parametrize("solver", [optax.lbfgs, conjugate])
+@pytest.mark.parametrize("solver", cases([optax.lbfgs, conjugate], quick=[optax.lbfgs]))
 def test_fit_learns_xor(solver):
     """The smallest problem a single layer cannot solve."""
     x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])

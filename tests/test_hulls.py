@@ -12,6 +12,7 @@ from jaxml.optimize import Status
 from jaxml.regression import linear
 from jaxml.regression.svm import hulls
 from tests.common.samples import Made
+from tests.depth import cases
 
 METHODS = ("wolfe", "mdm", "gilbert")
 
@@ -90,6 +91,7 @@ def test_two_triangles(method, x64):
     np.testing.assert_allclose(signed @ TRIANGLES, plane.w, atol=1e-12)
 
 
+@pytest.mark.long
 def test_gilbert_is_slow_and_the_others_finite(x64):
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(50, 5)), rng.normal(size=(60, 5)) + 2.5])
@@ -221,6 +223,7 @@ def test_integer_weights_are_repeated_rows(nu, x64):
     np.testing.assert_allclose(one.cost, two.cost, rtol=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["wolfe", "mdm"])
 @pytest.mark.parametrize("nu", [None, 0.33])
 @pytest.mark.parametrize("shift", [0, 1e3])
@@ -269,7 +272,7 @@ def test_fit_is_one_trace_for_many_bounds(x64):
 # --- derivatives ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("nu", [None, 0.33])
+@pytest.mark.parametrize("nu", cases([None, 0.33], quick=[0.33]))
 def test_derivatives(nu, x64):
     x, y = clouds(10, apart=3.0 if nu is None else 1.5)
     direction = np.random.default_rng(11).normal(size=x.shape)
@@ -307,6 +310,7 @@ def test_derivatives_where_coefficients_are_not_unique(x64):
     np.testing.assert_allclose(shifted[y == 1].sum(), 3, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_no_derivative_of_what_did_not_converge(x64):
     x, y = clouds(10)
 

@@ -9,6 +9,7 @@ from sklearn.svm import SVC, LinearSVC
 from jaxml.optimize import Status, check
 from jaxml.regression import logistic, svm
 from jaxml.regression.svm import hyperplane
+from tests.depth import cases
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 3))
@@ -157,7 +158,7 @@ def test_hinge_in_float32():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("what", ["l2", "y", "x", "weights"])
+@pytest.mark.parametrize("what", cases(["l2", "y", "x", "weights"], quick=["x"]))
 def test_validation_cost_has_derivatives(loss, what, x64):
     half = M // 2
     at = {

@@ -15,6 +15,7 @@ from jaxml import check
 from jaxml.optimize import Status
 from jaxml.regression import kernels
 from jaxml.regression.svm import kernel as svm
+from tests.depth import cases
 
 RNG = np.random.default_rng(3)
 M, N = 60, 3
@@ -249,6 +250,7 @@ def test_any_function(solver, x64):
     np.testing.assert_allclose(scores, theirs.decision_function(gram), atol=1e-5)
 
 
+@pytest.mark.long
 def test_precomputed_is_the_kernel(x64):
     direct = check(by_name("rbf"))
     gram = kernels.rbf(X, X, gamma=0.4)
@@ -277,6 +279,7 @@ def test_support_predicts_the_same():
 # --- weights, batches ---------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ["full", "block"])
 def test_weights_are_repeated_rows(solver, x64):
     counts = RNG.multinomial(M, np.ones(M) / M)  # as many rows: no new shape
@@ -325,7 +328,10 @@ def test_refits_add_no_trace():
 # --- derivatives --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "solver"), [("polynomial", "full"), ("rbf", "block")])
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    cases([("polynomial", "full"), ("rbf", "block")], quick=[("rbf", "block")]),
+)
 def test_validation_scores_have_derivatives(name, solver, x64):
     points, labels = RNG.normal(size=(20, N)), RNG.integers(0, 2, 20)
     options = {"kernel": name, "degree": 2}
@@ -371,6 +377,7 @@ def test_validation_scores_have_derivatives(name, solver, x64):
         np.testing.assert_allclose(adjoint, back @ forward[i], rtol=1e-7)
 
 
+@pytest.mark.long
 def test_more_rows_than_a_chunk(x64):
     # Working sets that are exchanged, scores in chunks, and more free rows than one.
     rng = np.random.default_rng(4)

@@ -10,6 +10,7 @@ from sklearn import linear_model
 from jaxml.optimize import Status, check
 from jaxml.regression import lasso
 from jaxml.regression.lasso import _search
+from tests.depth import cases
 
 SAMPLES = {
     "params": lasso.Params(np.array([0.4, -0.3, 0.2]), np.array(0.1)),
@@ -49,7 +50,7 @@ def close(fit, w, b, atol=1e-8):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("l2", [0.0, 0.3])
-@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("positive", cases([False, True], quick=[False]))
 def test_agrees_with_sklearn(size, l2, positive, x64):
     x, y = problem(size)
     for l1 in (0.02, 0.3):
@@ -125,6 +126,7 @@ def test_integer_weights_are_repeated_rows(size, x64):
     assert -1e-12 < gap < 1e-9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 def test_penalty_factors_scale_columns(size, x64):
     """f_j on w_j is a plain lasso of x_j / f_j."""
@@ -135,6 +137,7 @@ def test_penalty_factors_scale_columns(size, x64):
     close(fit, theirs.coef_ / f, theirs.intercept_)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 def test_a_column_without_penalty(size, x64):
     """At the largest l1 only w of the factor 0 is left: a line through the points."""
@@ -218,6 +221,7 @@ def test_group_lasso_is_that_of_scipy(x64):
     assert 0 < lasso.degrees_of_freedom(fit.params) < 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", SIZES)
 def test_groups_of_one_are_a_lasso(size, x64):
     """Accelerated descent and coordinate descent find the same minimum."""
@@ -308,6 +312,7 @@ def check_path(path):
     return path
 
 
+@pytest.mark.long
 def test_path_of_groups_and_factors(x64):
     x, y = problem("narrow")
     options = {"groups": GROUPS, "penalty_factors": np.linspace(0, 2, 12)}
@@ -342,7 +347,7 @@ CASES = {
 }
 
 
-LONG = ("positive", "no intercept")
+LONG = ("positive", "no intercept", "groups", "narrow")
 
 
 @pytest.mark.parametrize(

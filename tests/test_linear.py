@@ -13,6 +13,7 @@ import statsmodels.api as sm
 
 from jaxml.optimize import Status, check, recipe
 from jaxml.regression import _rows, linear
+from tests.depth import cases
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 Y = np.random.default_rng(1).normal(size=12)
@@ -133,7 +134,7 @@ def test_normal_equations(m, n, x64):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("intercept", cases([True, False], quick=[True]))
 @pytest.mark.parametrize("targets", [1, 2])
 def test_solvers(solver, intercept, targets, x64):
     """NumPy's lstsq on rows repeated as often as their weight says."""
@@ -214,6 +215,7 @@ def test_fewer_rows_than_unknowns(x64):
         linear.fit(X[:3], Y[:3], solver="qr")
 
 
+@pytest.mark.long
 def test_auto_falls_back_on_factors():
     """Columns so much alike that the normal equations lose all digits of float32."""
     rng = np.random.default_rng(6)
@@ -250,7 +252,7 @@ TABLES = ["longley", "stackloss", "copper", "scotland", "ccard"]
 
 
 @pytest.mark.parametrize("name", TABLES)
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", cases([False, True], quick=[True]))
 def test_statsmodels(name, weighted, x64):
     x, y = _set(name)
     rng = np.random.default_rng(8)
@@ -294,7 +296,9 @@ def test_statsmodels(name, weighted, x64):
         np.testing.assert_allclose(value, frame[column], rtol=1e-6, err_msg=column)
 
 
-@pytest.mark.parametrize("covariance", ["HC0", "HC1", "HC2", "HC3"])
+@pytest.mark.parametrize(
+    "covariance", cases(["HC0", "HC1", "HC2", "HC3"], quick=["HC3"])
+)
 def test_statsmodels_sandwich(covariance, x64):
     weights = np.random.default_rng(8).uniform(0.5, 2, 12)
     peer = sm.WLS(Y, np.c_[X, np.ones(12)], weights=weights).fit()
@@ -305,6 +309,7 @@ def test_statsmodels_sandwich(covariance, x64):
     np.testing.assert_allclose(np.append(found.w, found.b), expected, rtol=1e-8)
 
 
+@pytest.mark.long
 def test_without_intercept(x64):
     peer = sm.OLS(Y, X).fit()
     fit = linear.fit(X, Y, intercept=False)
@@ -319,7 +324,7 @@ def test_without_intercept(x64):
     np.testing.assert_allclose(band.high, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("covariance", ["constant", "HC1", "HC3"])
+@pytest.mark.parametrize("covariance", cases(["constant", "HC1", "HC3"], quick=["HC3"]))
 def test_frequencies_are_repeated_rows(covariance, x64):
     weights = np.arange(12) % 4
     repeated = np.repeat(X, weights, axis=0), np.repeat(Y, weights)
@@ -333,6 +338,7 @@ def test_frequencies_are_repeated_rows(covariance, x64):
         np.testing.assert_allclose(a, b, rtol=1e-8)
 
 
+@pytest.mark.long
 def test_targets_are_independent(x64):
     rng = np.random.default_rng(9)
     y = rng.normal(size=(12, 2))
@@ -363,6 +369,7 @@ def test_intervals_cover():
     assert ((shares > 0.93) & (shares < 0.97)).all()
 
 
+@pytest.mark.long
 def test_coverage_of_new_observations():
     """95 % prediction intervals hold 95 % of new observations."""
 

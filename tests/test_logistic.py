@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from jaxml.optimize import Status, check, recipe
 from jaxml.regression import logistic
+from tests.depth import cases
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 3))
@@ -36,7 +37,7 @@ SOLVERS = ["newton", "lbfgs", optax.lbfgs]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("intercept", cases([True, False], quick=[True]))
 def test_scikit_learn(solver, intercept, x64):
     """C = 1 / (l2 Σw), whichever solver; class weights count in Σw."""
     classes = np.array([1.0, 2.5])
@@ -89,7 +90,7 @@ def test_gradient(x64):
             np.testing.assert_allclose(a, b, rtol=1e-10)
 
 
-@pytest.mark.parametrize("n", [33, 260])
+@pytest.mark.parametrize("n", cases([33, 260], quick=[33]))
 def test_many_rows_and_columns(n, x64):
     """A Hessian serves several steps; from 256 columns it is made in panels."""
     rng = np.random.default_rng(6)
@@ -105,6 +106,7 @@ def test_many_rows_and_columns(n, x64):
     assert logistic.fit(x, apart).status == Status.UNBOUNDED
 
 
+@pytest.mark.long
 def test_many_rows_begin_with_a_part(x64):
     """Sorted by class, and not a multiple of a block: the same minimum."""
     x = RANDOM.normal(size=(5003, 3)) + 4
@@ -135,6 +137,7 @@ def test_temperature(x64):
     np.testing.assert_allclose(p, logistic.probability(cold.params, DATA), rtol=1e-8)
 
 
+@pytest.mark.long
 def test_probabilities_as_targets(x64):
     """A soft label is a pair of rows, one of each class."""
     soft = RANDOM.uniform(size=M)
@@ -144,7 +147,7 @@ def test_probabilities_as_targets(x64):
     np.testing.assert_allclose(fit.params.w, pair.params.w, atol=1e-9)
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", cases(["newton", "lbfgs"], quick=["newton"]))
 def test_no_finite_minimum(solver):
     """Separable data, with and without a penalty, and a single class."""
     fit = functools.partial(logistic.fit, DATA, solver=solver)
@@ -258,6 +261,7 @@ def test_intervals_cover():
     assert ((shares.mean(0) > 0.93) & (shares.mean(0) < 0.97)).all()
 
 
+@pytest.mark.long
 def test_laplace_posterior(x64):
     """For one weight, against the posterior's own mean and spread by quadrature."""
     x, y = DATA[:, :1], LABELS
@@ -310,7 +314,7 @@ def test_ising_thermometer(temperature, coefficient, x64):
 # --- derivatives and traces --------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["l2", "y", "x"])
+@pytest.mark.parametrize("what", cases(["l2", "y", "x"], quick=["x"]))
 @pytest.mark.parametrize("l1", [None, 0.03])
 def test_validation_cost_has_derivatives(what, l1, x64):
     half = M // 2

@@ -50,6 +50,7 @@ def test_pairs_agree_with_libsvm(x64):
     assert predicted.dtype == jnp.int32
 
 
+@pytest.mark.long
 def test_votes_where_pairs_disagree(x64):
     # Far more classes than iris, and noise: ties of votes are then common.
     rng = np.random.default_rng(2)
@@ -75,6 +76,7 @@ def test_one_vs_rest_agrees_with_sklearn(x64):
     )
 
 
+@pytest.mark.long
 def test_each_machine_is_the_machine_for_two(x64):
     weights = np.random.default_rng(1).uniform(0.5, 2, M)
     factors = np.array([1.0, 0.5, 2.0])
@@ -113,6 +115,7 @@ def test_each_machine_is_the_machine_for_two(x64):
     np.testing.assert_allclose(duals[-1], fit.cost, rtol=1e-7)
 
 
+@pytest.mark.long
 def test_blocks_find_the_same(x64):
     options = {"k": K, "l2": L2, "gamma": GAMMA, "tol": 1e-8}
     full = multiclass.fit(X, Y, **options)
@@ -124,6 +127,7 @@ def test_blocks_find_the_same(x64):
     )
 
 
+@pytest.mark.long
 def test_precomputed_is_the_kernel():
     gram = kernels.rbf(X, X, gamma=GAMMA)
     fit = check(multiclass.fit(gram, Y, k=K, l2=L2, kernel="precomputed"))
@@ -146,6 +150,7 @@ def test_folds_in_one_batch():
         assert np.mean(ours == theirs.predict(X)) > 0.99
 
 
+@pytest.mark.long
 def test_a_class_that_is_not_there_is_invalid():
     for scheme in multiclass.SCHEMES:
         fit = multiclass.fit(X, Y, k=4, l2=L2, gamma=GAMMA, scheme=scheme)

@@ -49,6 +49,7 @@ def double_well(params, depth):
     return 0.25 * jnp.sum((x**2 - 1) ** 2) + 0.25 * (y**2 - 1) ** 2 + depth * x[0] * y
 
 
+@pytest.mark.long
 def test_an_indefinite_hessian_is_left_downhill(x64):
     start = {"x": np.array([0.1, -0.2]), "y": np.array(0.05)}
     depth = np.array(0.1)

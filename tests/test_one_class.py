@@ -9,6 +9,7 @@ from jaxml import check
 from jaxml.regression import kernels
 from jaxml.regression.svm import kernel as svm
 from jaxml.regression.svm import one_class
+from tests.depth import cases
 
 RNG = np.random.default_rng(7)
 M, N = 60, 3
@@ -36,7 +37,11 @@ residual_of = jax.jit(one_class.kkt_residual, static_argnames=("kernel", "degree
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"), [("rbf", "full"), ("rbf", "block"), ("polynomial", "full")]
+    ("name", "solver"),
+    cases(
+        [("rbf", "full"), ("rbf", "block"), ("polynomial", "full")],
+        quick=[("rbf", "full"), ("polynomial", "full")],
+    ),
 )
 @pytest.mark.parametrize("nu", [0.05, 0.3])
 def test_agrees_with_libsvm(name, solver, nu, x64):
@@ -106,6 +111,7 @@ def test_all_rows_outside_is_a_density(x64):
     np.testing.assert_allclose(f, density - density.max(), atol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ["full", "block"])
 def test_weights_are_repeated_rows(solver, x64):
     counts = RNG.multinomial(M, np.ones(M) / M)
@@ -119,6 +125,7 @@ def test_weights_are_repeated_rows(solver, x64):
     assert not np.any(np.asarray(ours.params.alpha)[counts == 0])
 
 
+@pytest.mark.long
 def test_a_batch_of_shares():
     nus = np.array([0.1, 0.5])
     fits = check(jax.vmap(lambda nu: one_class.fit(X, nu=nu, gamma=GAMMA))(nus))

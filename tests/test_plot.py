@@ -268,6 +268,7 @@ def ends(area):
     return low[:, 0], low[:, 1], high[:, 1]
 
 
+@pytest.mark.long
 def test_curve_of_least_squares():
     x, y = POINTS[:, :1], POINTS[:, 1] + POINTS[:, 0]
     params = linear.fit(x, y).params

@@ -10,6 +10,7 @@ from sklearn import linear_model
 
 from jaxml.optimize import Status, check, proximal, recipe
 from tests.common.samples import Made
+from tests.depth import cases
 
 
 def squares(w, x, t, *, l2=0.0):
@@ -262,7 +263,7 @@ CASES = {
 WIDE = RANDOM.normal(size=(60, 80))  # more than 64 columns: conjugate gradients
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", cases(CASES, quick=["dense", "logistic"]))
 def test_derivatives_on_the_active_set(case, x64):
     function = CASES[case]
     point = jnp.asarray(0.4), jnp.asarray(X), jnp.asarray(T)
@@ -298,6 +299,7 @@ def test_the_derivative_of_the_cost_is_the_penalty(x64):
     np.testing.assert_allclose(slope, jnp.sum(jnp.abs(fit.params)), rtol=1e-9)
 
 
+@pytest.mark.long
 def test_nan_where_it_has_not_converged():
     def run(l1):
         fit = lasso(l1, max_iter=3)

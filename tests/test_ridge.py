@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge
 
 from jaxml.optimize import Status, check
 from jaxml.regression import linear, ridge
+from tests.depth import cases
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(2, 1, size=(12, 3))
@@ -83,6 +84,7 @@ def test_no_penalty():
 # --- the path ------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("intercept", [True, False])
 def test_path_is_made_of_fits(intercept, x64):
     options = {"weights": WEIGHTS, "intercept": intercept}
@@ -161,6 +163,7 @@ def test_two_ways_to_a_path(monkeypatch, x64):
 # --- the constraint ------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("t", FROZEN)
 def test_frozen_multipliers(t, x64):
     multiplier, w, rss, dof = FROZEN[t]
@@ -226,7 +229,7 @@ def test_constrained_dependent_columns(x64):
 # --- derivatives and traces ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["l2", "y", "x"])
+@pytest.mark.parametrize("what", cases(["l2", "y", "x"], quick=["x"]))
 def test_validation_cost_has_derivatives(what, x64):
     at = {"l2": jnp.array(0.1), "y": jnp.asarray(Y[:8]), "x": jnp.asarray(X[:8])}
 

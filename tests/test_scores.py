@@ -137,6 +137,7 @@ def test_agrees_with_cross_val_score(x64):
     np.testing.assert_allclose(scores.train[:, 0], wanted["train_score"], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_what_the_fit_does_before_does_not_leak(x64):
     """Scales are those of the training rows, as in scikit-learn's Pipeline."""
     point = {"l2": L2[8:9]}
@@ -202,6 +203,7 @@ def test_leave_one_out_of_200_is_one_trace(x64):
         np.testing.assert_allclose(scores.mean[0], press.mean(), rtol=1e-10)
 
 
+@pytest.mark.long
 def test_chunks_need_less_memory():
     """Compiled for 200 folds of 200 rows at once, and for 10 at a time."""
     from jaxml.evaluate.selection.scores import _cross_validate
@@ -219,6 +221,7 @@ def test_chunks_need_less_memory():
     assert sizes[1] < sizes[0] / 5
 
 
+@pytest.mark.long
 def test_a_partial_is_compiled_once():
     before = ridge.traces
     for _ in range(3):
@@ -231,6 +234,7 @@ def _penalised(x, y, *, l2, weights, power):
     return ridge(x, y, l2=l2**power, weights=weights)
 
 
+@pytest.mark.long
 def test_without_a_grid():
     fit = optimize.recipe(_fixed, l2=0.5)
     scores = selection.cross_validate(fit, r2, X, Y, folds=FOLDS)
@@ -243,6 +247,7 @@ def _fixed(x, y, *, weights, l2):
     return ridge(x, y, l2=l2, weights=weights)
 
 
+@pytest.mark.long
 def test_one_standard_error_rule(x64):
     scores = selection.cross_validate(
         ridge, mean_squares, X, Y, folds=FOLDS, grid={"l2": L2}, greater=False
@@ -288,6 +293,7 @@ def _slow(x, y, *, weights, l2):
     return found._replace(status=jnp.full_like(found.status, Status.EXHAUSTED))
 
 
+@pytest.mark.long
 def test_rows_of_weight_0_are_absent(x64):
     """Folds that hold out only such rows are left out of the mean."""
     weights = np.ones(M)
@@ -326,6 +332,7 @@ def test_rows_of_weight_0_are_absent(x64):
     assert np.isfinite(jax.grad(mean)(weights)).all()
 
 
+@pytest.mark.long
 def test_folds_may_be_weights(x64):
     """Half the weight everywhere is the same; so are masks as floats."""
     halves = jax.tree.map(lambda a: 0.5 * a, FOLDS)
@@ -388,6 +395,7 @@ def test_bad_arguments(change, message):
 # --- curves --------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_validation_curve_agrees_with_sklearn(x64):
     curve = selection.validation_curve(
         ridge, r2, X, Y, folds=FOLDS, name="l2", values=L2
@@ -420,6 +428,7 @@ def test_learning_curve_agrees_with_sklearn(x64):
         np.testing.assert_allclose(curve.test[:, i], test[0], rtol=1e-9)
 
 
+@pytest.mark.long
 def test_learning_curve_counts_rows_that_are_there():
     weights = np.ones(M)
     weights[:30] = 0
@@ -458,6 +467,7 @@ def test_learning_curve_counts_rows_that_are_there():
 # --- nested, out of fold -------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_nested_by_hand(x64):
     inner = selection.k_fold(jax.random.key(3), m=M, folds=4)
     found = selection.nested(
@@ -481,6 +491,7 @@ def test_nested_by_hand(x64):
     np.testing.assert_allclose(found.mean, np.mean(found.test), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_nested_of_failures():
     found = selection.nested(
         ridge, r2, X, Y, outer=FOLDS, inner=FOLDS, grid={"l2": [1e7, 1e8]}
@@ -508,6 +519,7 @@ def mean_cost(l2):
     ).mean[0]
 
 
+@pytest.mark.long
 def test_the_derivative_of_cross_validation(x64):
     slope = jax.grad(mean_cost)(0.2)
     step = 1e-5
@@ -542,6 +554,7 @@ def test_ridge_of_the_library(x64):
     assert ours.best == theirs.best
 
 
+@pytest.mark.long
 def test_logistic_of_the_library(x64):
     """100 fits in one trace; scores as those of scikit-learn's C = 1/(48 l2)."""
     before = logistic.fit.traces

@@ -82,6 +82,7 @@ def test_descend_finds_what_a_fine_grid_finds(x64):
     assert selection.descend.traces == before + 1
 
 
+@pytest.mark.long
 def test_descend_many_hyper_parameters(x64):
     """A penalty for each feature: those that carry nothing get the largest."""
     random = np.random.default_rng(5)
@@ -113,6 +114,7 @@ def _automatic(x, y, *, weights, log_scale):
     return found._replace(params=(v / jnp.sqrt(log_scale), b))
 
 
+@pytest.mark.long
 def test_descend_stops_where_a_fit_fails():
     found = selection.descend(
         {"l2": 1e7}, ridge, mean_squares, X, Y, folds=FOLDS, max_iter=5

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-PROGRAM = """
+import pytest
+
+HEAD = """
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp
@@ -25,6 +27,9 @@ def close(a, b):
     for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-5)
 
+"""
+
+NETWORKS = """
 options = {"l2": 0.1, "solver": optax.sgd, "rate": 0.5, "max_iter": 20}
 alone = feedforward.fit(params, x, y, weights=w, **options)
 shared = feedforward.fit(params, laid[0], laid[1], weights=laid[2], **options)
@@ -36,18 +41,6 @@ close(
 text = jax.jit(feedforward.cost).lower(params, *laid[:2], weights=laid[2]).compile()
 assert "all-reduce" in text.as_text() and "all-gather" not in text.as_text()
 assert feedforward.predict(params, laid[0]).sharding.is_equivalent_to(split, 1)
-
-classes = y[:, 0].astype(int)
-laid_classes = jax.device_put(jnp.asarray(np.append(classes, [0] * 4)), split)
-for fit, options, target, laid_target in [
-    (linear.fit, {"solver": "cholesky"}, y, laid[1]),
-    (ridge.fit, {"l2": 0.1}, y, laid[1]),
-    (logistic.fit, {"l2": 0.1}, classes, laid_classes),
-    (svm.fit, {"l2": 0.1}, classes, laid_classes),
-]:
-    alone = fit(x, target, weights=w, **options).params
-    shared = fit(laid[0], laid_target, weights=laid[2], **options).params
-    close((alone.w, alone.b), (shared.w, shared.b))
 
 # Seeds laid over the devices train without talking to each other.
 def start(key):
@@ -61,13 +54,30 @@ together = jax.device_put(states, split)
 close(epoch(states).params, epoch(together).params)
 text = epoch.lower(together).compile().as_text()
 assert "all-reduce" not in text and "all-gather" not in text
-print("the same")
+"""
+
+FITS = """
+classes = y[:, 0].astype(int)
+laid_classes = jax.device_put(jnp.asarray(np.append(classes, [0] * 4)), split)
+for fit, options, target, laid_target in [
+    (linear.fit, {"solver": "cholesky"}, y, laid[1]),
+    (ridge.fit, {"l2": 0.1}, y, laid[1]),
+    (logistic.fit, {"l2": 0.1}, classes, laid_classes),
+    (svm.fit, {"l2": 0.1}, classes, laid_classes),
+]:
+    alone = fit(x, target, weights=w, **options).params
+    shared = fit(laid[0], laid_target, weights=laid[2], **options).params
+    close((alone.w, alone.b), (shared.w, shared.b))
 """
 
 
-def test_eight_devices_give_the_answer_of_one():
+@pytest.mark.parametrize(
+    "program", [NETWORKS, pytest.param(FITS, marks=pytest.mark.long)]
+)
+def test_eight_devices_give_the_answer_of_one(program):
+    program = HEAD + program + "print('the same')"
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM],
+        [sys.executable, "-W", "error", "-c", program],
         capture_output=True,
         text=True,
         check=False,

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from jaxml.data.scaling import one_hot
 from jaxml.optimize import Status, check
 from jaxml.regression import logistic, softmax
+from tests.depth import cases
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 3))
@@ -31,7 +32,7 @@ SOLVERS = ["newton", "lbfgs", optax.lbfgs]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("intercept", cases([True, False], quick=[True]))
 def test_scikit_learn(solver, intercept, x64):
     """C = 1 / (l2 Σw), whichever solver; class weights count in Σw."""
     classes = np.array([1.0, 2.5, 0.5])
@@ -65,6 +66,7 @@ def test_scikit_learn(solver, intercept, x64):
     assert (softmax.predict(fit.params, DATA) == peer.predict(DATA)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ["newton", "lbfgs"])
 def test_two_classes_are_logistic(solver, x64):
     """With energies ±z/2 the penalty is half of that on z."""
@@ -87,6 +89,7 @@ def test_gradient(x64):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.long
 def test_probabilities_as_targets(x64):
     """A soft label is k rows, one of each class."""
     soft = RANDOM.dirichlet(np.ones(K), M)
@@ -111,7 +114,7 @@ def test_l1(x64):
     assert (np.asarray(fit.params.w) == 0).any()
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", cases(["newton", "lbfgs"], quick=["lbfgs"]))
 def test_no_finite_minimum(solver):
     apart = (DATA[:, 0] > -0.5).astype(int) + (DATA[:, 0] > 0.5)
     far = np.c_[DATA[:, 0], DATA[:, 0] ** 2]
@@ -147,7 +150,7 @@ def test_blocks_of_rows(x64):
     np.testing.assert_allclose(one.params.w, two.params.w, atol=1e-7)
 
 
-@pytest.mark.parametrize("what", ["l2", "y", "x"])
+@pytest.mark.parametrize("what", cases(["l2", "y", "x"], quick=["x"]))
 def test_validation_cost_has_derivatives(what, x64):
     half = M // 2
     soft = 0.7 * np.eye(K)[LABELS] + 0.1

@@ -122,6 +122,7 @@ def test_no_tube_at_all(x64):
     np.testing.assert_allclose(predict(fit.params, X), theirs.predict(X), atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("solver", ["full", "block"])
 def test_weights_are_repeated_rows(solver, x64):
     counts = RNG.multinomial(M, np.ones(M) / M)
@@ -174,6 +175,7 @@ def test_refuses(options, message):
         tube.fit(X, **{"y": Y, **options})
 
 
+@pytest.mark.long
 def test_derivatives_in_blocks(x64):
     # The protocol tests those of "full"; here K is never formed.
     at = {"y": jnp.asarray(Y), "epsilon": jnp.array(0.15), "l2": jnp.array(L2)}
