@@ -11,8 +11,9 @@ import optax
 import pytest
 import statsmodels.api as sm
 
+from jaxml import _rows
 from jaxml.optimize import Status, check, recipe
-from jaxml.regression import _rows, linear
+from jaxml.regression import linear
 from tests.depth import cases
 
 X = np.random.default_rng(0).normal(size=(12, 3))

@@ -6,9 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 
-from jaxml.optimize.fit import Fit, Progress, iterate
-from jaxml.regression import _refined
-from jaxml.regression._rows import (
+from jaxml._rows import (
     Normal,
     mean,
     normal,
@@ -16,6 +14,8 @@ from jaxml.regression._rows import (
     total,
     with_ones,
 )
+from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.regression import _refined
 
 
 class Solved(NamedTuple):

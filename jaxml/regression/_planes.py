@@ -9,9 +9,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxml._rows import product, symmetric, total, with_ones
 from jaxml.optimize.convex import by_lbfgs, by_newton
 from jaxml.optimize.fit import Fit, Status
-from jaxml.regression._rows import product, symmetric, total, with_ones
 from jaxml.regression.linear import Params
 
 RUNAWAY = 0.1  # change of some z in a last step from which there is no minimum

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from jaxml.regression._rows import product
+from jaxml._rows import product
 
 REFINEMENTS = 5
 BLOCK = 16  # rows that are summed side by side

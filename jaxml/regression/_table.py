@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxml._rows import product
 from jaxml.regression import _refined
-from jaxml.regression._rows import product
 
 REFINED = 1e6  # m p² up to which covariances are refined too
 

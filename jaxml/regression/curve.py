@@ -22,13 +22,13 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
+from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import PATIENCE
 from jaxml.optimize.newton import levenberg_marquardt
 from jaxml.optimize.recipe import accepted, build, canonical, recipe
 from jaxml.regression import _bounded, _student
-from jaxml.regression._rows import product
 
 ROUNDING = 4  # ulp of y: a projection of the residual below that is rounding
 

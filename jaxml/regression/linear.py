@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._rows import mean, product, with_b, with_ones
 from jaxml.optimize.fit import PLACES, Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
@@ -16,7 +17,6 @@ from jaxml.regression._least_squares import (
     by_svd,
     design,
 )
-from jaxml.regression._rows import mean, product, with_b, with_ones
 from jaxml.regression._student import fisher, quantile, two_sided
 from jaxml.regression._table import Table, residual, rows, table
 

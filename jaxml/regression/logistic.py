@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._rows import mean, product, with_b, with_ones
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
@@ -23,7 +24,6 @@ from jaxml.regression._planes import (
     newton,
     without_rows,
 )
-from jaxml.regression._rows import mean, product, with_b, with_ones
 from jaxml.regression._student import chi2
 from jaxml.regression._table import Table, table
 from jaxml.regression.linear import Params

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._rows import mean, normal, product, with_b
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
@@ -16,7 +17,6 @@ from jaxml.regression._least_squares import (
     refined,
     value_and_gradient,
 )
-from jaxml.regression._rows import mean, normal, product, with_b
 from jaxml.regression.linear import Params
 
 SOLVERS = ("auto", "primal", "dual")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._rows import mean, product, total, with_b, with_ones
 from jaxml.data.scaling import one_hot
 from jaxml.optimize.convex import by_lbfgs, by_newton
 from jaxml.optimize.fit import Fit
@@ -19,7 +20,6 @@ from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression import logistic
 from jaxml.regression._planes import runaway, seen, separable, without_rows
-from jaxml.regression._rows import mean, product, total, with_b, with_ones
 from jaxml.regression.linear import Params
 from jaxml.regression.linear import predict as _linear
 

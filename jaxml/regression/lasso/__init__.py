@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._rows import mean, product
 from jaxml.optimize._system import solve
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import kinked_solution
-from jaxml.regression._rows import mean, product
 from jaxml.regression.lasso import _penalty
 from jaxml.regression.lasso._search import along
 from jaxml.regression.linear import Params as Params

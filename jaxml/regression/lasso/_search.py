@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxml._rows import mean, normal, product
 from jaxml.optimize._single_kernel import descend, padded
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.proximal import accelerate
-from jaxml.regression._rows import mean, normal, product
 from jaxml.regression.lasso import _penalty
 
 SWEEPS = 100  # the most sweeps over the coordinates in one step

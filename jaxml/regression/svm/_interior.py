@@ -13,8 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxml._rows import product, symmetric, total, with_ones
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.regression._rows import product, symmetric, total, with_ones
 
 SHORT = 0.995  # the share of the way to the boundary that is taken
 

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._rows import mean, product, with_b
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
 from jaxml.regression._planes import class_weighted, newton, squared_hinge
-from jaxml.regression._rows import mean, product, with_b
 from jaxml.regression.svm import _interior
 
 LOSSES = ("squared_hinge", "hinge")

@@ -1,6 +1,7 @@
 """Sums over rows, taken in blocks that stay in the cache."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,35 +11,73 @@ ROWS = 2000  # rows of a block; 500 are too little work, 5000 leave the cache
 WIDE = 256  # columns from which products are made in panels
 
 
-def total(function: Callable[..., Any], *arrays: jax.Array) -> Any:
+def total(
+    function: Callable[..., Any],
+    *arrays: jax.Array | None,
+    add: Callable[[Any, Any], Any] | None = None,
+) -> Any:
     """Σ over blocks of rows of function(*blocks), a pytree of sums.
 
     Each of arrays, (m, …), is read once, however much function does with a block. On
     an accelerator function takes all rows at once. None among arrays is passed on.
+    What two blocks give is joined by add, for which zeros are neutral; + if None.
     """
-    m = len(next(a for a in arrays if a is not None))
+    add = add or partial(jax.tree.map, jnp.add)
+    m = _count(arrays)
     if m <= 2 * ROWS:
         return function(*arrays)
     whole = m // ROWS
 
-    def cut(start, size):
-        return [
-            None if a is None else jax.lax.dynamic_slice_in_dim(a, start, size)
-            for a in arrays
-        ]
-
     def blocks(*_):
-        def add(i, sums):
-            return jax.tree.map(jnp.add, sums, function(*cut(i * ROWS, ROWS)))
+        def one(i, sums):
+            return add(sums, function(*_cut(arrays, i * ROWS, ROWS)))
 
-        shapes = jax.eval_shape(function, *cut(0, ROWS))
+        shapes = jax.eval_shape(function, *_cut(arrays, 0, ROWS))
         sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        sums = jax.lax.fori_loop(0, whole, add, sums)
+        sums = jax.lax.fori_loop(0, whole, one, sums)
         if rest := m - whole * ROWS:
-            sums = jax.tree.map(jnp.add, sums, function(*cut(whole * ROWS, rest)))
+            sums = add(sums, function(*_cut(arrays, whole * ROWS, rest)))
         return sums
 
     return jax.lax.platform_dependent(cpu=blocks, default=lambda: function(*arrays))
+
+
+def each(function: Callable[..., Any], *arrays: jax.Array | None) -> Any:
+    """function(*arrays), (m, …) arrays, made of blocks of rows as in `total`."""
+    m = _count(arrays)
+    if m <= 2 * ROWS:
+        return function(*arrays)
+    whole = m // ROWS
+
+    def blocks(*_):
+        def put(found, start, size):
+            part = function(*_cut(arrays, start, size))
+            return jax.tree.map(
+                lambda f, p: jax.lax.dynamic_update_slice_in_dim(f, p, start, 0),
+                found,
+                part,
+            )
+
+        shapes = jax.eval_shape(function, *_cut(arrays, 0, ROWS))
+        found = jax.tree.map(lambda s: jnp.zeros((m, *s.shape[1:]), s.dtype), shapes)
+        found = jax.lax.fori_loop(
+            0, whole, lambda i, found: put(found, i * ROWS, ROWS), found
+        )
+        rest = m - whole * ROWS
+        return put(found, whole * ROWS, rest) if rest else found
+
+    return jax.lax.platform_dependent(cpu=blocks, default=lambda: function(*arrays))
+
+
+def _count(arrays):
+    return len(next(a for a in arrays if a is not None))
+
+
+def _cut(arrays, start, size):
+    return [
+        None if a is None else jax.lax.dynamic_slice_in_dim(a, start, size)
+        for a in arrays
+    ]
 
 
 def product(a: jax.Array, b: jax.Array) -> jax.Array:
