@@ -9,6 +9,7 @@ import struct
 import sys
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -389,3 +390,31 @@ def test_a_table_that_is_none(monkeypatch, tmp_path):
     put(tmp_path / "wheat-seeds" / file.name, bad)
     with pytest.raises(datasets.DataError, match="not a table of numbers"):
         datasets.wheat_seeds()
+
+
+# --- members of an archive ------------------------------------------------------------
+
+
+def test_a_member_of_an_archive(tmp_path, monkeypatch):
+    """Read by its exact name and verified; a damaged or missing one is told."""
+    monkeypatch.setenv("JAXML_DATA", str(tmp_path))
+    folder = tmp_path / "set"
+    folder.mkdir()
+    path = folder / "all.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as members:
+        members.writestr("set/a", b"one")
+        members.writestr("set/../b", b"two")
+
+    def sha256(content):
+        return hashlib.sha256(content).hexdigest()
+
+    archive = datasets.File("all.zip", sha256(path.read_bytes()), ())
+    file = datasets.File("a", sha256(b"one"), ())
+    assert datasets._member("set", archive, file) == b"one"
+    with pytest.raises(datasets.DataError, match="set/a of all.zip is damaged"):
+        datasets._member("set", archive, file._replace(sha256=sha256(b"two")))
+    with pytest.raises(datasets.DataError, match="holds no readable set/b"):
+        datasets._member("set", archive, file._replace(name="b"))
+    (folder / "a").write_bytes(b"else")  # unpacked: what is there is verified
+    with pytest.raises(datasets.DataError, match="it is not used"):
+        datasets._member("set", archive, file)

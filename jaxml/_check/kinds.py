@@ -16,16 +16,23 @@ from jaxml._check.ranges import is_float, within
 COUNTS = {
     "batch": 1,
     "bins": 1,
+    "burn": 0,
     "chunk": 1,
     "count": 1,
     "ddof": 0,
     "degree": 0,
     "epochs": 1,
+    "every": 1,
+    "items": 1,
     "k": 1,
     "max_inner": 1,
     "max_iter": 1,
     "order": 1,
     "patience": 1,
+    "q": 1,
+    "sites": 1,
+    "sweeps": 1,
+    "users": 1,
 }
 
 

@@ -6,15 +6,20 @@ import numpy as np
 
 # Where a hyper-parameter may lie, by its name: an interval as one writes it.
 LIMITS = {
+    "alpha": "[0, inf)",
     "class_weights": "[0, inf)",
     "confidence": "(0, 1)",
+    "couplings": "[0, inf)",
     "degeneracies": "[0, inf)",
     "epsilon": "[0, inf)",
+    "floor": "[0, inf)",
     "gamma": "[0, inf)",
     "weights": "[0, inf)",
+    "mask": "[0, 1]",
     "l1": "[0, inf)",
     "l1s": "[0, inf)",
     "l2": "[0, inf)",
+    "l2_bias": "[0, inf)",
     "nu": "(0, 1]",
     "particles": "(0, inf)",
     "penalty_factors": "[0, inf)",
@@ -22,8 +27,10 @@ LIMITS = {
     "radius": "(0, inf)",
     "rate": "(0, inf)",
     "ratio": "(0, 1)",
+    "shares": "[0, inf)",
     "sigma": "(0, inf)",
     "temperature": "[0, inf)",
+    "temperatures": "[0, inf)",
     "tol": "[0, inf)",
     "width": "(0, inf)",
 }

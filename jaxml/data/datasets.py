@@ -17,16 +17,21 @@ import os
 import struct
 import sys
 import tempfile
+import zipfile
 import zlib
 from importlib import resources
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxml import _check
+from jaxml.physics import ising, onsager
 
 LIMIT = 1 << 26  # bytes; no file here is larger when it is decompressed
+
+TEMPERATURES = tuple(round(1.6 + 0.1 * i, 1) for i in range(14))  # of `ising_samples`
 
 
 class Data(NamedTuple):
@@ -34,6 +39,26 @@ class Data(NamedTuple):
 
     x: np.ndarray  # (m, n) uint8 or float32, one row per example
     y: np.ndarray  # (m,) int32 labels, 0…k-1
+
+
+class MovieLens(NamedTuple):
+    """Ratings of films, and the folds they were published with."""
+
+    user: np.ndarray  # (100000,) int32, 0…942
+    item: np.ndarray  # (100000,) int32, 0…1681
+    rating: np.ndarray  # (100000,) float32, 1…5
+    time: np.ndarray  # (100000,) int64, seconds since 1970
+    titles: tuple[str, ...]  # of the 1,682 items, with the year
+    genres: np.ndarray  # (1682, 19) uint8, 0 or 1
+    test: np.ndarray  # (5, 100000) bool: what each fold holds out; the rest is its base
+
+
+class Spins(NamedTuple):
+    """Configurations of Ising spins, and where each was drawn."""
+
+    x: np.ndarray  # (m, size²) int8, ±1, one lattice per row
+    y: np.ndarray  # (m,) int32, 0 below the critical temperature, 1 above
+    temperature: np.ndarray  # (m,) float64
 
 
 class File(NamedTuple):
@@ -97,6 +122,23 @@ FILES = {
         ),
     ),
 }
+MOVIELENS = tuple(
+    File(name, sha256, ())
+    for name, sha256 in (
+        ("u.data", "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"),
+        ("u.item", "553841ebc7de3a0fd0d6b62a204ea30c1e651aacfb2814c7a6584ac52f2c5701"),
+        ("u1.test", "18c6014a4b2c7324f250a63f8904a7b16b2b19f911129e346141507b0cbac950"),
+        ("u2.test", "4de658d1e04ed9104629509a2e2528fce833ac8e048280183f1df167632038c3"),
+        ("u3.test", "0f548b51c78327de4c156461d3e430b7e5579fe2b5681586a59416e48fd35f6d"),
+        ("u4.test", "7c02ad0a1e7ab1083c8b9d4b627203a051dd7b5eab46d99fa44de33470de8db9"),
+        ("u5.test", "351cc52e0d15b6c721466276fc24671d40936899e3d01fadeaf312915b8c5634"),
+    )
+)
+ARCHIVE = File(
+    "ml-100k.zip",
+    "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    ("https://files.grouplens.org/datasets/movielens/",),
+)
 DIGITS = File(
     "digits.npz",
     "f10b077e7e3037d11006b85b6b71a63e15b2bf746d91c4e4122e42d304e5e54b",
@@ -184,6 +226,97 @@ def wheat_seeds() -> Data:
     return Data(table[:, :-1], table[:, -1].astype(np.int32) - 1)
 
 
+@_check.host
+def movielens_100k() -> MovieLens:
+    """MovieLens 100k: 100,000 ratings, 1…5, of 1,682 films by 943 people, 1997-1998.
+
+    The five folds are those published, u1 … u5: disjoint test sets of 20,000. The
+    licence is for research, and forbids to redistribute the data and to use them
+    commercially without permission: jaxml comes without them, and so should what you
+    publish. F. M. Harper and J. A. Konstan (2015), GroupLens, University of Minnesota.
+
+    Files are looked for one by one, u.data, u.item, u1.test … u5.test, in
+    `$JAXML_DATA/ml-100k`; else the official archive is downloaded.
+
+    Returns:
+        MovieLens; users and items count from 0, in the order of u.data.
+
+    Raises:
+        DataError: a damaged file, or one that is neither here nor to be had.
+
+    """
+    data, items, *tests = (_member("ml-100k", ARCHIVE, file) for file in MOVIELENS)
+    user, item, rating, time = _whole_numbers(data, "u.data").T
+    lines = [line.split("|") for line in items.decode("latin-1").splitlines()]
+    pairs = user * len(lines) + item
+    held = [_whole_numbers(test, f"u{i}.test").T for i, test in enumerate(tests, 1)]
+    test = [np.isin(pairs, u * len(lines) + i) for u, i, _, _ in held]
+    return MovieLens(
+        (user - 1).astype(np.int32),
+        (item - 1).astype(np.int32),
+        rating.astype(np.float32),
+        time,
+        tuple(line[1] for line in lines),
+        np.array([line[5:] for line in lines]).astype(np.uint8),
+        np.array(test),
+    )
+
+
+def _whole_numbers(content: bytes, name: str) -> np.ndarray:
+    """The lines of a file as (m, 4) integers."""
+    try:
+        return np.array(content.split(), np.int64).reshape(-1, 4)
+    except ValueError as error:
+        raise DataError(f"{name} is not a table of integers: {error}") from None
+
+
+@_check.host
+def ising_samples(
+    key: jax.Array,
+    *,
+    size: int = 40,
+    temperatures: Any = TEMPERATURES,
+    count: int = 100,
+    sweeps: int = 50,
+) -> Spins:
+    """Ising spins on size x size periodic lattices, x (m, size²), drawn here.
+
+    Of m = count · k independent lattices each starts in order and takes so many steps
+    of `ising.swendsen_wang`, after which up and down are equally likely. The defaults,
+    temperatures around T_c = 2.269 J, are those of Wang (2016), from which principal
+    components find the magnetisation without being told.
+
+    Args:
+        key: jax.random.key(seed).
+        size: rows and columns of a lattice.
+        temperatures: (k,) T > 0 in units of J.
+        count: lattices at each of them.
+        sweeps: steps of each; 50 forget the start also at T_c for size 40.
+
+    Raises:
+        ValueError: no temperatures, or not above 0; counts below 1.
+
+    """
+    _check.key(key)
+    size, count = _check.count("size", size), _check.count("count", count)
+    _check.array("temperatures", temperatures, False)
+    t = np.asarray(temperatures, np.float64)
+    if t.ndim != 1 or not t.size:
+        raise ValueError(f"temperatures has shape {t.shape}, not (k,)")
+    if not (np.isfinite(t).all() and t.min() > 0):
+        raise ValueError("temperatures must be finite and above 0")
+    start = np.ones((count, size, size), np.int8)
+    options = {"sweeps": sweeps, "method": "swendsen_wang"}
+    # One temperature after another: a lattice in the cache is several times as fast.
+    runs = [
+        ising.sample(key, start, temperature=t, **options).spins
+        for key, t in zip(jax.random.split(key, len(t)), t)
+    ]
+    x = np.concatenate(runs).reshape(-1, size**2)
+    t = np.repeat(t, count)
+    return Spins(x, (t > onsager.CRITICAL_TEMPERATURE).astype(np.int32), t)
+
+
 # --- numbers -----------------------------------------------------------------------
 
 
@@ -266,6 +399,26 @@ def _read(folder: str, file: File) -> bytes:
             return _open(path, file)
     _download(file, places[-1])
     return _open(places[-1], file)
+
+
+def _member(folder: str, archive: File, file: File) -> bytes:
+    """A file of an archive, verified; or from the folder, if it was unpacked there."""
+    if own := os.environ.get("JAXML_DATA"):
+        path = Path(own) / folder / file.name
+        if path.exists():
+            return _open(path, file)
+    name = f"{folder}/{file.name}"
+    try:
+        # By its exact name, and never to disk: an archive may name any place.
+        with (
+            zipfile.ZipFile(io.BytesIO(_read(folder, archive))) as members,
+            members.open(name) as stream,
+        ):
+            content = stream.read(LIMIT + 1)
+    except (KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{archive.name} holds no readable {name}: {error}") from None
+    _verify(content, file, f"{name} of {archive.name}")
+    return content
 
 
 def _cache() -> Path:
