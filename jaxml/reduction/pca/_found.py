@@ -1,0 +1,96 @@
+"""Principal components that were found, by whatever way, and their derivatives."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml._rows import product
+from jaxml.optimize.fit import Fit, Status
+from jaxml.reduction._covariance import centred
+from jaxml.reduction._eigen import Pairs, beyond, beyond_rows, moved
+
+
+class Params(NamedTuple):
+    """A mean, and the directions along which rows spread most about it."""
+
+    mean: jax.Array  # (n,) μ
+    u: jax.Array  # (n, k) principal directions, orthonormal columns
+    variances: jax.Array  # (k,) S, the variance along each, falling
+    total: jax.Array  # () tr Σ, the variance along all n directions together
+    noise: jax.Array  # () σ² = (tr Σ - Σ S) / (n - k), along the others; 0 for k = n
+
+
+def agree(params: Params, x: jax.Array) -> None:
+    """Refuse rows, (m, n), that params are not for."""
+    directions, centre = (params.u, "n k"), (params.mean, "n")
+    _check.shapes(**{"x": (x, "m n"), "params.u": directions, "params.mean": centre})
+
+
+def at_most(k: int, least: int, which: str) -> None:
+    """Refuse more directions than there are."""
+    if k > least:
+        raise ValueError(f"k must be at most {which} = {least}, not {k}")
+
+
+def joined(mean: jax.Array, pairs: Pairs, rest: jax.Array) -> Params:
+    """Params whose other directions have the variance rest, (), together."""
+    values, u = pairs
+    n, k = u.shape
+    noise = rest / (n - k) if n > k else jnp.zeros_like(rest)
+    return Params(mean, u, values, jnp.sum(values) + rest, noise)
+
+
+def misfit(pairs: Pairs, push: jax.Array) -> jax.Array:
+    """The largest |Σ uᵢ - λᵢ uᵢ| / λ₁, (), where push is Σ u, (n, k)."""
+    values, u = pairs
+    size = jnp.sqrt(jnp.max(jnp.sum((push - u * values[None]) ** 2, axis=0)))
+    largest = jnp.max(values)
+    return jnp.where(largest == 0, size, size / jnp.where(largest == 0, 1, largest))
+
+
+def solved(fit: Fit, x: jax.Array, weights: jax.Array | None) -> Fit:
+    """The fit with Params of x and weights, and with their derivatives."""
+    params = _solution(fit.params, fit.status, x, weights)
+    kept = jnp.sum(params.variances)
+    n, k = params.u.shape
+    # Its value keeps the digits that the difference loses.
+    rest = params.total - kept
+    cost = rest + jax.lax.stop_gradient(fit.params.noise * (n - k) - rest)
+    return fit._replace(params=params, cost=cost)
+
+
+@jax.custom_jvp
+def _solution(params: Params, status, x, weights) -> Params:
+    """Params, which are the principal components of x, with derivatives.
+
+    To first order; NaN where status is not CONVERGED. A derivative takes one exact
+    decomposition, however params were found.
+    """
+    return params
+
+
+@_solution.defjvp
+def _solution_jvp(primals, tangents):
+    params, status, x, weights = primals
+    pairs = Pairs(params.variances, params.u)
+
+    def statistics(x, weights):
+        centre, rows = centred(x, weights)
+        return centre, product(rows.T, product(rows, pairs.u)), jnp.sum(rows**2)
+
+    rows = centred(x, weights)[1]
+    m, n = x.shape
+    outside = (
+        partial(beyond, matrix=product(rows.T, rows))
+        if n <= m
+        else partial(beyond_rows, rows=rows)
+    )
+    shift, push, spread = jax.jvp(statistics, (x, weights), tangents[2:])[1]
+    values, u = moved(pairs, push, outside)
+    change = joined(shift, Pairs(values, u), spread - jnp.sum(values))
+    # A product, because the transpose of a where would be 0 and not NaN.
+    valid = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
+    return params, jax.tree.map(lambda t: t * valid, change)

@@ -1,0 +1,80 @@
+"""Principal components of data in parts: what is kept of each can be merged."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.reduction._covariance import covariance
+from jaxml.reduction._eigen import leading
+from jaxml.reduction.pca._found import Params, at_most, joined
+
+
+class Moments(NamedTuple):
+    """All that principal components need to know of rows."""
+
+    weight: jax.Array  # () Σ wᵢ, the number of rows where none is weighted
+    mean: jax.Array  # (n,) μ = Σ wᵢ xᵢ / Σ wᵢ
+    scatter: jax.Array  # (n, n) Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ
+
+
+@_check.pure(x="m n", weights="m")
+def moments(x: jax.Array, *, weights: jax.Array | None = None) -> Moments:
+    """Σ wᵢ, μ and Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ of the rows of x, (m, n): Moments.
+
+    weights, (m,), are 1 if None; here they are numbers of rows, so that parts are
+    merged in proportion. Raises ValueError for values not finite or out of range.
+    """
+    centre, matrix = covariance(x, weights)
+    m = jnp.asarray(len(x), x.dtype)
+    weight = m if weights is None else jnp.sum(weights)
+    return Moments(weight, centre, weight * matrix)
+
+
+@_check.pure(a="tree", b="tree")
+def merge(a: Moments, b: Moments) -> Moments:
+    """Moments of the rows of a and of b together: S = Sₐ + S_b + δ δᵀ mₐ m_b / m.
+
+    δ = μ_b - μₐ. Exact but for rounding, in any order and grouping: fold it over parts,
+    or over devices. At least one of a and b must have a weight above 0.
+
+    Source: Chan, Golub and LeVeque (1983).
+    """
+    for name, part in (("a", a), ("b", b)):
+        matrix = part.scatter, "n n"
+        _check.shapes(**{f"{name}.scatter": matrix, f"{name}.mean": (part.mean, "n")})
+    _check.shapes(**{"b.mean": (b.mean, "n"), "a.mean": (a.mean, "n")})
+    weight = a.weight + b.weight
+    share = b.weight / weight
+    apart = b.mean - a.mean
+    between = jnp.outer(apart, apart) * (a.weight * share)
+    return Moments(weight, a.mean + share * apart, a.scatter + b.scatter + between)
+
+
+@_check.pure(static=("k",), moments="tree")
+def from_moments(moments: Moments, *, k: int) -> Params:
+    """The k leading directions of Σ = scatter / weight: what `pca.fit` finds.
+
+    Args:
+        moments: of the rows, as `moments` gives them: mean (n,), scatter (n, n).
+        k: how many directions, at most n.
+
+    Returns:
+        Params, with derivatives as safe as those of `pca.fit`.
+
+    Raises:
+        ValueError: k above n.
+
+    """
+    weight, centre, scatter = moments
+    n = _check.shapes(
+        **{"moments.scatter": (scatter, "n n"), "moments.mean": (centre, "n")}
+    )["n"]
+    at_most(k, n, "n")
+    matrix = scatter / weight
+    pairs = leading(matrix, k)
+    rest = jnp.trace(matrix) - jnp.sum(pairs.values)
+    # Below 0 it is rounding; only the value is cut off, not its derivative.
+    rest += jax.lax.stop_gradient(jnp.maximum(rest, 0) - rest)
+    return joined(centre, pairs, rest)
