@@ -1,0 +1,186 @@
+"""How good a list of recommendations is, and which ratings to hold out to know it.
+
+`relevance`, (m, items), says for each of m users what an item turned out to be worth,
+from ratings that were held out: 0 where nothing is known. `ranked`, (m, N), are the
+items shown, the best first, as `recommend.top_n` finds them; the number of items stands
+where none was left. Each score is a mean over the users for whom anything is relevant,
+with weights; a block of users at a time keeps (m, items) small. NaN where there is no
+such user.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+
+LISTS: dict[str, Any] = {
+    "relevance": "m n",
+    "ranked": "m c:labels",
+    "weights": "m",
+}
+
+
+@_check.pure(**LISTS)
+def precision(
+    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """|relevant ∩ shown| / N, mean over users, ().
+
+    Args:
+        relevance: (m, items) above 0 where an item is relevant to a user.
+        ranked: (m, N) the items shown, the best first.
+        weights: (m,) weights w of the users; 1 if None.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite.
+
+    """
+    hit = _gains((relevance > 0).astype(relevance.dtype), ranked)
+    return _mean(jnp.sum(hit, axis=1) / ranked.shape[1], relevance, weights)
+
+
+@_check.pure(**LISTS)
+def recall(
+    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """|relevant ∩ shown| / |relevant|, mean over users, ().
+
+    Arguments and errors as in `precision`: relevance (m, items), ranked (m, N) and
+    weights (m,).
+    """
+    relevant = (relevance > 0).astype(relevance.dtype)
+    hits = jnp.sum(_gains(relevant, ranked), axis=1)
+    return _mean(hits / _known(jnp.sum(relevant, axis=1)), relevance, weights)
+
+
+@_check.pure(**LISTS)
+def average_precision(
+    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """MAP = Σ_r [item r relevant] precision@r / min(N, |relevant|), mean of users, ().
+
+    Arguments and errors as in `precision`: relevance (m, items), ranked (m, N) and
+    weights (m,).
+    """
+    relevant = (relevance > 0).astype(relevance.dtype)
+    hit = _gains(relevant, ranked)
+    places = jnp.arange(1, ranked.shape[1] + 1, dtype=hit.dtype)
+    best = jnp.minimum(jnp.sum(relevant, axis=1), len(places))
+    found = jnp.sum(hit * jnp.cumsum(hit, axis=1) / places[None], axis=1)
+    return _mean(found / _known(best), relevance, weights)
+
+
+@_check.pure(**LISTS)
+def ndcg(
+    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """Σ_r g_r / log₂(1 + r) over its largest possible value, mean over users, ().
+
+    g is the relevance itself; give 2^g - 1 for the other convention.
+
+    Arguments and errors as in `precision`: relevance (m, items), at least 0, ranked
+    (m, N), weights.
+
+    Source: Järvelin and Kekäläinen (2002).
+    """
+    count = ranked.shape[1]
+    discount = 1 / jnp.log2(jnp.arange(2, count + 2, dtype=relevance.dtype))
+    most = min(count, relevance.shape[1])
+    ideal = jax.lax.top_k(relevance, most)[0] @ discount[:most]
+    found = _gains(relevance, ranked) @ discount
+    return _mean(found / _known(ideal), relevance, weights)
+
+
+def _gains(relevance, ranked):
+    """(m, N) the relevance of what is shown; 0 where nothing is."""
+    n = relevance.shape[1]
+    taken = jnp.take_along_axis(relevance, jnp.clip(ranked, 0, n - 1), axis=1)
+    gains = jnp.where(ranked < n, taken, 0)
+    return jnp.where(ranked < 0, jnp.nan, gains)
+
+
+def _known(total):
+    """A divisor that is 1 for users who are left out of the mean."""
+    return jnp.where(total == 0, 1, total)
+
+
+def _mean(values, relevance, weights):
+    """Over the users to whom anything is relevant; NaN for bad weights or relevance."""
+    w = jnp.ones_like(values) if weights is None else weights
+    some = jnp.any(relevance > 0, axis=1)
+    w = jnp.where(w >= 0, w, jnp.nan) * jnp.where(some, 1, 0)
+    w = w + 0 * jnp.sum(relevance)  # a comparison does not know of NaN
+    return jnp.sum(w * values) / jnp.sum(w)
+
+
+# --- what is held out ----------------------------------------------------------------
+
+
+class Split(NamedTuple):
+    """Which ratings are learned from, and which judge: masks, to be used as weights."""
+
+    train: jax.Array  # (m,) bool
+    test: jax.Array  # (m,) bool
+
+
+@_check.pure(static=("count",), user="m:labels")
+def leave_out(key: jax.Array, user: jax.Array, *, count: int) -> Split:
+    """`count` ratings of each user, drawn at random, are held out.
+
+    Users with no more than `count` ratings keep them all, for there would be nothing to
+    learn from. For events that follow each other in time, `latest` leaks less.
+
+    Args:
+        key: jax.random.key(seed).
+        user: (m,) who rated.
+        count: how many ratings of each user are held out.
+
+    Returns:
+        Split of masks, (m,).
+
+    Raises:
+        ValueError: users that are not integers (m,).
+
+    """
+    shuffled = jax.random.permutation(key, len(user))
+    return _last(user, shuffled, count)
+
+
+@_check.pure(static=("count",), user="m:labels", time="m")
+def latest(user: jax.Array, time: jax.Array, *, count: int) -> Split:
+    """The last `count` ratings of each user are held out: no user's future is learned.
+
+    Of ratings at one time, the later in the array count as later. Users with no more
+    than `count` ratings keep them all. (What others did later is still learned from;
+    `time < t` as weights is a split for all users at once.)
+
+    Args:
+        user: (m,) who rated.
+        time: (m,) when, in any unit.
+        count: how many ratings of each user are held out.
+
+    Returns:
+        Split of masks, (m,).
+
+    Raises:
+        ValueError: users that are not integers (m,), times not finite.
+
+    """
+    order = jnp.argsort(time, stable=True)
+    m = len(user)
+    rank = jnp.zeros(m, jnp.int32).at[order].set(jnp.arange(m, dtype=jnp.int32))
+    return _last(user, rank, count)
+
+
+def _last(user, rank, count: int) -> Split:
+    """The `count` ratings of highest rank of each user, if there are more."""
+    m = len(user)
+    order = jnp.lexsort((rank, user))
+    grouped = user[order]
+    begin = jnp.searchsorted(grouped, grouped, side="left")
+    end = jnp.searchsorted(grouped, grouped, side="right")
+    out = (jnp.arange(m) >= end - count) & (end - begin > count)
+    test = jnp.zeros(m, bool).at[order].set(out)
+    return Split(~test, test)

@@ -1,0 +1,82 @@
+"""The course's content-based form: what an item is like is given, not learned (2.2).
+
+With X fixed the cost is a ridge regression for each user: one minimum, in closed form,
+with derivatives. A column of ones in X is an intercept. Params are those of the
+course's model, so that `recommend.predict`, `scores` and `top_n` take them.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml.optimize.fit import Fit, Status
+from jaxml.reduction.recommend._layout import Ratings, agree, spread
+from jaxml.reduction.recommend._quadratic import singular, solve
+from jaxml.reduction.recommend.factors import TRIPLETS, Params, predict
+
+
+@_check.pure(**TRIPLETS)
+def cost(
+    params: Params,
+    user: jax.Array,
+    item: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = ½ Σ wᵢ (θ·x - yᵢ)² + l2/2 Σ |θ|², (): the items' features cost nothing.
+
+    Args:
+        params: theta, (users, k), and the features x, (items, k).
+        user: (m,) who rated.
+        item: (m,) what.
+        y: (m,) the rating.
+        l2: () the course's λ; not divided by the number of ratings.
+        weights: (m,) weights w of the ratings; 1 if None.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite or out of range.
+
+    """
+    r = predict(params, user, item) - y
+    squares = jnp.sum(r**2 if weights is None else weights * r**2)
+    return 0.5 * (squares + l2 * jnp.sum(params.theta**2))
+
+
+@_check.fit(x="i k", weights="m")
+def fit(
+    x: jax.Array, ratings: Ratings, *, l2: Any, weights: jax.Array | None = None
+) -> Fit:
+    """Minimise J of `cost` over Θ: (Σ w xxᵀ + l2) θ = Σ w y x for each user.
+
+    Args:
+        x: (items, k) features of the items.
+        ratings: as `recommend.prepare` lays them out.
+        l2: () the course's λ, as in `cost`.
+        weights: (m,) weights w of the ratings; 1 if None. Integer weights are repeated
+            ratings, a weight of 0 leaves a rating out.
+
+    Returns:
+        Fit with Params(theta, x). residual is |∂J/∂Θ|. Status SINGULAR where l2 = 0 and
+        somebody's ratings do not determine θ.
+
+    Raises:
+        ValueError: ratings laid out for another number of items, values out of range.
+
+    """
+    y, side = ratings.y, ratings.by_user
+    start = jnp.zeros((len(side.where), x.shape[1]), x.dtype)
+    agree(ratings, weights, start, x)
+    w = jnp.ones_like(y) if weights is None else weights
+    base = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
+    own = spread(side, w), spread(side, w * y)
+    theta, value, residual = solve(side, x, base, *own, start, "cholesky")
+    value = value + 0.5 * jnp.sum(w * y**2)
+    good = jnp.isfinite(value) & jnp.isfinite(jnp.sum(x))
+    status = jnp.where(good, Status.CONVERGED, Status.NONFINITE).astype(jnp.int32)
+    none = jnp.full(1, jnp.nan, x.dtype)
+    found = Fit(Params(theta, x), value, residual, jnp.int32(0), status, none)
+    return singular(found, x, y, w)

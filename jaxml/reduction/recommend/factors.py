@@ -1,0 +1,278 @@
+"""The course's model: a rating is the product of a user's and an item's vector (2.2).
+
+`fit` learns both from ratings laid out by `prepare`; `normalise` takes the mean of each
+item off first. `cost` and `gradient` are sums over triplets. Their sums by user are
+scattered: on an accelerator the last digits depend on the order it takes, those of
+alternating least squares do not.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml._rows import product
+from jaxml.optimize.fit import Fit
+from jaxml.optimize.minimize import minimize
+from jaxml.reduction.recommend._layout import Ratings, agree, inside, spread, take
+from jaxml.reduction.recommend._quadratic import SOLVERS, alternate, singular, solve
+
+TRIPLETS: dict[str, Any] = {
+    "user": "m:labels",
+    "item": "m:labels",
+    "y": "m",
+    "weights": "m",
+}
+
+
+class Params(NamedTuple):
+    """Vectors whose product is a rating; a rotation of both changes nothing."""
+
+    theta: jax.Array  # (users, k) Θ, what each user likes
+    x: jax.Array  # (items, k) X, what each item is like
+
+
+@_check.pure(static=("users", "items", "k"))
+def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) -> Params:
+    """θ, x ~ N(0, scale²): from zeros a fit would not start.
+
+    Args:
+        key: jax.random.key(seed).
+        users: how many users.
+        items: how many items.
+        k: how many factors.
+        scale: () standard deviation.
+
+    Returns:
+        Params: theta (users, k), x (items, k).
+
+    Raises:
+        ValueError: a number of users, items or factors below 1.
+
+    """
+    own, other = jax.random.split(key)
+    dtype = jnp.asarray(scale, float).dtype
+    return Params(
+        scale * jax.random.normal(own, (users, k), dtype),
+        scale * jax.random.normal(other, (items, k), dtype),
+    )
+
+
+@_check.pure(user="m:labels", item="m:labels")
+def predict(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
+    """θ⁽ᵘ⁾·x⁽ⁱ⁾, (m,), for m pairs; add the mean of the item if `normalise` took it.
+
+    Args:
+        params: theta, (users, k), and x, (items, k).
+        user: (m,) integers.
+        item: (m,) integers.
+
+    Raises:
+        ValueError: arrays that are not (m,), or a number that has no vector.
+
+    """
+    inside(params.theta, params.x, user, item)
+    return jnp.sum(take(params.theta, user) * take(params.x, item), axis=1)
+
+
+@_check.pure(user="m:labels")
+def scores(params: Params, user: jax.Array) -> jax.Array:
+    """θ⁽ᵘ⁾·x of all items, (m, items), for m users: what `top_n` chooses from.
+
+    params as in `predict`; user, (m,) integers.
+    """
+    _check.values("user", user, True, len(params.theta))
+    return product(take(params.theta, user), params.x.T)
+
+
+@_check.pure(**TRIPLETS)
+def cost(
+    params: Params,
+    user: jax.Array,
+    item: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """J = ½ Σ wᵢ (θ·x - yᵢ)² + l2/2 Σ |x|² + l2/2 Σ |θ|², (): sums, as in the course.
+
+    Args:
+        params: theta, (users, k), and x, (items, k).
+        user: (m,) who rated.
+        item: (m,) what.
+        y: (m,) the rating.
+        l2: () the course's λ; not divided by the number of ratings.
+        weights: (m,) weights w of the ratings; 1 if None.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite or out of range.
+
+    """
+    r = predict(params, user, item) - y
+    squares = jnp.sum(r**2 if weights is None else weights * r**2)
+    return 0.5 * squares + 0.5 * l2 * sum(jnp.sum(a**2) for a in params)
+
+
+@_check.pure(**TRIPLETS)
+def gradient(
+    params: Params,
+    user: jax.Array,
+    item: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any = 0.0,
+    weights: jax.Array | None = None,
+) -> Params:
+    """∂J/∂x⁽ⁱ⁾ = Σ_u w (θ·x - y) θ⁽ᵘ⁾ + l2 x⁽ⁱ⁾, and the same for θ with sides changed.
+
+    Arguments and errors as in `cost`: user, item, y and weights are (m,).
+    """
+    r = predict(params, user, item) - y
+    r = (r if weights is None else weights * r)[:, None]
+    users, items = len(params.theta), len(params.x)
+    own = jax.ops.segment_sum(r * take(params.x, item), user, users)
+    other = jax.ops.segment_sum(r * take(params.theta, user), item, items)
+    return Params(own + l2 * params.theta, other + l2 * params.x)
+
+
+class Normalised(NamedTuple):
+    """Ratings from which the mean of their item is taken."""
+
+    y: jax.Array  # (m,) y - μ of the item
+    mean: jax.Array  # (items,) μ; that of all ratings for an item without any
+
+
+@_check.pure(static=("items",), item="m:labels", y="m", weights="m")
+def normalise(
+    item: jax.Array, y: jax.Array, *, items: int, weights: jax.Array | None = None
+) -> Normalised:
+    """y - μ⁽ⁱ⁾ with μ⁽ⁱ⁾ = Σ wᵢ yᵢ / Σ wᵢ over the ratings that the item has.
+
+    A user without ratings is then predicted the mean, not 0.
+
+    Args:
+        item: (m,) what was rated.
+        y: (m,) the rating.
+        items: how many items there are.
+        weights: (m,) weights w of the ratings; 1 if None.
+
+    Returns:
+        Normalised.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite or out of range.
+
+    """
+    _check.values("item", item, True, items)
+    w = jnp.ones_like(y) if weights is None else weights
+    middle = jnp.sum(w * y) / jnp.sum(w)
+    rated = jax.ops.segment_sum(w, item, items)
+    total = jax.ops.segment_sum(w * (y - middle), item, items)
+    mean = middle + jnp.where(rated > 0, total / jnp.where(rated > 0, rated, 1), 0)
+    return Normalised(y - take(mean, item), mean)
+
+
+@_check.fit(static=("solver", "max_iter"), weights="m")
+def fit(
+    params: Params,
+    ratings: Ratings,
+    *,
+    l2: Any,
+    weights: jax.Array | None = None,
+    solver: Any = "cholesky",
+    rate: Any = None,
+    tol: Any = 1e-3,
+    max_iter: int = 100,
+) -> Fit:
+    """Minimise J of `cost` over Θ and X, from params.
+
+    The minimiser is not unique: Params carry no derivatives.
+
+    Args:
+        params: where to start, as `init` makes it.
+        ratings: as `prepare` lays them out.
+        l2: () the course's λ, as in `cost`.
+        weights: (m,) weights w of the ratings; 1 if None. Integer weights are repeated
+            ratings, a weight of 0 leaves a rating out.
+        solver: "cholesky": alternating least squares, X fixed while each θ is solved
+            for, then Θ; "cg": the same with three steps of conjugate gradients. A
+            recipe `rate -> optax transformation` (optimize.conjugate) descends in Θ and
+            X jointly, as in the slides.
+        rate: () the argument of a recipe.
+        tol: () largest |change of (Θ, X)| / |(Θ, X)| in a step; of a recipe, |∂J|.
+        max_iter: most steps.
+
+    Returns:
+        Fit with Params. Status SINGULAR where l2 = 0 and somebody has fewer ratings
+        than factors.
+
+    Raises:
+        ValueError: an unknown solver, ratings laid out for other numbers of users or
+            items, values out of range.
+
+    Source: Zhou, Wilkinson, Schreiber and Pan (2008).
+
+    """
+    agree(ratings, weights, params.theta, params.x)
+    user, item, y, by_user, by_item = ratings
+    w = jnp.ones_like(y) if weights is None else weights
+    if not isinstance(solver, str):
+        fixed = jax.lax.stop_gradient((params, user, item, y, w, l2, rate))
+        start, *data, l2, rate = fixed
+        options = {"solver": solver, "rate": rate, "tol": tol, "max_iter": max_iter}
+        return minimize(_cost, start, *data, l2=l2, **options)
+    _check.option("solver", solver, SOLVERS)
+    own, other = (
+        (side, spread(side, w), spread(side, w * y)) for side in (by_user, by_item)
+    )
+    base = l2 * jnp.eye(params.x.shape[1], dtype=y.dtype)
+    squares = 0.5 * jnp.sum(w * y**2)
+
+    def half(fixed, moving, side, curvature, pull):
+        return solve(side, fixed, base, curvature, pull, moving, solver)
+
+    def step(params):
+        theta = half(params.x, params.theta, *own).rows
+        x, value, _ = half(theta, params.x, *other)
+        return Params(theta, x), squares + value + 0.5 * l2 * jnp.sum(theta**2)
+
+    return singular(alternate(step, params, lambda p: p, tol, max_iter), y, w)
+
+
+def _cost(params, user, item, y, weights, *, l2):
+    return cost(params, user, item, y, l2=l2, weights=weights)
+
+
+@_check.pure(item="m:labels", y="m", weights="m")
+def fold_in(
+    params: Params,
+    item: jax.Array,
+    y: jax.Array,
+    *,
+    l2: Any,
+    weights: jax.Array | None = None,
+) -> jax.Array:
+    """θ = (Σ wᵢ xxᵀ + l2)⁻¹ Σ wᵢ yᵢ x, (k,): a new user, by what they have rated.
+
+    The minimum of `cost` over one θ, with derivatives. For a new item exchange the
+    sides: `fold_in(Params(params.x, params.theta), user, y, l2=l2)`.
+
+    Args:
+        params: the fit's; of them x, (items, k), is read.
+        item: (m,) what the user rated.
+        y: (m,) their ratings.
+        l2: () that of the fit.
+        weights: (m,) weights w of the ratings; 1 if None.
+
+    Raises:
+        ValueError: shapes that do not agree, values not finite or out of range.
+
+    """
+    x = params.x
+    _check.values("item", item, True, len(x))
+    z = take(x, item)
+    scaled = z if weights is None else z * weights[:, None]
+    base = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
+    return jnp.linalg.solve(product(scaled.T, z) + base, product(scaled.T, y))

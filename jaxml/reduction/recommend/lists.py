@@ -1,0 +1,154 @@
+"""What to show: the best items that a user does not know, and items that are alike."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxml import _check
+from jaxml._rows import product
+from jaxml.reduction.recommend._layout import take
+
+
+class Top(NamedTuple):
+    """Items in order, the best first."""
+
+    item: jax.Array  # (m, count) int32; the number of items where none is left
+    score: jax.Array  # (m, count); -inf where none is left
+
+
+@_check.pure(static=("count",), scores="m n")
+def top_n(scores: jax.Array, seen: tuple[jax.Array, jax.Array], *, count: int) -> Top:
+    """The `count` items of highest score that are not among those seen.
+
+    Args:
+        scores: (m, items) of some users, as `recommend.scores` gives them.
+        seen: (rows, items) of what was seen, (s,) integers each, in any order: the row
+            of scores that belongs to the user, and the item.
+        count: how many items.
+
+    Returns:
+        Top: item and score, (m, count).
+
+    Raises:
+        ValueError: a count above the number of items, shapes that do not agree, rows or
+            items out of range.
+
+    """
+    m, n = scores.shape
+    row, item = (_check.array("seen", a, True) for a in seen)
+    _check.shapes(seen=(row, "s"), items=(item, "s"))
+    _check.values("seen", row, True, m)
+    _check.values("seen", item, True, n)
+    if count > n:
+        raise ValueError(f"count must be at most the number of items, {n}, not {count}")
+    # Under jit a negative row would be counted from the end: nobody is at m.
+    row = jnp.where((row < 0) | (item < 0), m, row)
+    hidden = jnp.zeros(scores.shape, bool).at[row, item].set(True, mode="drop")
+    score, best = jax.lax.top_k(jnp.where(hidden, -jnp.inf, scores), count)
+    return Top(jnp.where(score == -jnp.inf, n, best).astype(jnp.int32), score)
+
+
+class Similar(NamedTuple):
+    """Items that are like others, the most alike first."""
+
+    item: jax.Array  # (m, count) int32
+    value: jax.Array  # (m, count) the cosine, or the distance
+
+
+@_check.pure(static=("count", "metric"), item="m:labels")
+def similar(
+    params: Any, item: jax.Array, *, count: int, metric: str = "cosine"
+) -> Similar:
+    """The items j with the largest xᵢ·xⱼ / |xᵢ||xⱼ|, or the least |xᵢ - xⱼ|, j ≠ i.
+
+    Args:
+        params: of any of the models; of them x, (items, k), is read.
+        item: (m,) items i.
+        count: how many neighbours, at most items - 1.
+        metric: "cosine", which is 0 to a vector of 0; or "euclidean", the course's.
+
+    Returns:
+        Similar: item and value, (m, count).
+
+    Raises:
+        ValueError: an unknown metric, a count above items - 1, items out of range.
+
+    """
+    _check.option("metric", metric, ("cosine", "euclidean"))
+    x = params.x
+    _check.values("item", item, True, len(x))
+    if count >= len(x):
+        raise ValueError(f"count must be below the number of items, {len(x)}")
+    if metric == "cosine":
+        lengths = optax.safe_norm(x, 0.0, axis=1, keepdims=True)
+        x = x / jnp.where(lengths == 0, 1, lengths)
+        near = product(take(x, item), x.T)
+    else:  # |xⱼ|² - 2 xᵢ·xⱼ orders as the distance does; centred, it keeps its digits
+        x = x - jnp.mean(x, axis=0)[None]
+        near = 2 * product(take(x, item), x.T) - jnp.sum(x**2, axis=1)[None]
+    itself = item[:, None] == jnp.arange(len(x), dtype=jnp.int32)[None]
+    value, found = jax.lax.top_k(jnp.where(itself, -jnp.inf, near), count)
+    if metric == "euclidean":
+        apart = take(x, item)[:, None] - x[found]
+        value = optax.safe_norm(apart, 0.0, axis=2)
+    return Similar(found.astype(jnp.int32), value)
+
+
+class Known(NamedTuple):
+    """Pairs of users and items, sorted: a set that one can ask."""
+
+    item: jax.Array  # (m,) int32, by user, then by number
+    start: jax.Array  # (users + 1,) int32, where the items of each user begin
+
+
+@_check.pure(static=("users",), user="m:labels", item="m:labels")
+def known(user: jax.Array, item: jax.Array, *, users: int) -> Known:
+    """The pairs (user, item), sorted; for `is_known`.
+
+    Args:
+        user: (m,) integers 0 … users - 1.
+        item: (m,) integers.
+        users: how many users there are.
+
+    Returns:
+        Known.
+
+    Raises:
+        ValueError: arrays that are not (m,), users out of range.
+
+    """
+    _check.values("user", user, True, users)
+    order = jnp.lexsort((item, user))
+    bounds = jnp.arange(users + 1, dtype=jnp.int32)
+    start = jnp.searchsorted(user[order], bounds).astype(jnp.int32)
+    return Known(item[order], start)
+
+
+@_check.pure(pairs="tree", user="q:labels", item="q:labels")
+def is_known(pairs: Known, user: jax.Array, item: jax.Array) -> jax.Array:
+    """Whether each of q pairs is among those known, (q,) bool: log m comparisons each.
+
+    Args:
+        pairs: what `known` made.
+        user: (q,) integers.
+        item: (q,) integers.
+
+    Raises:
+        ValueError: arrays that are not (q,), users out of range.
+
+    """
+    _check.values("user", user, True, len(pairs.start) - 1)
+    low, end = pairs.start[user], pairs.start[user + 1]
+    high = end
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) // 2
+        right = (middle < high) & (pairs.item[middle] < item)
+        return jnp.where(right, middle + 1, low), jnp.where(right, high, middle)
+
+    steps = len(pairs.item).bit_length()
+    low, _ = jax.lax.fori_loop(0, steps, halve, (low, high))
+    return (low < end) & (pairs.item[low] == item)
