@@ -15,8 +15,12 @@ SAMPLES = {
     "probabilities": jnp.tile(jnp.array([0.2, 0.5, 0.3]), (12, 1)),
     "auc.score": jnp.arange(12.0) % 5,
     "auc.y": jnp.array([0, 1] * 6),
+    "threshold.score": jnp.arange(12.0) * 5 % 12,
+    "threshold.y": jnp.array([0, 1] * 6),
     "rmse.y": jnp.arange(12.0) / 3,
     "rmse.predicted": jnp.arange(12.0)[::-1] / 4,
+    "mae.y": jnp.arange(12.0) / 3,
+    "mae.predicted": jnp.arange(12.0)[::-1] / 4,
     "r2.y": jnp.arange(12.0) / 3,
     "r2.predicted": jnp.arange(12.0)[::-1] / 4,
 }
@@ -203,3 +207,16 @@ def test_one_wrong_probability_is_nan():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_threshold_is_the_best_of_all():
+    """Brute force, with scores that are equal and with weights."""
+    y, score = RANDOM.integers(0, 2, 30), RANDOM.integers(0, 8, 30).astype(np.float32)
+    for weights in (np.ones(30), RANDOM.integers(1, 4, 30)):
+        found = metrics.threshold(y, score, weights=weights)
+        rows = np.repeat(np.arange(30), weights.astype(int))
+        scores = [oracle.f1_score(y[rows], score[rows] >= s) for s in score]
+        np.testing.assert_allclose(found.f1, max(scores), rtol=1e-6)
+        best = max(s for s, f in zip(score, scores) if f > max(scores) - 1e-9)
+        assert found.value == best
+    assert np.isnan(metrics.threshold(np.zeros(3, int), np.arange(3.0)).f1)

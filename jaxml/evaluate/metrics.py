@@ -6,6 +6,8 @@ be jitted and vmapped (over folds: over the weights). Where a metric is undefine
 under jit where an argument is NaN or out of range, it is NaN.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -163,6 +165,24 @@ def rmse(
 
 
 @_check.pure(y="m", predicted="m", weights="m")
+def mae(
+    y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """Σ wᵢ |yᵢ - ŷᵢ| / Σ wᵢ, the mean absolute error, ().
+
+    Args:
+        y: (m,) numbers.
+        predicted: (m,) numbers ŷ.
+        weights: (m,) weights w of the rows; 1 if None.
+
+    Raises:
+        ValueError: values that are not finite, or not (m,).
+
+    """
+    return _mean(jnp.abs(y - predicted), _weights(weights, y))
+
+
+@_check.pure(y="m", predicted="m", weights="m")
 def r2(
     y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
 ) -> jax.Array:
@@ -208,6 +228,48 @@ def auc(
     area = _mean((below + level) / 2, jnp.where(positive, w, 0)) / beaten[-1]
     valid = ~jnp.isnan(score).any() & ((y == 0) | (y == 1)).all()
     return jnp.where(valid, area, jnp.nan)
+
+
+class Threshold(NamedTuple):
+    """Where to draw the line between the classes."""
+
+    value: jax.Array  # () class 1 is said where score >= value
+    f1: jax.Array  # () F1 of class 1 there
+
+
+@_check.pure(y="m:labels", score="m", weights="m")
+def threshold(
+    y: jax.Array, score: jax.Array, *, weights: jax.Array | None = None
+) -> Threshold:
+    """The ε, one of the scores, for which {score >= ε} has the greatest F1.
+
+    For anomalies (y = 1) score is -log p(x) of a density: what is rarer than ε is one.
+
+    Args:
+        y: (m,) labels 0 or 1.
+        score: (m,) greater where class 1 is likelier.
+        weights: (m,) weights w of the rows; 1 if None.
+
+    Returns:
+        Threshold; of equal ones the greatest. NaN where no row is of class 1.
+
+    Raises:
+        ValueError: labels other than 0 and 1, scores that are not finite (m,).
+
+    """
+    _check.values("y", y, True, 2)
+    w = _weights(weights, score)
+    order = jnp.argsort(-score)
+    score, positive, w = score[order], y[order] == 1, w[order]
+    hits = jnp.cumsum(jnp.where(positive, w, 0))
+    said = jnp.cumsum(w)
+    found = 2 * hits / (said + hits[-1])
+    # Rows of one score are on one side: only the last of them is a line.
+    last = jnp.append(score[1:] < score[:-1], True)
+    best = jnp.argmax(jnp.where(last, found, -jnp.inf))
+    valid = ~jnp.isnan(score).any() & ((y == 0) | (y == 1)).all() & (hits[-1] > 0)
+    value = jnp.where(valid, score[best], jnp.nan)
+    return Threshold(value, jnp.where(valid, found[best], jnp.nan))
 
 
 def _weights(weights, like):

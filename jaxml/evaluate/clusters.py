@@ -1,0 +1,157 @@
+"""How good clusters are: by themselves, or against classes that are known.
+
+Labels are integers 0…k-1; which cluster has which number does not matter. Weights are
+counts of rows: a weight of 2 is a row that is there twice. Where a score is undefined,
+and under jit where an argument is NaN or out of range, it is NaN. What clusters cost is
+`kmeans.cost`, the inertia over m.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml._rows import each, product
+from jaxml.evaluate.metrics import confusion
+
+
+@_check.pure(static=("k",), jit=True, x="m n", labels="m:labels", weights="m")
+def silhouette(
+    x: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+) -> jax.Array:
+    """sᵢ = (bᵢ - aᵢ) / max(aᵢ, bᵢ), (m,): 1 well inside a cluster, < 0 in a wrong one.
+
+    aᵢ is the mean distance to the other rows of its cluster, bᵢ to those of the nearest
+    other one. The mean of s over rows scores all clusters. A row that is alone has 0.
+
+    Args:
+        x: (m, n) rows.
+        labels: (m,) 0…k-1.
+        k: how many clusters there may be; at least two must hold rows.
+        weights: (m,) counts of the rows; 1 if None.
+
+    Raises:
+        ValueError: labels out of range, shapes that do not agree, values not finite.
+
+    Source: Rousseeuw (1987).
+
+    """
+    w, member = _members(labels, weights, k, x.dtype)
+    x = x - jnp.mean(x, axis=0, keepdims=True)
+    squares, counts = jnp.sum(x * x, axis=1), jnp.sum(member, axis=0)
+
+    def of(rows, own, number, label):
+        square = own[:, None] + squares[None] - 2 * product(rows, x.T)
+        # A row's distance from itself is 0, and has no derivative.
+        square = jnp.where(number[:, None] == jnp.arange(len(x))[None], 0, square)
+        apart = square > 0
+        distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
+        sums = product(distance, member)
+        mine = label[:, None] == jnp.arange(k)[None]
+        others = jnp.sum(jnp.where(mine, counts[None], 0), axis=1) - 1
+        a = jnp.sum(jnp.where(mine, sums, 0), axis=1) / jnp.where(others > 0, others, 1)
+        mean = sums / jnp.where(counts > 0, counts, 1)[None]
+        b = jnp.min(jnp.where(mine | (counts == 0)[None], jnp.inf, mean), axis=1)
+        larger = jnp.maximum(a, b)
+        found = (b - a) / jnp.where(larger > 0, larger, 1)
+        return jnp.where(others > 0, found, 0)
+
+    found = each(of, x, squares, jnp.arange(len(x)), labels)
+    valid = (jnp.sum(counts > 0) > 1) & ~jnp.isnan(w).any()
+    return jnp.where(valid & jnp.isfinite(squares).all(), found, jnp.nan)
+
+
+@_check.pure(static=("k",), jit=True, x="m n", labels="m:labels", weights="m")
+def davies_bouldin(
+    x: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+) -> jax.Array:
+    """Mean over clusters of max_{j≠i} (sᵢ + sⱼ)/|μᵢ - μⱼ|, (): the smaller the better.
+
+    μ are the means and s the mean distances of a cluster's rows from its mean. x,
+    (m, n), labels, (m,), k and weights, (m,), as in `silhouette`, which raises the
+    same. Source: Davies and Bouldin (1979).
+    """
+    w, member = _members(labels, weights, k, x.dtype)
+    shift = jnp.mean(x, axis=0, keepdims=True)
+    x, counts = x - shift, jnp.sum(member, axis=0)
+    used = counts > 0
+    total = jnp.where(used, counts, 1)
+    means = product(member.T, x) / total[:, None]
+    away = jnp.sum((x - means[labels]) ** 2, axis=1)
+    apart = away > 0
+    away = jnp.where(apart, jnp.sqrt(jnp.where(apart, away, 1)), 0)
+    spread = product(member.T, away) / total
+    between = jax.lax.map(lambda mu: jnp.sum((means - mu[None]) ** 2, axis=1), means)
+    pair = used[:, None] & used[None] & ~jnp.eye(k, dtype=bool)
+    ratio = spread[:, None] + spread[None]
+    ratio = ratio / jnp.sqrt(jnp.where(pair, between, 1))
+    worst = jnp.max(jnp.where(pair, ratio, 0), axis=1)
+    found = jnp.sum(jnp.where(used, worst, 0)) / jnp.sum(used)
+    valid = (jnp.sum(used) > 1) & ~jnp.isnan(w).any()
+    return jnp.where(valid, found, jnp.nan)
+
+
+@_check.pure(static=("k",), y="m:labels", labels="m:labels", weights="m")
+def adjusted_rand(
+    y: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+) -> jax.Array:
+    """(R - ⟨R⟩) / (max R - ⟨R⟩), (): 1 for the same partition, about 0 for chance.
+
+    R counts the pairs of rows that are together in both partitions; ⟨R⟩ is its mean
+    over all partitions with clusters as large as these.
+
+    Args:
+        y: (m,) known classes 0…k-1.
+        labels: (m,) clusters 0…k-1.
+        k: how many of either there may be.
+        weights: (m,) counts of the rows; 1 if None.
+
+    Raises:
+        ValueError: labels out of range, shapes that do not agree.
+
+    Source: Hubert and Arabie (1985).
+
+    """
+    table = confusion(y, labels, k=k, weights=weights)
+    both, a, b = (jnp.sum(t * (t - 1)) / 2 for t in (table, *_margins(table)))
+    m = jnp.sum(table)
+    chance = a * b / (m * (m - 1) / 2)
+    most = (a + b) / 2
+    # One cluster each, or as many as rows: there is only one such partition.
+    return jnp.where(most == chance, 1.0, (both - chance) / (most - chance))
+
+
+@_check.pure(static=("k",), y="m:labels", labels="m:labels", weights="m")
+def mutual_information(
+    y: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+) -> jax.Array:
+    """NMI = 2 I(y; c) / (H(y) + H(c)), (): 1 for the same partition, 0 if independent.
+
+    I is the mutual information of classes and clusters, H their entropies; 1 where both
+    are 0. y, (m,), labels, (m,), k and weights, (m,), as in `adjusted_rand`, which
+    raises the same. Source: Strehl and Ghosh (2002), with the arithmetic mean.
+    """
+    table = confusion(y, labels, k=k, weights=weights)
+    p = table / jnp.sum(table)
+    joint, *own = (_entropy(q) for q in (p, *_margins(p)))
+    both = own[0] + own[1]
+    shared = 2 * (both - joint) / jnp.where(both == 0, 1, both)
+    return jnp.where(both == 0, 1.0, shared)
+
+
+def _entropy(p):
+    """-Σ p ln p; what is not there has no derivative."""
+    there = p != 0
+    return -jnp.sum(jnp.where(there, p * jnp.log(jnp.where(there, p, 1)), 0))
+
+
+def _margins(table):
+    return jnp.sum(table, axis=0), jnp.sum(table, axis=1)
+
+
+def _members(labels, weights, k, dtype):
+    """Weights, NaN where out of range, and in the column of each row's cluster."""
+    w = jnp.ones(len(labels), dtype) if weights is None else weights
+    valid = (w >= 0) & (labels >= 0) & (labels < k)
+    w = jnp.where(valid, w, jnp.nan)
+    member = labels[:, None] == jnp.arange(k, dtype=labels.dtype)[None]
+    return w, jnp.where(member, w[:, None], 0)

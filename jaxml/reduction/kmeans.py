@@ -1,0 +1,491 @@
+"""k-means: each row belongs to the nearest of k centres (slides 2.3).
+
+    params = kmeans.init(key, x, k=3)
+    labels = kmeans.predict(kmeans.fit(params, x).params, x)
+
+It is the clustering of `annealing` at temperature 0. Restarts are a vmap over keys, of
+which `jaxml.best` takes the cheapest.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxml import _check
+from jaxml._rows import each, mean, product, total
+from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize.train import Batch, State
+
+FEW = 32  # clusters up to which the scores of a row lie side by side
+METHODS = ("++", "parallel", "random")
+ROUNDS = 5  # of "parallel"
+
+
+class Params(NamedTuple):
+    """The centres of the clusters."""
+
+    centres: jax.Array  # (k, n) μ, one row for each cluster
+
+
+@_check.pure(x="m n", weights="m", jit=True)
+def cost(
+    params: Params, x: jax.Array, *, weights: jax.Array | None = None
+) -> jax.Array:
+    """J = Σ wᵢ |xᵢ - μ_c(i)|² / Σ wᵢ, (), with c(i) the nearest centre: the distortion.
+
+    Args:
+        params: centres, (k, n).
+        x: (m, n) rows.
+        weights: (m,) weights w of the rows; 1 if None.
+
+    Raises:
+        ValueError: params for another number of columns, values not finite.
+
+    """
+    _fits(params, x)
+    return _cost(x, weights, params.centres)[0]
+
+
+@_check.pure(x="m n", jit=True)
+def predict(params: Params, x: jax.Array) -> jax.Array:
+    """c(i) = argmin_k |xᵢ - μ_k|², (m,) int32; the first of centres as near.
+
+    params hold centres, (k, n); x, (m, n), rows. Raises ValueError if they do not
+    agree.
+    """
+    _fits(params, x)
+    shift = jnp.mean(params.centres, axis=0, keepdims=True)
+    return each(lambda x: _nearest(x - shift, params.centres - shift)[0], x)
+
+
+@_check.pure(x="m n", jit=True)
+def transform(params: Params, x: jax.Array) -> jax.Array:
+    """|xᵢ - μ_k|, (m, k): the distance of each row from each centre.
+
+    params hold centres, (k, n); x, (m, n), rows. Raises ValueError if they do not
+    agree.
+    """
+    _fits(params, x)
+    shift = jnp.mean(params.centres, axis=0, keepdims=True)
+    centres = params.centres - shift
+
+    def distances(x):
+        x = x - shift
+        squares = jnp.sum(x * x, axis=1, keepdims=True)
+        squares = squares - 2 * _scores(x, centres)
+        near = squares <= 0
+        return jnp.where(near, 0, jnp.sqrt(jnp.where(near, 1, squares)))
+
+    return each(distances, x)
+
+
+@_check.pure(x="m n", weights="m", jit=True)
+def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> Params:
+    """μ_k = Σ_{c(i)=k} wᵢ xᵢ / Σ_{c(i)=k} wᵢ: one step of Lloyd's algorithm.
+
+    Arguments as in `cost`: centres, (k, n), x, (m, n). The first cluster that is empty
+    takes the row that is farthest from its centre; another keeps its centre.
+    """
+    _fits(params, x)
+    shift = _shift(x, weights)
+    found = _assign(x - shift, weights, params.centres - shift)
+    return Params(_moved(found, params.centres - shift)[0] + shift)
+
+
+@_check.fit(static=("max_iter",), x="m n", weights="m")
+def fit(
+    params: Params,
+    x: jax.Array,
+    *,
+    weights: jax.Array | None = None,
+    tol: Any = 1e-4,
+    max_iter: int = 300,
+) -> Fit:
+    """Lower J of `cost` by Lloyd's algorithm from params, to a minimum near them.
+
+    Args:
+        params: centres, (k, n), to start from; `init` makes them. The result depends on
+            them in jumps: derivatives are cut off.
+        x: (m, n) rows.
+        weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
+            rows, a weight of 0 leaves a row out.
+        tol: () largest Σ_k |Δμ_k|² of a step, in units of the mean variance of the
+            columns, as in scikit-learn. With 0 the centres are the means of their rows.
+        max_iter: most steps.
+
+    Returns:
+        Fit with Params, and J at them. A cluster that becomes empty is moved to the row
+        farthest from its centre. Status SINGULAR where one is empty in the end: x holds
+        fewer than k different rows.
+
+    Raises:
+        ValueError: params for another number of columns, k > m, values not finite.
+
+    Source: Lloyd (1957, 1982).
+
+    """
+    _fits(params, x)
+    if len(params.centres) > len(x):
+        k, m = len(params.centres), len(x)
+        raise ValueError(f"params has k = {k} centres, more than the m = {m} rows of x")
+    found = _lloyd(x, weights, params.centres, tol, max_iter)
+    return jax.lax.stop_gradient(found._replace(params=Params(found.params)))
+
+
+def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
+    shift = _shift(x, weights)
+    x = x - shift  # in float32 the scores of rows far from the origin have no digits
+    variance = jnp.mean(mean(x * x, weights))
+    scale = jnp.where(variance == 0, 1, variance)
+
+    def advance(centres):
+        found = _assign(x, weights, centres, active)
+        new, moving = _moved(found, centres, active)
+        change = jnp.sum((new - centres) ** 2) / scale
+        return new, Progress(found.cost, jnp.where(moving, jnp.inf, change))
+
+    start = centres - shift
+    found = iterate(advance, start, tol=tol, max_iter=max_iter)
+    value, counts = _cost(x, weights, found.params, active)
+    empty = counts == 0
+    if active is not None:
+        empty &= active
+    status = jnp.where(empty.any(), Status.SINGULAR, found.status)
+    status = jnp.maximum(found.status, status).astype(jnp.int32)
+    return found._replace(params=found.params + shift, cost=value, status=status)
+
+
+# --- one pass over the rows ----------------------------------------------------------
+
+
+class Assigned(NamedTuple):
+    """What the rows of each cluster sum to."""
+
+    sums: jax.Array  # (k, n) Σ wᵢ xᵢ
+    counts: jax.Array  # (k,) Σ wᵢ
+    cost: jax.Array  # () Σ wᵢ |xᵢ - μ|² / Σ wᵢ
+    distance: jax.Array  # () the largest |xᵢ - μ|² of a row
+    farthest: jax.Array  # (n,) that row
+
+
+def _assign(x, weights, centres, active=None) -> Assigned:
+    def sums(x, w):
+        label, top = _nearest(x, centres, active)
+        square = jnp.maximum(jnp.sum(x * x, axis=1) - 2 * top, 0)
+        weighted = square if w is None else square * w
+        # A row that is left out must not become a centre.
+        seen = square if w is None else jnp.where(w > 0, square, 0)
+        last = jnp.argmax(seen)
+        added, counts = _sums(x, w, label, len(centres))
+        return Assigned(added, counts, jnp.sum(weighted), seen[last], x[last])
+
+    found = total(sums, x, weights, add=_joined)
+    return found._replace(cost=found.cost / jnp.sum(found.counts))
+
+
+def _joined(a: Assigned, b: Assigned) -> Assigned:
+    sums = jax.tree.map(jnp.add, a, b)
+    nearer = a.distance >= b.distance
+    return sums._replace(
+        distance=jnp.where(nearer, a.distance, b.distance),
+        farthest=jnp.where(nearer, a.farthest, b.farthest),
+    )
+
+
+def _scores(x, centres):
+    """x·μ - |μ|²/2, (m, k): the greatest is that of the nearest centre."""
+    return product(x, centres.T) - 0.5 * jnp.sum(centres * centres, axis=1)[None]
+
+
+def _nearest(x, centres, active=None):
+    """The label, (m,), and the score of the nearest centre, (m,), of each row."""
+    k = len(centres)
+    half = 0.5 * jnp.sum(centres * centres, axis=1)
+    if active is not None:
+        half = jnp.where(active, half, jnp.inf)
+    if k <= FEW:
+        scores = product(x, centres.T) - half[None]
+        return jnp.argmax(scores, axis=1).astype(jnp.int32), jnp.max(scores, axis=1)
+    # Laid out so that the maximum is one of whole rows; argmax is a scalar loop.
+    scores = product(centres, x.T) - half[:, None]
+    top = jnp.max(scores, axis=0)
+    number = jnp.arange(k, dtype=jnp.int32)[:, None]
+    return jnp.min(jnp.where(scores == top[None], number, k - 1), axis=0), top
+
+
+def _sums(x, w, label, k):
+    """Σ wᵢ xᵢ, (k, n), and Σ wᵢ, (k,), of the rows with each label."""
+
+    def by_product(x, w, label):
+        chosen = label[:, None] == jnp.arange(k, dtype=jnp.int32)[None]
+        chosen = chosen.astype(x.dtype) * (1 if w is None else w[:, None])
+        return product(chosen.T, x), jnp.sum(chosen, axis=0)
+
+    def by_scatter(x, w, label):
+        ones = jnp.ones_like(x[:, 0]) if w is None else w
+        rows = x if w is None else x * w[:, None]
+        sums = jnp.zeros_like(x, shape=(k, x.shape[1])).at[label].add(rows)
+        return sums, jnp.zeros_like(x, shape=k).at[label].add(ones)
+
+    if k <= FEW:
+        return by_product(x, w, label)
+    # On accelerators a scatter adds in any order, and the last bits would vary.
+    return jax.lax.platform_dependent(x, w, label, cpu=by_scatter, default=by_product)
+
+
+def _moved(found: Assigned, centres, active=None):
+    """The new centres, and whether one that was empty was moved."""
+    empty = found.counts == 0
+    means = found.sums / jnp.where(empty, 1, found.counts)[:, None]
+    new = jnp.where(empty[:, None], centres, means)
+    if active is not None:
+        empty &= active
+    # The expanded square is not quite 0 for a row that lies at a centre.
+    exact = jnp.min(jnp.sum((found.farthest[None] - centres) ** 2, axis=1))
+    moving = empty.any() & (found.distance > 0) & (exact > 0)
+    first = jnp.argmax(empty)
+    return new.at[first].set(jnp.where(moving, found.farthest, new[first])), moving
+
+
+def _cost(x, weights, centres, active=None):
+    """J, (), and the weight of each cluster, (k,), from differences, not squares."""
+    shift = jnp.mean(centres, axis=0, keepdims=True)
+
+    def sums(x, w):
+        centred = x - shift
+        label = jax.lax.stop_gradient(_nearest(centred, centres - shift, active)[0])
+        square = jnp.sum((x - centres[label]) ** 2, axis=1)
+        w = jnp.ones_like(square) if w is None else w
+        counts = jnp.zeros_like(square, shape=len(centres)).at[label].add(w)
+        return jnp.vdot(w, square), counts
+
+    value, counts = total(sums, x, weights)
+    return value / jnp.sum(counts), counts
+
+
+def _shift(x, weights):
+    return mean(x, weights)[None]
+
+
+def _fits(params: Params, x) -> None:
+    _check.shapes(x=(x, "m n"), **{"params.centres": (params.centres, "k n")})
+
+
+# --- where to start ------------------------------------------------------------------
+
+
+@_check.pure(static=("k", "method"), jit=True, x="m n", weights="m")
+def init(
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    k: int,
+    weights: jax.Array | None = None,
+    method: str = "++",
+) -> Params:
+    """Choose k rows as centres: P(xᵢ) ∝ wᵢ min_j |xᵢ - μ_j|², one after the other.
+
+    Args:
+        key: () of jax.random.key.
+        x: (m, n) rows.
+        k: how many, at most m.
+        weights: (m,) weights w of the rows; 1 if None. A row of weight 0 is not chosen.
+        method: "++": of 2 + ln k draws each the one that lowers J most. "parallel":
+            k-means‖, five rounds of 2k draws at once, of which "++" takes k; for large
+            k. "random": any rows, P ∝ w.
+
+    Returns:
+        Params, of rows of x. Where fewer than k rows differ, some are the same.
+
+    Raises:
+        ValueError: k > m, an unknown method, values not finite.
+
+    Source: Arthur and Vassilvitskii (2007); Bahmani et al. (2012).
+
+    """
+    _check.option("method", method, METHODS)
+    if k > len(x):
+        raise ValueError(f"k must be at most m = {len(x)}, not {k}")
+    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    w, centred = jax.lax.stop_gradient((w, x - _shift(x, weights)))
+    choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
+    valid = jnp.isfinite(centred).all() & jnp.isfinite(w).all()
+    return Params(jnp.where(valid, x[choose(key, centred, w, k)], jnp.nan))
+
+
+def _random(key, x, w, k):
+    return jax.random.choice(key, len(x), (k,), replace=False, p=w / jnp.sum(w))
+
+
+def _draw(key, odds, count):
+    """Draw count indices with these odds, (m,); never one of odds 0, if any is more."""
+    upto = jnp.cumsum(odds)
+    u = jax.random.uniform(key, (count,), odds.dtype) * upto[-1]
+    last = jnp.searchsorted(upto, upto[-1])  # u may be rounded up to the sum
+    return jnp.minimum(jnp.searchsorted(upto, u, side="right"), last)
+
+
+def _plus_plus(key, x, w, k):
+    squares = jnp.sum(x * x, axis=1)
+
+    def distances(rows):
+        """From the rows chosen, (count, m)."""
+        to = x[rows]
+        found = squares[None] - 2 * product(to, x.T) + squares[rows][:, None]
+        return jnp.maximum(found, 0)
+
+    first = _draw(jax.random.fold_in(key, 0), w, 1)
+
+    def add(i, state):
+        rows, distance = state
+        drawn = _draw(jax.random.fold_in(key, i), w * distance, int(2 + math.log(k)))
+        trial = jnp.minimum(distance[None], distances(drawn))
+        best = jnp.argmin(product(trial, w))
+        return rows.at[i].set(drawn[best]), trial[best]
+
+    start = jnp.zeros(k, first.dtype).at[0].set(first[0]), distances(first)[0]
+    return jax.lax.fori_loop(1, k, add, start)[0]
+
+
+def _parallel(key, x, w, k):
+    squares = jnp.sum(x * x, axis=1)
+    count = min(2 * k, len(x))
+
+    def closer(distance, rows):
+        to = x[rows]
+
+        def least(x, squares, distance):
+            return jnp.minimum(distance, squares - 2 * _nearest(x, to)[1])
+
+        return jnp.maximum(each(least, x, squares, distance), 0)
+
+    first = _draw(jax.random.fold_in(key, 0), w, 1)
+    distance, drawn = closer(jnp.full_like(squares, jnp.inf), first), [first]
+    for i in range(1, ROUNDS + 1):
+        drawn.append(_draw(jax.random.fold_in(key, i), w * distance, count))
+        distance = closer(distance, drawn[-1])
+    rows = jnp.concatenate(drawn)
+    # Each candidate stands for the rows that are nearest to it.
+    counts = _cost(x, w, x[rows])[1]
+    chosen = _plus_plus(jax.random.fold_in(key, ROUNDS + 1), x[rows], counts, k)
+    return rows[chosen]
+
+
+# --- a few rows at a time ------------------------------------------------------------
+
+
+@_check.host
+def mini_batch(state: State, key: jax.Array, batch: Batch):
+    """μ_k ← μ_k + Σ (xᵢ - μ_k)/N_k over the batch's rows of cluster k: an update.
+
+    N_k, (k,), counts all rows seen so far of the cluster; it is state.extra:
+
+        update = jax.tree_util.Partial(kmeans.mini_batch)
+        state = train.start(update, params, key, extra=jnp.zeros(k))
+        fit = train.fit(update, state, x, batch=1000, epochs=3)
+
+    key, (), is not used. Source: Sculley (2010).
+    """
+    x, w, centres = batch.data, batch.weights, state.params.centres
+    shift = _shift(x, w)
+    found = _assign(x - shift, w, centres - shift)
+    seen = state.extra + found.counts
+    change = found.sums - found.counts[:, None] * (centres - shift)
+    centres = centres + change / jnp.where(seen == 0, 1, seen)[:, None]
+    state = state._replace(params=Params(centres), extra=seen)
+    return state, {"cost": found.cost}
+
+
+# --- how many clusters ---------------------------------------------------------------
+
+
+@_check.pure(static=("k", "max_iter"), jit=True, x="m n", weights="m")
+def elbow(
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    k: int,
+    weights: jax.Array | None = None,
+    tol: Any = 1e-4,
+    max_iter: int = 300,
+) -> jax.Array:
+    """J of fits with 1, 2 … k clusters, (k,): where it ceases to fall, there is enough.
+
+    All in one program: the first j centres that "++" chooses are a start for j.
+
+    Args:
+        key: () of jax.random.key.
+        x: (m, n) rows.
+        k: the most clusters.
+        weights: (m,) weights of the rows; 1 if None.
+        tol: () as in `fit`.
+        max_iter: as in `fit`.
+
+    Raises:
+        ValueError: k > m, values not finite.
+
+    Source: Thorndike (1953).
+
+    """
+    start = init(key, x, k=k, weights=weights).centres
+
+    def one(count):
+        active = jnp.arange(k) < count
+        return _lloyd(x, weights, start, tol, max_iter, active).cost
+
+    return jax.lax.stop_gradient(jax.lax.map(one, jnp.arange(1, k + 1)))
+
+
+class Gap(NamedTuple):
+    """How far log J lies below that of rows without clusters."""
+
+    gap: jax.Array  # (k,) mean log J of the references - log J, for 1 … k clusters
+    spread: jax.Array  # (k,) s, its standard error
+    k: jax.Array  # () int32, the least k with gap(k) >= gap(k+1) - s(k+1)
+
+
+@_check.pure(static=("k", "count", "max_iter"), jit=True, x="m n")
+def gap(
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    k: int,
+    count: int = 10,
+    tol: Any = 1e-4,
+    max_iter: int = 300,
+) -> Gap:
+    """gap(k) = ⟨log J*⟩ - log J, with J* that of rows drawn evenly from the box of x.
+
+    Args:
+        key: () of jax.random.key.
+        x: (m, n) rows.
+        k: the most clusters.
+        count: how many references are drawn.
+        tol: () as in `fit`.
+        max_iter: as in `fit`.
+
+    Raises:
+        ValueError: k > m, values not finite.
+
+    Source: Tibshirani, Walther and Hastie (2001).
+
+    """
+    options = {"k": k, "tol": tol, "max_iter": max_iter}
+    lowest, highest = jnp.min(x, axis=0), jnp.max(x, axis=0)
+
+    def reference(key):
+        drawn, own = jax.random.split(key)
+        u = jax.random.uniform(drawn, x.shape, x.dtype)
+        return jnp.log(
+            elbow(own, lowest[None] + u * (highest - lowest)[None], **options)
+        )
+
+    own, drawn = jax.random.split(key)
+    logs = jax.lax.map(reference, jax.random.split(drawn, count))
+    found = jnp.mean(logs, axis=0) - jnp.log(elbow(own, x, **options))
+    spread = jnp.std(logs, axis=0) * math.sqrt(1 + 1 / count)
+    enough = found[:-1] >= found[1:] - spread[1:]
+    best = jnp.where(enough.any(), jnp.argmax(enough), k - 1)
+    return Gap(found, spread, (best + 1).astype(jnp.int32))
