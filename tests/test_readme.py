@@ -26,5 +26,5 @@ def test_every_module_is_in_the_table():
     assert table - {"jaxml"} <= public
     rooms = {m.__name__.split(".")[-1] for m in walk.modules() if m is not jaxml}
     shown = rooms & {name for name in vars(jaxml) if not name.startswith("_")}
-    packages = {"data", "evaluate", "networks", "physics", "regression"}
+    packages = {"data", "evaluate", "networks", "physics", "reduction", "regression"}
     assert shown - packages <= table

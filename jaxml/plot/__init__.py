@@ -21,6 +21,12 @@ from jaxml.plot._canvas import MARKERS as MARKERS
 from jaxml.plot.classes import confusion as confusion
 from jaxml.plot.classes import decision_regions as decision_regions
 from jaxml.plot.classes import margin as margin
+from jaxml.plot.clusters import bifurcations as bifurcations
+from jaxml.plot.clusters import clusters as clusters
+from jaxml.plot.components import projections as projections
+from jaxml.plot.components import reconstructions as reconstructions
+from jaxml.plot.components import scree as scree
+from jaxml.plot.factors import factor_neighbours as factor_neighbours
 from jaxml.plot.images import first_layer as first_layer
 from jaxml.plot.images import misclassified as misclassified
 from jaxml.plot.regression import coefficient_path as coefficient_path
@@ -30,6 +36,8 @@ from jaxml.plot.regression import residuals as residuals
 from jaxml.plot.scores import learning_curve as learning_curve
 from jaxml.plot.scores import reliability as reliability
 from jaxml.plot.scores import validation_curve as validation_curve
+from jaxml.plot.spins import component as component
+from jaxml.plot.spins import lattices as lattices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
