@@ -179,6 +179,14 @@ def test_anomalies(x64):
     assert found.f1 > 0.8
 
 
+def test_same_key_same_bits():
+    def run():
+        fit = mixture.fit(mixture.init(KEY, X, k=K), X)
+        return b"".join(np.asarray(a).tobytes() for a in jax.tree.leaves(fit))
+
+    assert len({run() for _ in range(10)}) == 1
+
+
 def test_bad_arguments():
     params = _sample(0)
     with pytest.raises(ValueError, match="^covariance must be one of 'full', 'tied'"):
