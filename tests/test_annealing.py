@@ -114,7 +114,7 @@ def test_is_em_for_equal_gaussians(x64):
 
 
 def test_temperature_0_is_kmeans(x64):
-    x = RANDOM.normal(size=(60, 2))
+    x = np.random.default_rng(1).normal(size=(60, 2))
     params = annealing.Params(x[:3], np.full(3, 1 / 3))
     means = kmeans.Params(x[:3])
     np.testing.assert_allclose(
@@ -136,7 +136,7 @@ def test_temperature_0_is_kmeans(x64):
 
 def test_above_the_critical_temperature(x64):
     """One cluster: F = D = tr C and R = 0; without shares F is lower by T ln k."""
-    x = RANDOM.normal(size=(50, 3))
+    x = np.random.default_rng(2).normal(size=(50, 3))
     trace = x.var(0).sum()
     together = np.broadcast_to(x.mean(0), (4, 3))
     even = annealing.Params(together, np.full(4, 0.25))
@@ -150,7 +150,7 @@ def test_above_the_critical_temperature(x64):
 
 
 def test_free_energy_never_rises(x64):
-    x = RANDOM.normal(size=(50, 3))
+    x = np.random.default_rng(3).normal(size=(50, 3))
     params, costs = _sample(1), []
     for _ in range(20):
         costs.append(float(annealing.cost(params, x, temperature=0.8)))
@@ -161,7 +161,7 @@ def test_free_energy_never_rises(x64):
 
 def test_observables_are_derivatives(x64):
     """F = D + T R and ∂F/∂T = R, from anywhere; against sums in NumPy."""
-    x, params, t = RANDOM.normal(size=(50, 3)), _sample(2), 0.7
+    x, params, t = np.random.default_rng(4).normal(size=(50, 3)), _sample(2), 0.7
     square = ((x[:, None] - params.centres[None]) ** 2).sum(2)
     p = params.shares * np.exp(-square / t)
     f = -t * np.log(p.sum(1)).mean()
@@ -223,7 +223,7 @@ def test_along_the_path_the_slope_is_the_temperature(x64):
 
 
 def test_weights_are_repeated_rows(x64):
-    weights = RANDOM.integers(0, 3, len(X))
+    weights = np.random.default_rng(5).integers(0, 3, len(X))
     temperatures = _temperatures(6)
     one = annealing.path(X, k=3, temperatures=temperatures, weights=weights)
     rows = np.repeat(X, weights, axis=0)

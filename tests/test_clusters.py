@@ -49,7 +49,7 @@ def test_outer_weights_and_names(score, x64):
 
 def test_blocks_of_rows():
     """More rows than a block."""
-    x = RANDOM.normal(size=(4100, 1)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(4100, 1)).astype(np.float32)
     labels = (x[:, 0] > 0).astype(int)
     wanted = metrics.silhouette_score(x, labels)
     found = clusters.silhouette(x, labels, k=2)

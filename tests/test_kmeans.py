@@ -49,7 +49,7 @@ def test_is_scikit_learns_lloyd():
 
 def test_blocks_of_rows():
     """More rows than a block, a rest, and both layouts: the sums are those of NumPy."""
-    x = RANDOM.normal(size=(4567, 2)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(4567, 2)).astype(np.float32)
     for k in (5, 33):
         params = _params(x[:k])
         square = ((x[:, None].astype(float) - x[None, :k]) ** 2).sum(2)
@@ -70,7 +70,7 @@ def test_blocks_of_rows():
 
 def test_finds_the_best_partition_of_a_few_rows(x64):
     """Against all partitions, as restarts under one vmap."""
-    x = RANDOM.normal(size=(8, 2))
+    x = np.random.default_rng(2).normal(size=(8, 2))
     partitions = itertools.product(range(3), repeat=8)
 
     def inertia(labels):
@@ -94,7 +94,7 @@ def test_cost_never_rises(x64):
 
 
 def test_integer_weights_are_repeated_rows(x64):
-    weights = RANDOM.integers(0, 4, len(X))
+    weights = np.random.default_rng(3).integers(0, 4, len(X))
     start = _params(X[:3])
     x = X.astype(float)
     one = kmeans.fit(start, x, weights=weights)
@@ -118,7 +118,9 @@ def test_far_from_the_origin_in_float32(shift):
 def test_an_empty_cluster_takes_the_farthest_row():
     """Two centres that nothing is near are moved, one after the other."""
     start = np.array([[0.0, 0.0], [1e3, 1e3], [2e3, 2e3]], np.float32)
-    x = np.concatenate([RANDOM.normal(size=(30, 2)), [[50.0, 0.0], [0.0, 30.0]]])
+    x = np.concatenate(
+        [np.random.default_rng(4).normal(size=(30, 2)), [[50.0, 0.0], [0.0, 30.0]]]
+    )
     moved = kmeans.step(_params(start), x).centres
     np.testing.assert_allclose(moved[1], [50, 0])
     np.testing.assert_allclose(moved[2], start[2])
@@ -251,7 +253,9 @@ def test_elbow_is_made_of_fits():
 
 def test_gap_tells_the_number():
     assert kmeans.gap(KEY, X, k=6, count=5).k == K
-    found = kmeans.gap(KEY, RANDOM.uniform(size=(200, N)), k=6, count=5)
+    found = kmeans.gap(
+        KEY, np.random.default_rng(5).uniform(size=(200, N)), k=6, count=5
+    )
     assert found.k == 1
     # The reference is drawn from the same box: no gap beyond chance.
     assert abs(found.gap[0]) < 4 * found.spread[0]

@@ -121,7 +121,7 @@ def test_cost_never_rises(x64):
 
 
 def test_integer_weights_are_repeated_rows(x64):
-    weights = RANDOM.integers(0, 4, M)
+    weights = np.random.default_rng(1).integers(0, 4, M)
     start = mixture.init(KEY, X, k=K, weights=weights)
     one = mixture.fit(start, X, weights=weights)
     two = mixture.fit(start, np.repeat(X, weights, axis=0))
@@ -165,7 +165,7 @@ def test_a_gaussian_that_collapses_is_told():
 
 def test_anomalies(x64):
     """The exercise of the course: a Gaussian, and the ε of the greatest F1."""
-    rare = RANDOM.uniform(-12, 12, (9, N))
+    rare = np.random.default_rng(2).uniform(-12, 12, (9, N))
     both = np.concatenate([X, rare])
     y = np.r_[np.zeros(M, int), np.ones(9, int)]
     fit = mixture.fit(mixture.init(KEY, X, k=K), X)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxml import feedforward, linear, logistic, optimize, ridge, svm, train
+from jaxml import feedforward, kmeans, linear, logistic, mixture, ridge, svm, train
 
 mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
 split = NamedSharding(mesh, PartitionSpec("rows"))
@@ -68,6 +68,13 @@ for fit, options, target, laid_target in [
     alone = fit(x, target, weights=w, **options).params
     shared = fit(laid[0], laid_target, weights=laid[2], **options).params
     close((alone.w, alone.b), (shared.w, shared.b))
+
+start = kmeans.Params(x[:3])
+shared = kmeans.fit(start, laid[0], weights=laid[2])
+close(kmeans.fit(start, x, weights=w).params, shared.params)
+start = mixture.Params(np.full(2, 0.5), x[:2], np.stack([np.eye(3)] * 2))
+shared = mixture.fit(start, laid[0], weights=laid[2])
+close(mixture.fit(start, x, weights=w).params, shared.params)
 """
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 # Where a hyper-parameter may lie, by its name: an interval as one writes it.
 LIMITS = {
-    "alpha": "[0, inf)",
     "class_weights": "[0, inf)",
     "confidence": "(0, 1)",
     "couplings": "[0, inf)",

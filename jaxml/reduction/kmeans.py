@@ -227,12 +227,25 @@ def _sums(x, w, label, k):
         ones = jnp.ones_like(x[:, 0]) if w is None else w
         rows = x if w is None else x * w[:, None]
         sums = jnp.zeros_like(x, shape=(k, x.shape[1])).at[label].add(rows)
-        return sums, jnp.zeros_like(x, shape=k).at[label].add(ones)
+        return sums, jnp.zeros_like(ones, shape=k).at[label].add(ones)
 
     if k <= FEW:
         return by_product(x, w, label)
     # On accelerators a scatter adds in any order, and the last bits would vary.
     return jax.lax.platform_dependent(x, w, label, cpu=by_scatter, default=by_product)
+
+
+def _counts(w, label, k):
+    """Σ wᵢ, (k,), of the rows with each label."""
+
+    def by_scatter(w, label):
+        return jnp.zeros_like(w, shape=k).at[label].add(w)
+
+    def by_sum(w, label):
+        number = jnp.arange(k, dtype=jnp.int32)
+        return jnp.sum(jnp.where(label[:, None] == number[None], w[:, None], 0), axis=0)
+
+    return jax.lax.platform_dependent(w, label, cpu=by_scatter, default=by_sum)
 
 
 def _moved(found: Assigned, centres, active=None):
@@ -258,8 +271,7 @@ def _cost(x, weights, centres, active=None):
         label = jax.lax.stop_gradient(_nearest(centred, centres - shift, active)[0])
         square = jnp.sum((x - centres[label]) ** 2, axis=1)
         w = jnp.ones_like(square) if w is None else w
-        counts = jnp.zeros_like(square, shape=len(centres)).at[label].add(w)
-        return jnp.vdot(w, square), counts
+        return jnp.vdot(w, square), _counts(w, label, len(centres))
 
     value, counts = total(sums, x, weights)
     return value / jnp.sum(counts), counts

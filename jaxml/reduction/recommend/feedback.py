@@ -87,7 +87,7 @@ def fit(
         max_iter: most steps.
 
     Returns:
-        Fit with Params. Status INVALID where feedback is negative.
+        Fit with Params. Status INVALID where feedback or α is negative.
 
     Raises:
         ValueError: an unknown solver, ratings laid out for other numbers of users or
@@ -117,7 +117,8 @@ def fit(
         return Params(theta, x), known + value + 0.5 * l2 * jnp.sum(theta**2)
 
     found = singular(alternate(step, params, lambda p: p, tol, max_iter), y, w)
-    status = jnp.where(jnp.min(y) < 0, Status.INVALID, found.status).astype(jnp.int32)
+    wrong = (jnp.min(y) < 0) | (alpha < 0)
+    status = jnp.where(wrong, Status.INVALID, found.status).astype(jnp.int32)
     return found._replace(status=jnp.maximum(status, found.status))
 
 
