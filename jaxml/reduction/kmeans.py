@@ -90,7 +90,8 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     """
     _fits(params, x)
     shift = _shift(x, weights)
-    found = _assign(x - shift, weights, params.centres - shift)
+    x = x - shift
+    found = _assign(x, _squares(x), weights, params.centres - shift)
     return Params(_moved(found, params.centres - shift)[0] + shift)
 
 
@@ -137,11 +138,12 @@ def fit(
 def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
     shift = _shift(x, weights)
     x = x - shift  # in float32 the scores of rows far from the origin have no digits
-    variance = jnp.mean(mean(x * x, weights))
+    squares = _squares(x)
+    variance = mean(squares, weights) / x.shape[1]
     scale = jnp.where(variance == 0, 1, variance)
 
     def advance(centres):
-        found = _assign(x, weights, centres, active)
+        found = _assign(x, squares, weights, centres, active)
         new, moving = _moved(found, centres, active)
         change = jnp.sum((new - centres) ** 2) / scale
         return new, Progress(found.cost, jnp.where(moving, jnp.inf, change))
@@ -170,10 +172,12 @@ class Assigned(NamedTuple):
     farthest: jax.Array  # (n,) that row
 
 
-def _assign(x, weights, centres, active=None) -> Assigned:
-    def sums(x, w):
+def _assign(x, squares, weights, centres, active=None) -> Assigned:
+    """squares, (m,), are |xᵢ|²: the same in all steps."""
+
+    def sums(x, square, w):
         label, top = _nearest(x, centres, active)
-        square = jnp.maximum(jnp.sum(x * x, axis=1) - 2 * top, 0)
+        square = jnp.maximum(square - 2 * top, 0)
         weighted = square if w is None else square * w
         # A row that is left out must not become a centre.
         seen = square if w is None else jnp.where(w > 0, square, 0)
@@ -181,7 +185,7 @@ def _assign(x, weights, centres, active=None) -> Assigned:
         added, counts = _sums(x, w, label, len(centres))
         return Assigned(added, counts, jnp.sum(weighted), seen[last], x[last])
 
-    found = total(sums, x, weights, add=_joined)
+    found = total(sums, x, squares, weights, add=_joined)
     return found._replace(cost=found.cost / jnp.sum(found.counts))
 
 
@@ -277,6 +281,10 @@ def _cost(x, weights, centres, active=None):
     return value / jnp.sum(counts), counts
 
 
+def _squares(x):
+    return jnp.sum(x * x, axis=1)
+
+
 def _shift(x, weights):
     return mean(x, weights)[None]
 
@@ -321,9 +329,10 @@ def init(
     if k > len(x):
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
-    w, centred = jax.lax.stop_gradient((w, x - _shift(x, weights)))
+    shift = _shift(x, weights)
+    w, centred = jax.lax.stop_gradient((w, x - shift))
     choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
-    valid = jnp.isfinite(centred).all() & jnp.isfinite(w).all()
+    valid = jnp.isfinite(shift).all() & jnp.isfinite(w).all()
     return Params(jnp.where(valid, x[choose(key, centred, w, k)], jnp.nan))
 
 
@@ -402,7 +411,8 @@ def mini_batch(state: State, key: jax.Array, batch: Batch):
     """
     x, w, centres = batch.data, batch.weights, state.params.centres
     shift = _shift(x, w)
-    found = _assign(x - shift, w, centres - shift)
+    centred = x - shift
+    found = _assign(centred, _squares(centred), w, centres - shift)
     seen = state.extra + found.counts
     change = found.sums - found.counts[:, None] * (centres - shift)
     centres = centres + change / jnp.where(seen == 0, 1, seen)[:, None]
