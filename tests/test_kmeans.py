@@ -253,12 +253,16 @@ def test_elbow_is_made_of_fits():
 
 def test_gap_tells_the_number():
     assert kmeans.gap(KEY, X, k=6, count=5).k == K
-    found = kmeans.gap(
-        KEY, np.random.default_rng(5).uniform(size=(200, N)), k=6, count=5
-    )
-    assert found.k == 1
-    # The reference is drawn from the same box: no gap beyond chance.
-    assert abs(found.gap[0]) < 4 * found.spread[0]
+    # For one cluster ⟨J*⟩ = Σ range²/12, and σ(log J*) = √(0.8/(m n)) of a reference.
+    error = 4 * np.sqrt(0.8 / (200 * N) / 5)
+    for seed in range(5, 9):
+        x = np.random.default_rng(seed).uniform(size=(200, N))
+        found = kmeans.gap(KEY, x, k=6, count=5)
+        assert found.k == 1
+        box = np.log(np.sum(np.ptp(x, axis=0) ** 2) / 12)
+        np.testing.assert_allclose(
+            found.gap[0], box - np.log(x.var(0).sum()), atol=error
+        )
 
 
 def test_sixteen_colours_of_a_picture():

@@ -3,7 +3,8 @@
 The model is that of probabilistic.py, seen through a mask: (m, n), 1 where an entry was
 seen and 0 where not; what x holds there does not matter, but has to be a number:
 
-    x, mask = jnp.nan_to_num(x), ~jnp.isnan(x)
+    mask = ~jnp.isnan(x)
+    x = jnp.where(mask, x, 0)
     start = pca.missing.init(key, x, mask, k=3)
     params = check(pca.missing.fit(start, x, mask)).params
     completed = pca.missing.impute(params, x, mask)
