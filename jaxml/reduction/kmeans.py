@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import each, mean, product, total
+from jaxml._rows import each, mean, product
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.train import Batch, State
+from jaxml.reduction._assign import assign, distortion, moved, nearest, scores
 
-FEW = 32  # clusters up to which the scores of a row lie side by side
 METHODS = ("++", "parallel", "random")
 ROUNDS = 5  # of "parallel"
 
@@ -45,7 +45,7 @@ def cost(
 
     """
     _fits(params, x)
-    return _cost(x, weights, params.centres)[0]
+    return distortion(x, weights, params.centres)[0]
 
 
 @_check.pure(x="m n", jit=True)
@@ -57,7 +57,7 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     """
     _fits(params, x)
     shift = jnp.mean(params.centres, axis=0, keepdims=True)
-    return each(lambda x: _nearest(x - shift, params.centres - shift)[0], x)
+    return each(lambda x: nearest(x - shift, params.centres - shift)[0], x)
 
 
 @_check.pure(x="m n", jit=True)
@@ -74,7 +74,7 @@ def transform(params: Params, x: jax.Array) -> jax.Array:
     def distances(x):
         x = x - shift
         squares = jnp.sum(x * x, axis=1, keepdims=True)
-        squares = squares - 2 * _scores(x, centres)
+        squares = squares - 2 * scores(x, centres)
         near = squares <= 0
         return jnp.where(near, 0, jnp.sqrt(jnp.where(near, 1, squares)))
 
@@ -91,8 +91,8 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     _fits(params, x)
     shift = _shift(x, weights)
     x = x - shift
-    found = _assign(x, _squares(x), weights, params.centres - shift)
-    return Params(_moved(found, params.centres - shift)[0] + shift)
+    found = assign(x, _squares(x), weights, params.centres - shift)
+    return Params(moved(found, params.centres - shift)[0] + shift)
 
 
 @_check.fit(static=("max_iter",), x="m n", weights="m")
@@ -143,142 +143,20 @@ def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
     scale = jnp.where(variance == 0, 1, variance)
 
     def advance(centres):
-        found = _assign(x, squares, weights, centres, active)
-        new, moving = _moved(found, centres, active)
+        found = assign(x, squares, weights, centres, active)
+        new, moving = moved(found, centres, active)
         change = jnp.sum((new - centres) ** 2) / scale
         return new, Progress(found.cost, jnp.where(moving, jnp.inf, change))
 
     start = centres - shift
     found = iterate(advance, start, tol=tol, max_iter=max_iter)
-    value, counts = _cost(x, weights, found.params, active)
+    value, counts = distortion(x, weights, found.params, active)
     empty = counts == 0
     if active is not None:
         empty &= active
     status = jnp.where(empty.any(), Status.SINGULAR, found.status)
     status = jnp.maximum(found.status, status).astype(jnp.int32)
     return found._replace(params=found.params + shift, cost=value, status=status)
-
-
-# --- one pass over the rows ----------------------------------------------------------
-
-
-class Assigned(NamedTuple):
-    """What the rows of each cluster sum to."""
-
-    sums: jax.Array  # (k, n) Σ wᵢ xᵢ
-    counts: jax.Array  # (k,) Σ wᵢ
-    cost: jax.Array  # () Σ wᵢ |xᵢ - μ|² / Σ wᵢ
-    distance: jax.Array  # () the largest |xᵢ - μ|² of a row
-    farthest: jax.Array  # (n,) that row
-
-
-def _assign(x, squares, weights, centres, active=None) -> Assigned:
-    """squares, (m,), are |xᵢ|²: the same in all steps."""
-
-    def sums(x, square, w):
-        label, top = _nearest(x, centres, active)
-        square = jnp.maximum(square - 2 * top, 0)
-        weighted = square if w is None else square * w
-        # A row that is left out must not become a centre.
-        seen = square if w is None else jnp.where(w > 0, square, 0)
-        last = jnp.argmax(seen)
-        added, counts = _sums(x, w, label, len(centres))
-        return Assigned(added, counts, jnp.sum(weighted), seen[last], x[last])
-
-    found = total(sums, x, squares, weights, add=_joined)
-    return found._replace(cost=found.cost / jnp.sum(found.counts))
-
-
-def _joined(a: Assigned, b: Assigned) -> Assigned:
-    sums = jax.tree.map(jnp.add, a, b)
-    nearer = a.distance >= b.distance
-    return sums._replace(
-        distance=jnp.where(nearer, a.distance, b.distance),
-        farthest=jnp.where(nearer, a.farthest, b.farthest),
-    )
-
-
-def _scores(x, centres):
-    """x·μ - |μ|²/2, (m, k): the greatest is that of the nearest centre."""
-    return product(x, centres.T) - 0.5 * jnp.sum(centres * centres, axis=1)[None]
-
-
-def _nearest(x, centres, active=None):
-    """The label, (m,), and the score of the nearest centre, (m,), of each row."""
-    k = len(centres)
-    half = 0.5 * jnp.sum(centres * centres, axis=1)
-    if active is not None:
-        half = jnp.where(active, half, jnp.inf)
-    if k <= FEW:
-        scores = product(x, centres.T) - half[None]
-        return jnp.argmax(scores, axis=1).astype(jnp.int32), jnp.max(scores, axis=1)
-    # Laid out so that the maximum is one of whole rows; argmax is a scalar loop.
-    scores = product(centres, x.T) - half[:, None]
-    top = jnp.max(scores, axis=0)
-    number = jnp.arange(k, dtype=jnp.int32)[:, None]
-    return jnp.min(jnp.where(scores == top[None], number, k - 1), axis=0), top
-
-
-def _sums(x, w, label, k):
-    """Σ wᵢ xᵢ, (k, n), and Σ wᵢ, (k,), of the rows with each label."""
-
-    def by_product(x, w, label):
-        chosen = label[:, None] == jnp.arange(k, dtype=jnp.int32)[None]
-        chosen = chosen.astype(x.dtype) * (1 if w is None else w[:, None])
-        return product(chosen.T, x), jnp.sum(chosen, axis=0)
-
-    def by_scatter(x, w, label):
-        ones = jnp.ones_like(x[:, 0]) if w is None else w
-        rows = x if w is None else x * w[:, None]
-        sums = jnp.zeros_like(x, shape=(k, x.shape[1])).at[label].add(rows)
-        return sums, jnp.zeros_like(ones, shape=k).at[label].add(ones)
-
-    if k <= FEW:
-        return by_product(x, w, label)
-    # On accelerators a scatter adds in any order, and the last bits would vary.
-    return jax.lax.platform_dependent(x, w, label, cpu=by_scatter, default=by_product)
-
-
-def _counts(w, label, k):
-    """Σ wᵢ, (k,), of the rows with each label."""
-
-    def by_scatter(w, label):
-        return jnp.zeros_like(w, shape=k).at[label].add(w)
-
-    def by_sum(w, label):
-        number = jnp.arange(k, dtype=jnp.int32)
-        return jnp.sum(jnp.where(label[:, None] == number[None], w[:, None], 0), axis=0)
-
-    return jax.lax.platform_dependent(w, label, cpu=by_scatter, default=by_sum)
-
-
-def _moved(found: Assigned, centres, active=None):
-    """The new centres, and whether one that was empty was moved."""
-    empty = found.counts == 0
-    means = found.sums / jnp.where(empty, 1, found.counts)[:, None]
-    new = jnp.where(empty[:, None], centres, means)
-    if active is not None:
-        empty &= active
-    # The expanded square is not quite 0 for a row that lies at a centre.
-    exact = jnp.min(jnp.sum((found.farthest[None] - centres) ** 2, axis=1))
-    moving = empty.any() & (found.distance > 0) & (exact > 0)
-    first = jnp.argmax(empty)
-    return new.at[first].set(jnp.where(moving, found.farthest, new[first])), moving
-
-
-def _cost(x, weights, centres, active=None):
-    """J, (), and the weight of each cluster, (k,), from differences, not squares."""
-    shift = jnp.mean(centres, axis=0, keepdims=True)
-
-    def sums(x, w):
-        centred = x - shift
-        label = jax.lax.stop_gradient(_nearest(centred, centres - shift, active)[0])
-        square = jnp.sum((x - centres[label]) ** 2, axis=1)
-        w = jnp.ones_like(square) if w is None else w
-        return jnp.vdot(w, square), _counts(w, label, len(centres))
-
-    value, counts = total(sums, x, weights)
-    return value / jnp.sum(counts), counts
 
 
 def _squares(x):
@@ -378,7 +256,7 @@ def _parallel(key, x, w, k):
         to = x[rows]
 
         def least(x, squares, distance):
-            return jnp.minimum(distance, squares - 2 * _nearest(x, to)[1])
+            return jnp.minimum(distance, squares - 2 * nearest(x, to)[1])
 
         return jnp.maximum(each(least, x, squares, distance), 0)
 
@@ -389,7 +267,7 @@ def _parallel(key, x, w, k):
         distance = closer(distance, drawn[-1])
     rows = jnp.concatenate(drawn)
     # Each candidate stands for the rows that are nearest to it.
-    counts = _cost(x, w, x[rows])[1]
+    counts = distortion(x, w, x[rows])[1]
     chosen = _plus_plus(jax.random.fold_in(key, ROUNDS + 1), x[rows], counts, k)
     return rows[chosen]
 
@@ -412,7 +290,7 @@ def mini_batch(state: State, key: jax.Array, batch: Batch):
     x, w, centres = batch.data, batch.weights, state.params.centres
     shift = _shift(x, w)
     centred = x - shift
-    found = _assign(centred, _squares(centred), w, centres - shift)
+    found = assign(centred, _squares(centred), w, centres - shift)
     seen = state.extra + found.counts
     change = found.sums - found.counts[:, None] * (centres - shift)
     centres = centres + change / jnp.where(seen == 0, 1, seen)[:, None]
