@@ -130,6 +130,13 @@ def test_an_empty_cluster_takes_the_farthest_row():
     assert sorted(np.bincount(labels)) == [1, 1, 30]
 
 
+def test_a_row_that_is_left_out_becomes_no_centre():
+    start = np.array([[0.0, 0.0], [1e3, 1e3]], np.float32)
+    x = np.array([[0.1, 0.0], [-0.1, 0.0], [50.0, 0.0], [0.0, 30.0]])
+    moved = kmeans.step(_params(start), x, weights=np.array([1, 1, 0, 1])).centres
+    np.testing.assert_allclose(moved[1], [0, 30])
+
+
 def test_fewer_rows_that_differ_than_clusters():
     x = np.repeat(X[:3], 10, axis=0)
     fit = jaxml.check(kmeans.fit(kmeans.init(KEY, x, k=3), x))
