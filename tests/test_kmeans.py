@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 import jaxml
 from jaxml.optimize import train
 from jaxml.optimize.fit import Status
-from jaxml.reduction import kmeans
+from jaxml.reduction import _assign, kmeans
 from tests.common.samples import Made
 
 
@@ -66,6 +66,24 @@ def test_blocks_of_rows():
         np.testing.assert_allclose(
             kmeans.transform(params, x)[:, :3], distances, atol=2e-3
         )
+
+
+@pytest.mark.parametrize("k", [5, 33])
+def test_rows_that_are_passed_over_are_where_they_belong(k, x64):
+    """A fit, which looks at few rows, is the repeated step, which looks at all."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(6100, 2)) + 3 * rng.integers(0, 3, (6100, 1))
+    weights = rng.integers(0, 3, len(x)).astype(float)
+    start = np.concatenate([x[: k - 1], [[1e3, 1e3]]])  # the last is empty
+    params, costs = _params(start), []
+    fit = kmeans.fit(params, x, weights=weights, tol=0.0, max_iter=30)
+    for _ in range(31):
+        params = kmeans.step(params, x, weights=weights)
+        costs.append(float(kmeans.cost(params, x, weights=weights)))
+    # Where the farthest row is asked for, a fit takes a step to look at all of them.
+    history = np.asarray(fit.history)
+    history = history[np.diff(history, append=0) != 0]
+    np.testing.assert_allclose(history[1:], costs[: len(history) - 1], rtol=1e-12)
 
 
 def test_finds_the_best_partition_of_a_few_rows(x64):
@@ -128,6 +146,24 @@ def test_an_empty_cluster_takes_the_farthest_row():
     labels = kmeans.predict(fit.params, x)
     assert set(np.asarray(labels)) == {0, 1, 2}
     assert sorted(np.bincount(labels)) == [1, 1, 30]
+
+
+def test_the_farthest_row_is_asked_for_before_it_is_taken():
+    """A cluster that loses its rows while others are passed over waits for a pass."""
+    rows = _assign.about_mean(jnp.asarray(X), None)
+    centres = rows.x[:2] - rows.shift
+    found = _assign.assign(_assign.unknown(rows.x, 2), rows, centres)
+    found = found._replace(counts=jnp.array([len(X), 0.0]), fresh=jnp.array(False))
+    new, found, again = _assign.moved(found, rows, centres)
+    np.testing.assert_array_equal(new[1], centres[1])
+    assert again
+    assert np.isinf(found.upper).all()
+    found = _assign.assign(found, rows, new)._replace(counts=jnp.array([len(X), 0.0]))
+    centred = np.asarray(rows.x - rows.shift)
+    distance = np.linalg.norm(centred[:, None] - np.asarray(new), axis=2).min(1)
+    new, _, again = _assign.moved(found, rows, new)
+    np.testing.assert_array_equal(new[1], centred[distance.argmax()])
+    assert again
 
 
 def test_a_row_that_is_left_out_becomes_no_centre():

@@ -1,49 +1,124 @@
-"""One pass of k-means over the rows: who belongs where, and what that sums to."""
+"""Who belongs to which cluster, and what the rows of each cluster sum to."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product, total
+from jaxml._rows import ROWS, each, mean, product, total
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
+SLACK = 16  # by how many |x|² eps an expanded square may be wrong
+
+
+class Rows(NamedTuple):
+    """The data, centred as they are read, which takes no copy of all of them.
+
+    In float32 the scores of rows that are far from the origin have no digits.
+    """
+
+    x: jax.Array  # (m, n)
+    shift: jax.Array  # (1, n) their mean
+    squares: jax.Array  # (m,) |xᵢ - shift|²
+    weights: jax.Array | None  # (m,) w
+
+
+def about_mean(x, weights) -> Rows:
+    shift = mean(x, weights)[None]
+    squares = each(lambda x: jnp.sum((x - shift) ** 2, axis=1), x)
+    return Rows(x, shift, squares, weights)
 
 
 class Assigned(NamedTuple):
-    """What the rows of each cluster sum to."""
+    """The cluster of each row, kept from step to step.
 
+    While upper <= lower no other centre can be nearer than its own.
+    """
+
+    label: jax.Array  # (m,) int32; k: not known yet
+    upper: jax.Array  # (m,) at least |xᵢ - μ| from its own centre
+    lower: jax.Array  # (m,) at most |xᵢ - μ| from any other centre
     sums: jax.Array  # (k, n) Σ wᵢ xᵢ
     counts: jax.Array  # (k,) Σ wᵢ
-    cost: jax.Array  # () Σ wᵢ |xᵢ - μ|² / Σ wᵢ
-    distance: jax.Array  # () the largest |xᵢ - μ|² of a row
-    farthest: jax.Array  # (n,) that row
+    fresh: jax.Array  # () bool, whether all rows were looked at in the last pass
 
 
-def assign(x, squares, weights, centres, active=None) -> Assigned:
-    """squares, (m,), are |xᵢ|²: the same in all steps."""
-
-    def sums(x, square, w):
-        label, top = nearest(x, centres, active)
-        square = jnp.maximum(square - 2 * top, 0)
-        weighted = square if w is None else square * w
-        # A row that is left out must not become a centre.
-        seen = square if w is None else jnp.where(w > 0, square, 0)
-        last = jnp.argmax(seen)
-        added, counts = _sums(x, w, label, len(centres))
-        return Assigned(added, counts, jnp.sum(weighted), seen[last], x[last])
-
-    found = total(sums, x, squares, weights, add=_joined)
-    return found._replace(cost=found.cost / jnp.sum(found.counts))
-
-
-def _joined(a: Assigned, b: Assigned) -> Assigned:
-    sums = jax.tree.map(jnp.add, a, b)
-    nearer = a.distance >= b.distance
-    return sums._replace(
-        distance=jnp.where(nearer, a.distance, b.distance),
-        farthest=jnp.where(nearer, a.farthest, b.farthest),
+def unknown(x, k) -> Assigned:
+    """Rows, (m, n), that have yet to be looked at."""
+    m, n = x.shape
+    return Assigned(
+        label=jnp.full(m, k, jnp.int32),
+        upper=jnp.full_like(x, jnp.inf, shape=m),
+        lower=jnp.zeros_like(x, shape=m),
+        sums=jnp.zeros_like(x, shape=(k, n)),
+        counts=jnp.zeros_like(x, shape=k),
+        fresh=jnp.array(False),
     )
+
+
+def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
+    """Give the nearest centre to each row of which it is not certain (Hamerly, 2010).
+
+    An accelerator looks at all rows, and so does one block: what is saved would be
+    spent on finding them.
+    """
+    m, k = len(rows.x), len(centres)
+
+    def look(label, rows) -> Assigned:
+        """What the rows become, and by how much that changes the sums."""
+        x = rows.x - rows.shift
+        new, top, second = nearest(x, centres, active)
+
+        def distance(score, slack):
+            square = jnp.maximum(rows.squares - 2 * score, 0)
+            square = (1 + slack) * square + slack * rows.squares
+            return jnp.sqrt(jnp.maximum(square, 0))
+
+        slack = SLACK * jnp.finfo(x.dtype).eps
+        upper, lower = distance(top, slack), distance(second, -slack)
+        sums, counts = _change(x, rows.weights, label, new, k)
+        return Assigned(new, upper, lower, sums, counts, fresh=jnp.array(True))
+
+    def uncertain(found, rows):
+        need = found.upper > found.lower
+        count = jnp.sum(need, dtype=jnp.int32)
+        place = jnp.where(need, jnp.cumsum(need, dtype=jnp.int32) - 1, m)
+        order = jnp.full(m + -m % ROWS, m, jnp.int32)
+        order = order.at[place].set(jnp.arange(m, dtype=jnp.int32), mode="drop")
+
+        def block(i, found):
+            chosen = jax.lax.dynamic_slice_in_dim(order, i * ROWS, ROWS)
+            part = look(found.label[chosen], _taken(rows, chosen))
+            return Assigned(
+                label=found.label.at[chosen].set(part.label, mode="drop"),
+                upper=found.upper.at[chosen].set(part.upper, mode="drop"),
+                lower=found.lower.at[chosen].set(part.lower, mode="drop"),
+                sums=found.sums + part.sums,
+                counts=found.counts + part.counts,
+                fresh=found.fresh,
+            )
+
+        found = found._replace(fresh=count == m)
+        return jax.lax.fori_loop(0, (count + ROWS - 1) // ROWS, block, found)
+
+    def every(found, rows):
+        return look(jnp.full_like(found.label, k), rows)
+
+    if m <= 2 * ROWS:
+        return every(found, rows)
+    return jax.lax.platform_dependent(found, rows, cpu=uncertain, default=every)
+
+
+def _taken(rows: Rows, chosen) -> Rows:
+    """The rows chosen; those past the last, which fill a block, weigh nothing."""
+
+    def take(a):
+        return a.at[chosen].get(mode="clip")
+
+    weights = (chosen < len(rows.x)).astype(rows.x.dtype)
+    if rows.weights is not None:
+        weights *= take(rows.weights)
+    return Rows(take(rows.x), rows.shift, take(rows.squares), weights)
 
 
 def scores(x, centres):
@@ -52,39 +127,62 @@ def scores(x, centres):
 
 
 def nearest(x, centres, active=None):
-    """The label, (m,), and the score of the nearest centre, (m,), of each row."""
+    """The nearest centre of each row, (m,), its score, and that of the next, (m,)."""
     k = len(centres)
     half = 0.5 * jnp.sum(centres * centres, axis=1)
     if active is not None:
         half = jnp.where(active, half, jnp.inf)
+    number = jnp.arange(k, dtype=jnp.int32)
     if k <= FEW:
-        scores = product(x, centres.T) - half[None]
-        return jnp.argmax(scores, axis=1).astype(jnp.int32), jnp.max(scores, axis=1)
+        score = product(x, centres.T) - half[None]
+        label = jnp.argmax(score, axis=1).astype(jnp.int32)
+        others = jnp.where(number[None] == label[:, None], -jnp.inf, score)
+        return label, jnp.max(score, axis=1), jnp.max(others, axis=1)
     # Laid out so that the maximum is one of whole rows; argmax is a scalar loop.
-    scores = product(centres, x.T) - half[:, None]
-    top = jnp.max(scores, axis=0)
-    number = jnp.arange(k, dtype=jnp.int32)[:, None]
-    return jnp.min(jnp.where(scores == top[None], number, k - 1), axis=0), top
+    score = product(centres, x.T) - half[:, None]
+    top = jnp.max(score, axis=0)
+    label = jnp.min(jnp.where(score == top[None], number[:, None], k - 1), axis=0)
+    others = jnp.where(number[:, None] == label[None], -jnp.inf, score)
+    return label, top, jnp.max(others, axis=0)
 
 
-def _sums(x, w, label, k):
+def summed(rows: Rows, label, k):
     """Σ wᵢ xᵢ, (k, n), and Σ wᵢ, (k,), of the rows with each label."""
 
-    def by_product(x, w, label):
-        chosen = label[:, None] == jnp.arange(k, dtype=jnp.int32)[None]
-        chosen = chosen.astype(x.dtype) * (1 if w is None else w[:, None])
-        return product(chosen.T, x), jnp.sum(chosen, axis=0)
+    def part(x, w, label):
+        return _change(x - rows.shift, w, jnp.full_like(label, k), label, k)
 
-    def by_scatter(x, w, label):
+    return total(part, rows.x, rows.weights, label)
+
+
+def _change(x, w, old, new, k):
+    """What Σ wᵢ xᵢ, (k, n), and Σ wᵢ, (k,), gain when labels become new; k: none."""
+
+    def by_product(x, w, old, new):
+        number = jnp.arange(k, dtype=jnp.int32)[None]
+        gain = (new[:, None] == number).astype(x.dtype)
+        gain -= (old[:, None] == number).astype(x.dtype)
+        gain = gain if w is None else gain * w[:, None]
+        return product(gain.T, x), jnp.sum(gain, axis=0)
+
+    def by_scatter(x, w, old, new):
         ones = jnp.ones_like(x[:, 0]) if w is None else w
         rows = x if w is None else x * w[:, None]
-        sums = jnp.zeros_like(x, shape=(k, x.shape[1])).at[label].add(rows)
-        return sums, jnp.zeros_like(ones, shape=k).at[label].add(ones)
+        into, out = (jnp.where(new == old, k, label) for label in (new, old))
+
+        def move(values):
+            gain = jnp.zeros_like(values, shape=(k, *values.shape[1:]))
+            gain = gain.at[into].add(values, mode="drop")
+            return gain.at[out].add(-values, mode="drop")
+
+        return move(rows), move(ones)
 
     if k <= FEW:
-        return by_product(x, w, label)
+        return by_product(x, w, old, new)
     # On accelerators a scatter adds in any order, and the last bits would vary.
-    return jax.lax.platform_dependent(x, w, label, cpu=by_scatter, default=by_product)
+    return jax.lax.platform_dependent(
+        x, w, old, new, cpu=by_scatter, default=by_product
+    )
 
 
 def _counts(w, label, k):
@@ -100,18 +198,31 @@ def _counts(w, label, k):
     return jax.lax.platform_dependent(w, label, cpu=by_scatter, default=by_sum)
 
 
-def moved(found: Assigned, centres, active=None):
-    """The new centres, and whether one that was empty was moved."""
+def moved(found: Assigned, rows: Rows, centres, active=None):
+    """The centres as means, the bounds at them, and whether another pass is due.
+
+    A cluster that is empty takes the row that is farthest from its centre, once all
+    rows were looked at.
+    """
     empty = found.counts == 0
     means = found.sums / jnp.where(empty, 1, found.counts)[:, None]
     new = jnp.where(empty[:, None], centres, means)
     if active is not None:
         empty &= active
-    # The expanded square is not quite 0 for a row that lies at a centre.
-    exact = jnp.min(jnp.sum((found.farthest[None] - centres) ** 2, axis=1))
-    moving = empty.any() & (found.distance > 0) & (exact > 0)
+    # A row that is left out must not become a centre.
+    seen = found.upper
+    if rows.weights is not None:
+        seen = jnp.where(rows.weights > 0, seen, 0)
+    farthest = rows.x[jnp.argmax(seen)] - rows.shift[0]
+    exact = jnp.min(jnp.sum((farthest[None] - centres) ** 2, axis=1))
+    moving = empty.any() & found.fresh & (exact > 0)
     first = jnp.argmax(empty)
-    return new.at[first].set(jnp.where(moving, found.farthest, new[first])), moving
+    new = new.at[first].set(jnp.where(moving, farthest, new[first]))
+    unsure = empty.any() & ~found.fresh
+    way = jnp.sqrt(jnp.sum((new - centres) ** 2, axis=1))
+    upper = found.upper + jnp.where(unsure, jnp.inf, way[found.label])
+    found = found._replace(upper=upper, lower=found.lower - jnp.max(way))
+    return new, found, moving | unsure
 
 
 def distortion(x, weights, centres, active=None):

@@ -17,7 +17,18 @@ from jaxml import _check
 from jaxml._rows import each, mean, product
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.train import Batch, State
-from jaxml.reduction._assign import assign, distortion, moved, nearest, scores
+from jaxml.reduction._assign import (
+    FEW,
+    Rows,
+    about_mean,
+    assign,
+    distortion,
+    moved,
+    nearest,
+    scores,
+    summed,
+    unknown,
+)
 
 METHODS = ("++", "parallel", "random")
 ROUNDS = 5  # of "parallel"
@@ -89,10 +100,13 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     takes the row that is farthest from its centre; another keeps its centre.
     """
     _fits(params, x)
-    shift = _shift(x, weights)
-    x = x - shift
-    found = assign(x, _squares(x), weights, params.centres - shift)
-    return Params(moved(found, params.centres - shift)[0] + shift)
+    rows = about_mean(x, weights)
+    centres = params.centres - rows.shift
+    found = jax.lax.stop_gradient(assign(unknown(x, len(centres)), rows, centres))
+    # Once more, as the sums of the pass above have no derivatives.
+    sums, counts = summed(rows, found.label, len(centres))
+    found = found._replace(sums=sums, counts=counts)
+    return Params(moved(found, rows, centres)[0] + rows.shift)
 
 
 @_check.fit(static=("max_iter",), x="m n", weights="m")
@@ -124,7 +138,8 @@ def fit(
     Raises:
         ValueError: params for another number of columns, k > m, values not finite.
 
-    Source: Lloyd (1957, 1982).
+    Source: Lloyd (1957, 1982); on a CPU the rows whose cluster is certain are passed
+    over: Hamerly (2010).
 
     """
     _fits(params, x)
@@ -136,35 +151,36 @@ def fit(
 
 
 def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
-    shift = _shift(x, weights)
-    x = x - shift  # in float32 the scores of rows far from the origin have no digits
-    squares = _squares(x)
-    variance = mean(squares, weights) / x.shape[1]
+    rows = about_mean(x, weights)
+    square = mean(rows.squares, weights)
+    variance = square / x.shape[1]
     scale = jnp.where(variance == 0, 1, variance)
 
-    def advance(centres):
-        found = assign(x, squares, weights, centres, active)
-        new, moving = moved(found, centres, active)
+    def advance(state):
+        centres, found = state
+        found = assign(found, rows, centres, active)
+        new, found, again = moved(found, rows, centres, active)
         change = jnp.sum((new - centres) ** 2) / scale
-        return new, Progress(found.cost, jnp.where(moving, jnp.inf, change))
+        change = jnp.where(again, jnp.inf, change)
+        return (new, found), Progress(_cost(found, centres, square), change)
 
-    start = centres - shift
+    start = centres - rows.shift, unknown(x, len(centres))
     found = iterate(advance, start, tol=tol, max_iter=max_iter)
-    value, counts = distortion(x, weights, found.params, active)
+    centres = found.params[0] + rows.shift
+    value, counts = distortion(x, weights, centres, active)
     empty = counts == 0
     if active is not None:
         empty &= active
     status = jnp.where(empty.any(), Status.SINGULAR, found.status)
     status = jnp.maximum(found.status, status).astype(jnp.int32)
-    return found._replace(params=found.params + shift, cost=value, status=status)
+    return found._replace(params=centres, cost=value, status=status)
 
 
-def _squares(x):
-    return jnp.sum(x * x, axis=1)
-
-
-def _shift(x, weights):
-    return mean(x, weights)[None]
+def _cost(found, centres, square):
+    """J, with the mean of |xᵢ|², from what the rows of each cluster sum to."""
+    size = jnp.sum(found.counts)
+    own = jnp.vdot(found.counts, jnp.sum(centres * centres, axis=1))
+    return jnp.maximum(square + (own - 2 * jnp.vdot(centres, found.sums)) / size, 0)
 
 
 def _fits(params: Params, x) -> None:
@@ -207,15 +223,15 @@ def init(
     if k > len(x):
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
-    shift = _shift(x, weights)
-    w, centred = jax.lax.stop_gradient((w, x - shift))
     choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
-    valid = jnp.isfinite(shift).all() & jnp.isfinite(w).all()
-    return Params(jnp.where(valid, x[choose(key, centred, w, k)], jnp.nan))
+    rows = jax.lax.stop_gradient(about_mean(x, w))
+    valid = jnp.isfinite(rows.shift).all() & jnp.isfinite(w).all()
+    return Params(jnp.where(valid, x[choose(key, rows, k)], jnp.nan))
 
 
-def _random(key, x, w, k):
-    return jax.random.choice(key, len(x), (k,), replace=False, p=w / jnp.sum(w))
+def _random(key, rows, k):
+    odds = rows.weights / jnp.sum(rows.weights)
+    return jax.random.choice(key, len(odds), (k,), replace=False, p=odds)
 
 
 def _draw(key, odds, count):
@@ -226,50 +242,56 @@ def _draw(key, odds, count):
     return jnp.minimum(jnp.searchsorted(upto, u, side="right"), last)
 
 
-def _plus_plus(key, x, w, k):
-    squares = jnp.sum(x * x, axis=1)
+def _plus_plus(key, rows, k):
+    # A centred copy is worth making where it is read often.
+    centred = rows.x - rows.shift if k > FEW else None
 
-    def distances(rows):
-        """From the rows chosen, (count, m)."""
-        to = x[rows]
-        found = squares[None] - 2 * product(to, x.T) + squares[rows][:, None]
-        return jnp.maximum(found, 0)
+    def products(to):
+        if centred is not None:
+            return product(to, centred.T)
+        return jnp.stack(each(lambda x: tuple(product(to, (x - rows.shift).T)), rows.x))
 
-    first = _draw(jax.random.fold_in(key, 0), w, 1)
+    def distances(chosen):
+        """|xᵢ - x_c|² from the rows chosen, (count, m)."""
+        square = rows.squares[chosen][:, None] + rows.squares[None]
+        return jnp.maximum(square - 2 * products(rows.x[chosen] - rows.shift), 0)
 
     def add(i, state):
-        rows, distance = state
-        drawn = _draw(jax.random.fold_in(key, i), w * distance, int(2 + math.log(k)))
+        chosen, distance = state
+        odds = rows.weights * distance
+        drawn = _draw(jax.random.fold_in(key, i), odds, int(2 + math.log(k)))
         trial = jnp.minimum(distance[None], distances(drawn))
-        best = jnp.argmin(product(trial, w))
-        return rows.at[i].set(drawn[best]), trial[best]
+        best = jnp.argmin(product(trial, rows.weights))
+        return chosen.at[i].set(drawn[best]), trial[best]
 
+    first = _draw(jax.random.fold_in(key, 0), rows.weights, 1)
     start = jnp.zeros(k, first.dtype).at[0].set(first[0]), distances(first)[0]
     return jax.lax.fori_loop(1, k, add, start)[0]
 
 
-def _parallel(key, x, w, k):
-    squares = jnp.sum(x * x, axis=1)
-    count = min(2 * k, len(x))
+def _parallel(key, rows, k):
+    count = min(2 * k, len(rows.x))
 
-    def closer(distance, rows):
-        to = x[rows]
+    def closer(distance, chosen):
+        to = rows.x[chosen] - rows.shift
 
         def least(x, squares, distance):
-            return jnp.minimum(distance, squares - 2 * nearest(x, to)[1])
+            found = squares - 2 * nearest(x - rows.shift, to)[1]
+            return jnp.minimum(distance, jnp.maximum(found, 0))
 
-        return jnp.maximum(each(least, x, squares, distance), 0)
+        return each(least, rows.x, rows.squares, distance)
 
-    first = _draw(jax.random.fold_in(key, 0), w, 1)
-    distance, drawn = closer(jnp.full_like(squares, jnp.inf), first), [first]
+    first = _draw(jax.random.fold_in(key, 0), rows.weights, 1)
+    distance, drawn = closer(jnp.full_like(rows.squares, jnp.inf), first), [first]
     for i in range(1, ROUNDS + 1):
-        drawn.append(_draw(jax.random.fold_in(key, i), w * distance, count))
+        odds = rows.weights * distance
+        drawn.append(_draw(jax.random.fold_in(key, i), odds, count))
         distance = closer(distance, drawn[-1])
-    rows = jnp.concatenate(drawn)
+    chosen = jnp.concatenate(drawn)
     # Each candidate stands for the rows that are nearest to it.
-    counts = distortion(x, w, x[rows])[1]
-    chosen = _plus_plus(jax.random.fold_in(key, ROUNDS + 1), x[rows], counts, k)
-    return rows[chosen]
+    counts = distortion(rows.x, rows.weights, rows.x[chosen])[1]
+    candidates = Rows(rows.x[chosen], rows.shift, rows.squares[chosen], counts)
+    return chosen[_plus_plus(jax.random.fold_in(key, ROUNDS + 1), candidates, k)]
 
 
 # --- a few rows at a time ------------------------------------------------------------
@@ -288,14 +310,15 @@ def mini_batch(state: State, key: jax.Array, batch: Batch):
     key, (), is not used. Source: Sculley (2010).
     """
     x, w, centres = batch.data, batch.weights, state.params.centres
-    shift = _shift(x, w)
-    centred = x - shift
-    found = assign(centred, _squares(centred), w, centres - shift)
+    rows = about_mean(x, w)
+    centres = centres - rows.shift
+    found = assign(unknown(x, len(centres)), rows, centres)
+    value = _cost(found, centres, mean(rows.squares, w))
     seen = state.extra + found.counts
-    change = found.sums - found.counts[:, None] * (centres - shift)
-    centres = centres + change / jnp.where(seen == 0, 1, seen)[:, None]
+    change = found.sums - found.counts[:, None] * centres
+    centres = state.params.centres + change / jnp.where(seen == 0, 1, seen)[:, None]
     state = state._replace(params=Params(centres), extra=seen)
-    return state, {"cost": found.cost}
+    return state, {"cost": value}
 
 
 # --- how many clusters ---------------------------------------------------------------
