@@ -150,7 +150,7 @@ def test_an_empty_cluster_takes_the_farthest_row():
 
 def test_the_farthest_row_is_asked_for_before_it_is_taken():
     """A cluster that loses its rows while others are passed over waits for a pass."""
-    rows = _assign.about_mean(jnp.asarray(X), None)
+    rows = _assign.about(X.mean(0), jnp.asarray(X), None)
     centres = rows.x[:2] - rows.shift
     found = _assign.assign(_assign.unknown(rows.x, 2), rows, centres)
     found = found._replace(counts=jnp.array([len(X), 0.0]), fresh=jnp.array(False))

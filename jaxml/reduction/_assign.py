@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import ROWS, each, mean, product, total
+from jaxml._rows import ROWS, each, product, total
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
 SLACK = 16  # by how many |x|² eps an expanded square may be wrong
@@ -18,13 +18,14 @@ class Rows(NamedTuple):
     """
 
     x: jax.Array  # (m, n)
-    shift: jax.Array  # (1, n) their mean
+    shift: jax.Array  # (1, n) a point in their midst
     squares: jax.Array  # (m,) |xᵢ - shift|²
     weights: jax.Array | None  # (m,) w
 
 
-def about_mean(x, weights) -> Rows:
-    shift = mean(x, weights)[None]
+def about(point, x, weights) -> Rows:
+    """Rows measured from a point, (n,), in their midst."""
+    shift = point[None]
     squares = each(lambda x: jnp.sum((x - shift) ** 2, axis=1), x)
     return Rows(x, shift, squares, weights)
 

@@ -20,7 +20,7 @@ from jaxml.optimize.train import Batch, State
 from jaxml.reduction._assign import (
     FEW,
     Rows,
-    about_mean,
+    about,
     assign,
     distortion,
     moved,
@@ -100,7 +100,7 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     takes the row that is farthest from its centre; another keeps its centre.
     """
     _fits(params, x)
-    rows = about_mean(x, weights)
+    rows = about(mean(x, weights), x, weights)
     centres = params.centres - rows.shift
     found = jax.lax.stop_gradient(assign(unknown(x, len(centres)), rows, centres))
     # Once more, as the sums of the pass above have no derivatives.
@@ -151,7 +151,7 @@ def fit(
 
 
 def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
-    rows = about_mean(x, weights)
+    rows = about(mean(x, weights), x, weights)
     square = mean(rows.squares, weights)
     variance = square / x.shape[1]
     scale = jnp.where(variance == 0, 1, variance)
@@ -224,8 +224,10 @@ def init(
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
-    rows = jax.lax.stop_gradient(about_mean(x, w))
-    valid = jnp.isfinite(rows.shift).all() & jnp.isfinite(w).all()
+    # Any point near the mean will do to measure from: a pass over x is saved.
+    near = jnp.mean(x[:: -(-len(x) // 256)], axis=0)
+    rows = jax.lax.stop_gradient(about(near, x, w))
+    valid = jnp.isfinite(rows.squares).all() & jnp.isfinite(w).all()
     return Params(jnp.where(valid, x[choose(key, rows, k)], jnp.nan))
 
 
@@ -249,7 +251,7 @@ def _plus_plus(key, rows, k):
     def products(to):
         if centred is not None:
             return product(to, centred.T)
-        return jnp.stack(each(lambda x: tuple(product(to, (x - rows.shift).T)), rows.x))
+        return each(lambda x: product(x - rows.shift, to.T), rows.x).T
 
     def distances(chosen):
         """|xᵢ - x_c|² from the rows chosen, (count, m)."""
@@ -310,7 +312,7 @@ def mini_batch(state: State, key: jax.Array, batch: Batch):
     key, (), is not used. Source: Sculley (2010).
     """
     x, w, centres = batch.data, batch.weights, state.params.centres
-    rows = about_mean(x, w)
+    rows = about(mean(x, w), x, w)
     centres = centres - rows.shift
     found = assign(unknown(x, len(centres)), rows, centres)
     value = _cost(found, centres, mean(rows.squares, w))
