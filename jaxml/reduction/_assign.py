@@ -65,7 +65,7 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
     """
     m, k = len(rows.x), len(centres)
 
-    def look(label, rows) -> Assigned:
+    def look(label, rows, change=_change) -> Assigned:
         """What the rows become, and by how much that changes the sums."""
         x = rows.x - rows.shift
         new, top, second = nearest(x, centres, active)
@@ -77,19 +77,17 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
 
         slack = SLACK * jnp.finfo(x.dtype).eps
         upper, lower = distance(top, slack), distance(second, -slack)
-        sums, counts = _change(x, rows.weights, label, new, k)
+        sums, counts = change(x, rows.weights, label, new, k)
         return Assigned(new, upper, lower, sums, counts, fresh=jnp.array(True))
 
     def uncertain(found, rows):
         need = found.upper > found.lower
         count = jnp.sum(need, dtype=jnp.int32)
-        place = jnp.where(need, jnp.cumsum(need, dtype=jnp.int32) - 1, m)
-        order = jnp.full(m + -m % ROWS, m, jnp.int32)
-        order = order.at[place].set(jnp.arange(m, dtype=jnp.int32), mode="drop")
+        order = _where(need, m + -m % ROWS)
 
         def block(i, found):
             chosen = jax.lax.dynamic_slice_in_dim(order, i * ROWS, ROWS)
-            part = look(found.label[chosen], _taken(rows, chosen))
+            part = look(found.label[chosen], _taken(rows, chosen), _change_by_few)
             return Assigned(
                 label=found.label.at[chosen].set(part.label, mode="drop"),
                 upper=found.upper.at[chosen].set(part.upper, mode="drop"),
@@ -108,6 +106,14 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
     if m <= 2 * ROWS:
         return every(found, rows)
     return jax.lax.platform_dependent(found, rows, cpu=uncertain, default=every)
+
+
+def _where(mask, size):
+    """The indices at which mask, (m,), is true, (size,); m in the places left over."""
+    place = jnp.where(mask, jnp.cumsum(mask, dtype=jnp.int32) - 1, size)
+    number = jnp.arange(len(mask), dtype=jnp.int32)
+    indices = jnp.full(size, len(mask), jnp.int32)
+    return indices.at[place].set(number, mode="drop")
 
 
 def _taken(rows: Rows, chosen) -> Rows:
@@ -184,6 +190,21 @@ def _change(x, w, old, new, k):
     return jax.lax.platform_dependent(
         x, w, old, new, cpu=by_scatter, default=by_product
     )
+
+
+def _change_by_few(x, w, old, new, k):
+    """As `_change`; where few rows change their label, from those alone."""
+    few = len(x) // 8
+    moving = old != new
+
+    def those():
+        chosen = _where(moving, few)
+        rows, old_, new_ = (a.at[chosen].get(mode="clip") for a in (x, old, new))
+        weights = w.at[chosen].get(mode="fill", fill_value=0)
+        return _change(rows, weights, old_, new_, k)
+
+    count = jnp.sum(moving, dtype=jnp.int32)
+    return jax.lax.cond(count <= few, those, lambda: _change(x, w, old, new, k))
 
 
 def _counts(w, label, k):
