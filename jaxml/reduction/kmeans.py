@@ -29,6 +29,7 @@ from jaxml.reduction._assign import (
     summed,
     unknown,
 )
+from jaxml.reduction._covariance import near
 
 METHODS = ("++", "parallel", "random")
 ROUNDS = 5  # of "parallel"
@@ -224,9 +225,7 @@ def init(
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
-    # Any point near the mean will do to measure from: a pass over x is saved.
-    near = jnp.mean(x[:: -(-len(x) // 256)], axis=0)
-    rows = jax.lax.stop_gradient(about(near, x, w))
+    rows = jax.lax.stop_gradient(about(near(x, weights), x, w))
     valid = jnp.isfinite(rows.squares).all() & jnp.isfinite(w).all()
     return Params(jnp.where(valid, x[choose(key, rows, k)], jnp.nan))
 
@@ -251,7 +250,12 @@ def _plus_plus(key, rows, k):
     def products(to):
         if centred is not None:
             return product(to, centred.T)
-        return each(lambda x: product(x - rows.shift, to.T), rows.x).T
+        # Not far from the origin there is no need to centre.
+        return jax.lax.cond(
+            jnp.sum(rows.shift**2) < 4 * jnp.mean(rows.squares),
+            lambda: product(rows.x, to.T) - product(rows.shift, to.T),
+            lambda: each(lambda x: product(x - rows.shift, to.T), rows.x),
+        ).T
 
     def distances(chosen):
         """|xᵢ - x_c|² from the rows chosen, (count, m)."""
