@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 ROWS = 2000  # rows of a block; 500 are too little work, 5000 leave the cache
-WIDE = 256  # columns from which products are made in panels
+WIDE = 144  # columns from which products are made in panels
+PANEL, PANELS = 112, 7  # columns of a panel while these many panels are enough
 
 
 def total(
@@ -149,29 +150,31 @@ def normal(
 def symmetric(a: jax.Array, b: jax.Array) -> jax.Array:
     """aᵀb, (p, p + t), for a, (r, p), and b, (r, p + t), if aᵀb is symmetric up to t.
 
-    Of wide products only the upper triangle is made, 5/8 of the work of 784 columns:
-    XLA has no product that knows of symmetry.
+    Of wide products only the upper triangle is made, in panels of columns: XLA has no
+    product that knows of symmetry.
     """
     return mirrored(triangle(a, b))
 
 
-def triangle(a: jax.Array, b: jax.Array) -> Any:
-    """The parts of `symmetric`, which can be summed before they are put together."""
+def triangle(a: jax.Array, b: jax.Array) -> list[list[jax.Array]]:
+    """The panels of `symmetric`, which can be summed before they are put together."""
     p = a.shape[1]
     if p < WIDE:
-        return product(a.T, b)
-    half = p // 2
-    return (
-        triangle(a[:, :half], b[:, :half]),
-        product(a[:, :half].T, b[:, half:]),
-        triangle(a[:, half:], b[:, half:]),
-    )
+        return [[product(a.T, b)]]
+    width = -(-p // min(PANELS, -(-p // PANEL)))
+    width += -width % 16  # whole vectors
+    starts = [*range(width, p, width)]
+    left, right = (jnp.split(c, starts, axis=1) for c in (a, b))
+    return [[product(c.T, d) for d in right[i:]] for i, c in enumerate(left)]
 
 
-def mirrored(parts: Any) -> jax.Array:
+def mirrored(parts: list[list[jax.Array]]) -> jax.Array:
     """aᵀb from what `triangle` made of it."""
-    if not isinstance(parts, tuple):
-        return parts
-    left, above, right = mirrored(parts[0]), parts[1], mirrored(parts[2])
-    below = above[:, : len(right)].T
-    return jnp.block([[left, above], [below, right]])
+    if len(parts) == 1:
+        return parts[0][0]
+
+    def below(i, j):
+        return parts[j][i - j][:, : len(parts[i][0])].T
+
+    rows = enumerate(parts)
+    return jnp.block([[below(i, j) for j in range(i)] + row for i, row in rows])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import mean, mirrored, product, total, triangle
+from jaxml._rows import mean, mirrored, product, total, triangle, with_ones
 
 LARGE = 4096  # columns from which no (n, n) matrix is formed for products alone
 
@@ -43,11 +43,11 @@ def covariance(x: jax.Array, weights: jax.Array | None) -> Covariance:
     def sums(x, weights):
         x = x - centre[None]
         weighted = x if weights is None else x * weights[:, None]
-        return triangle(weighted, x), jnp.sum(weighted, axis=0)
+        return triangle(weighted, with_ones(x))
 
     weight = len(x) if weights is None else jnp.sum(weights)
-    square, shift = total(sums, x, weights)
-    square, shift = mirrored(square) / weight, shift / weight
+    found = mirrored(total(sums, x, weights)) / weight
+    square, shift = found[:, :-1], found[:, -1]
     return Covariance(centre + shift, square - jnp.outer(shift, shift))
 
 
