@@ -153,17 +153,42 @@ def test_the_farthest_row_is_asked_for_before_it_is_taken():
     rows = _assign.about(X.mean(0), jnp.asarray(X), None)
     centres = rows.x[:2] - rows.shift
     found = _assign.assign(_assign.unknown(rows.x, 2), rows, centres)
-    found = found._replace(counts=jnp.array([len(X), 0.0]), fresh=jnp.array(False))
+    sums = found.sums._replace(members=jnp.array([len(X), 0]))
+    found = found._replace(sums=sums, fresh=jnp.array(False))
     new, found, again = _assign.moved(found, rows, centres)
     np.testing.assert_array_equal(new[1], centres[1])
     assert again
     assert np.isinf(found.upper).all()
-    found = _assign.assign(found, rows, new)._replace(counts=jnp.array([len(X), 0.0]))
+    found = _assign.assign(found, rows, new)._replace(sums=sums)
     centred = np.asarray(rows.x - rows.shift)
     distance = np.linalg.norm(centred[:, None] - np.asarray(new), axis=2).min(1)
     new, _, again = _assign.moved(found, rows, new)
     np.testing.assert_array_equal(new[1], centred[distance.argmax()])
     assert again
+
+
+def test_a_cluster_that_shrinks_keeps_no_rounding():
+    """Sums that rows have left are rounded; the end sums anew, and rows are counted."""
+    x = np.random.default_rng(6).normal(size=(6000, 2))
+    x = jnp.asarray(np.concatenate([x, [[9.0, 9.0], [9.2, 9.0]]]), jnp.float32)
+    weights = jnp.append(jnp.full(6000, 0.1), jnp.full(2, 1e-3))
+    rows = _assign.about(jnp.zeros(2), x, weights)
+    found, centres = _assign.unknown(x, 2), jnp.zeros((2, 2))
+    for far, near in (([0.0, 0.0], [50.0, 50.0]), ([9.0, 9.0], [0.0, 0.0])):
+        centres = jnp.array([far, near])
+        found = found._replace(upper=jnp.full_like(found.upper, jnp.inf))
+        found = _assign.assign(found, rows, centres)
+    np.testing.assert_array_equal(found.sums.members, [2, 6000])
+    exact = _assign.settled(found, rows, centres)
+    np.testing.assert_allclose(exact[0], [9.1, 9.0], rtol=1e-6)
+    rounded = found.sums.x / found.sums.weight[:, None]
+    assert abs(rounded[0] - exact[0]).max() > 1e-4  # else this tests nothing
+    centres = jnp.array([[50.0, 50.0], [0.0, 0.0]])
+    found = found._replace(upper=jnp.full_like(found.upper, jnp.inf))
+    found = _assign.assign(found, rows, centres)
+    assert found.sums.weight[0] != 0
+    new, _, _ = _assign.moved(found, rows, centres)
+    np.testing.assert_array_equal(new[0], x[6001])  # the farthest, for it is empty
 
 
 def test_a_row_that_is_left_out_becomes_no_centre():

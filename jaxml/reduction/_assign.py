@@ -30,6 +30,14 @@ def about(point, x, weights) -> Rows:
     return Rows(x, shift, squares, weights)
 
 
+class Sums(NamedTuple):
+    """Of the rows of each cluster."""
+
+    x: jax.Array  # (k, n) Σ wᵢ xᵢ
+    weight: jax.Array  # (k,) Σ wᵢ
+    members: jax.Array  # (k,) int32, rows that weigh anything: exact, unlike weight
+
+
 class Assigned(NamedTuple):
     """The cluster of each row, kept from step to step.
 
@@ -39,8 +47,7 @@ class Assigned(NamedTuple):
     label: jax.Array  # (m,) int32; k: not known yet
     upper: jax.Array  # (m,) at least |xᵢ - μ| from its own centre
     lower: jax.Array  # (m,) at most |xᵢ - μ| from any other centre
-    sums: jax.Array  # (k, n) Σ wᵢ xᵢ
-    counts: jax.Array  # (k,) Σ wᵢ
+    sums: Sums
     fresh: jax.Array  # () bool, whether all rows were looked at in the last pass
 
 
@@ -51,8 +58,11 @@ def unknown(x, k) -> Assigned:
         label=jnp.full(m, k, jnp.int32),
         upper=jnp.full_like(x, jnp.inf, shape=m),
         lower=jnp.zeros_like(x, shape=m),
-        sums=jnp.zeros_like(x, shape=(k, n)),
-        counts=jnp.zeros_like(x, shape=k),
+        sums=Sums(
+            x=jnp.zeros_like(x, shape=(k, n)),
+            weight=jnp.zeros_like(x, shape=k),
+            members=jnp.zeros(k, jnp.int32),
+        ),
         fresh=jnp.array(False),
     )
 
@@ -77,8 +87,8 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
 
         slack = SLACK * jnp.finfo(x.dtype).eps
         upper, lower = distance(top, slack), distance(second, -slack)
-        sums, counts = change(x, rows.weights, label, new, k)
-        return Assigned(new, upper, lower, sums, counts, fresh=jnp.array(True))
+        sums = change(x, rows.weights, label, new, k)
+        return Assigned(new, upper, lower, sums, fresh=jnp.array(True))
 
     def uncertain(found, rows):
         need = found.upper > found.lower
@@ -92,8 +102,7 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
                 label=found.label.at[chosen].set(part.label, mode="drop"),
                 upper=found.upper.at[chosen].set(part.upper, mode="drop"),
                 lower=found.lower.at[chosen].set(part.lower, mode="drop"),
-                sums=found.sums + part.sums,
-                counts=found.counts + part.counts,
+                sums=jax.tree.map(jnp.add, found.sums, part.sums),
                 fresh=found.fresh,
             )
 
@@ -153,8 +162,8 @@ def nearest(x, centres, active=None):
     return label, top, jnp.max(others, axis=0)
 
 
-def summed(rows: Rows, label, k):
-    """Σ wᵢ xᵢ, (k, n), and Σ wᵢ, (k,), of the rows with each label."""
+def summed(rows: Rows, label, k) -> Sums:
+    """What the rows with each label sum to."""
 
     def part(x, w, label):
         return _change(x - rows.shift, w, jnp.full_like(label, k), label, k)
@@ -162,19 +171,20 @@ def summed(rows: Rows, label, k):
     return total(part, rows.x, rows.weights, label)
 
 
-def _change(x, w, old, new, k):
-    """What Σ wᵢ xᵢ, (k, n), and Σ wᵢ, (k,), gain when labels become new; k: none."""
+def _change(x, w, old, new, k) -> Sums:
+    """What the sums gain when the labels old become new; k stands for none."""
+    w = jnp.ones_like(x[:, 0]) if w is None else w
+    some = (w > 0).astype(jnp.int32)
 
     def by_product(x, w, old, new):
         number = jnp.arange(k, dtype=jnp.int32)[None]
-        gain = (new[:, None] == number).astype(x.dtype)
-        gain -= (old[:, None] == number).astype(x.dtype)
-        gain = gain if w is None else gain * w[:, None]
-        return product(gain.T, x), jnp.sum(gain, axis=0)
+        gain = (new[:, None] == number).astype(jnp.int32)
+        gain -= (old[:, None] == number).astype(jnp.int32)
+        weighted = gain * w[:, None]
+        members = jnp.sum(gain * some[:, None], axis=0, dtype=jnp.int32)
+        return Sums(product(weighted.T, x), jnp.sum(weighted, axis=0), members)
 
     def by_scatter(x, w, old, new):
-        ones = jnp.ones_like(x[:, 0]) if w is None else w
-        rows = x if w is None else x * w[:, None]
         into, out = (jnp.where(new == old, k, label) for label in (new, old))
 
         def move(values):
@@ -182,7 +192,7 @@ def _change(x, w, old, new, k):
             gain = gain.at[into].add(values, mode="drop")
             return gain.at[out].add(-values, mode="drop")
 
-        return move(rows), move(ones)
+        return Sums(move(x * w[:, None]), move(w), move(some))
 
     if k <= FEW:
         return by_product(x, w, old, new)
@@ -192,7 +202,7 @@ def _change(x, w, old, new, k):
     )
 
 
-def _change_by_few(x, w, old, new, k):
+def _change_by_few(x, w, old, new, k) -> Sums:
     """As `_change`; where few rows change their label, from those alone."""
     few = len(x) // 8
     moving = old != new
@@ -220,15 +230,25 @@ def _counts(w, label, k):
     return jax.lax.platform_dependent(w, label, cpu=by_scatter, default=by_sum)
 
 
+def _means(sums: Sums):
+    """The centres, (k, n); anything where a cluster is empty."""
+    return sums.x / jnp.where(sums.members == 0, 1, sums.weight)[:, None]
+
+
+def settled(found: Assigned, rows: Rows, centres):
+    """The centres as means of rows that are summed anew, without what rounding left."""
+    sums = summed(rows, found.label, len(centres))
+    return jnp.where(sums.members[:, None] == 0, centres, _means(sums))
+
+
 def moved(found: Assigned, rows: Rows, centres, active=None):
     """The centres as means, the bounds at them, and whether another pass is due.
 
     A cluster that is empty takes the row that is farthest from its centre, once all
     rows were looked at.
     """
-    empty = found.counts == 0
-    means = found.sums / jnp.where(empty, 1, found.counts)[:, None]
-    new = jnp.where(empty[:, None], centres, means)
+    empty = found.sums.members == 0
+    new = jnp.where(empty[:, None], centres, _means(found.sums))
     if active is not None:
         empty &= active
     # A row that is left out must not become a centre.

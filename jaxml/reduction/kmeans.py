@@ -26,6 +26,7 @@ from jaxml.reduction._assign import (
     moved,
     nearest,
     scores,
+    settled,
     summed,
     unknown,
 )
@@ -105,8 +106,7 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     centres = params.centres - rows.shift
     found = jax.lax.stop_gradient(assign(unknown(x, len(centres)), rows, centres))
     # Once more, as the sums of the pass above have no derivatives.
-    sums, counts = summed(rows, found.label, len(centres))
-    found = found._replace(sums=sums, counts=counts)
+    found = found._replace(sums=summed(rows, found.label, len(centres)))
     return Params(moved(found, rows, centres)[0] + rows.shift)
 
 
@@ -167,7 +167,8 @@ def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
 
     start = centres - rows.shift, unknown(x, len(centres))
     found = iterate(advance, start, tol=tol, max_iter=max_iter)
-    centres = found.params[0] + rows.shift
+    centres, assigned = found.params
+    centres = settled(assigned, rows, centres) + rows.shift
     value, counts = distortion(x, weights, centres, active)
     empty = counts == 0
     if active is not None:
@@ -179,9 +180,10 @@ def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
 
 def _cost(found, centres, square):
     """J, with the mean of |xᵢ|², from what the rows of each cluster sum to."""
-    size = jnp.sum(found.counts)
-    own = jnp.vdot(found.counts, jnp.sum(centres * centres, axis=1))
-    return jnp.maximum(square + (own - 2 * jnp.vdot(centres, found.sums)) / size, 0)
+    sums = found.sums
+    own = jnp.vdot(sums.weight, jnp.sum(centres * centres, axis=1))
+    size = jnp.sum(sums.weight)
+    return jnp.maximum(square + (own - 2 * jnp.vdot(centres, sums.x)) / size, 0)
 
 
 def _fits(params: Params, x) -> None:
@@ -320,8 +322,9 @@ def mini_batch(state: State, key: jax.Array, batch: Batch):
     centres = centres - rows.shift
     found = assign(unknown(x, len(centres)), rows, centres)
     value = _cost(found, centres, mean(rows.squares, w))
-    seen = state.extra + found.counts
-    change = found.sums - found.counts[:, None] * centres
+    sums = found.sums
+    seen = state.extra + sums.weight
+    change = sums.x - sums.weight[:, None] * centres
     centres = state.params.centres + change / jnp.where(seen == 0, 1, seen)[:, None]
     state = state._replace(params=Params(centres), extra=seen)
     return state, {"cost": value}
