@@ -34,6 +34,8 @@ STAMP = VENV / "jaxml-stamp"  # written last: says what is installed, and from w
 EXTRAS = {"demo": "plot,progress", "test": "plot,progress,datasets"}
 LEVELS = tuple(EXTRAS)  # each holds what the one before it holds
 
+OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
+
 SAME_CELLS = """
 import sys, pathlib, jupytext
 def cells(path):
@@ -54,7 +56,7 @@ def stop(text):
     raise SystemExit("dev.py: " + text)
 
 
-def run(*command, apart=False):
+def run(*command, apart=False, env=None):
     """The exit status of a command.
 
     Ctrl-C reaches the command too, which ends in its own way before we do; one that
@@ -62,7 +64,7 @@ def run(*command, apart=False):
     """
     words = [str(word) for word in command]
     alone = {"process_group": 0, "stdin": subprocess.DEVNULL} if apart else {}
-    child = subprocess.Popen(words, cwd=str(ROOT), **alone)
+    child = subprocess.Popen(words, cwd=str(ROOT), env=env, **alone)
     interrupted = False
     while True:
         try:
@@ -187,7 +189,8 @@ def demo(options):
 
 def test(options):
     prepare("test")
-    tests = ["pytest"] if "--all" in options else ["pytest", "-m", "not long"]
+    quick = "--all" not in options
+    tests = ["pytest", "-m", "not long"] if quick else ["pytest"]
     options = [option for option in options if option != "--all"]
     if options:
         return run(PYTHON, "-m", *tests, *options)
@@ -195,7 +198,8 @@ def test(options):
     step("style", "-m", "ruff", "check")
     step("format", "-m", "ruff", "format", "--check")
     step("types", "-m", "mypy")
-    step("tests", "-m", *tests, "-n", "2", "--dist", "loadgroup")
+    workers = ["-n", "2", "--dist", "loadgroup"]
+    step("tests", "-m", *tests, *workers, env=older_generator() if quick else None)
     notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
     if notebooks:
         step("notebooks run", "-m", "pytest", "-n", "2", "--nbmake", "notebooks/")
@@ -205,11 +209,24 @@ def test(options):
     return 0
 
 
-def step(name, *command):
+def older_generator():
+    """The environment in which XLA makes code the older way, where it still knows it.
+
+    That compiles a third faster, and compiling is what tests cost; --all tests what
+    users run.
+    """
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {OLDER_GENERATOR}".strip()
+    env = {**os.environ, "XLA_FLAGS": flags}
+    probe = [str(PYTHON), "-c", "import jax; jax.devices()"]
+    known = subprocess.run(probe, env=env, capture_output=True, check=False)
+    return env if known.returncode == 0 else None
+
+
+def step(name, *command, env=None):
     """Run one part of the tests; the first that fails ends them."""
     say(f"\n== {name}")
     start = time.perf_counter()
-    status = run(PYTHON, *command)
+    status = run(PYTHON, *command, env=env)
     seconds = time.perf_counter() - start
     say(f"== {name} {'FAILED' if status else 'passed'} in {seconds:.1f} s")
     if status:

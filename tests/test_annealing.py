@@ -211,6 +211,7 @@ def test_the_tree_of_splits(x64):
     assert sorted(np.asarray(found.parent)[2:]) == [0, 1]
 
 
+@pytest.mark.long
 def test_along_the_path_the_slope_is_the_temperature(x64):
     """dR/dD = -1/T, between splits."""
     temperatures = 3.0 * 0.99 ** np.arange(6)
@@ -222,6 +223,7 @@ def test_along_the_path_the_slope_is_the_temperature(x64):
     np.testing.assert_allclose(slope, -1 / middle, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_weights_are_repeated_rows(x64):
     weights = np.random.default_rng(5).integers(0, 3, len(X))
     temperatures = _temperatures(6)
@@ -232,6 +234,7 @@ def test_weights_are_repeated_rows(x64):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_path_that_warms_up_is_invalid():
     found = annealing.path(X, k=2, temperatures=np.array([1.0, 2.0]))
     assert found.status[1] == Status.INVALID

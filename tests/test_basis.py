@@ -10,6 +10,7 @@ from sklearn.kernel_approximation import Nystroem
 
 from jaxml.regression import basis, kernels
 from tests.common.samples import Made
+from tests.depth import cases
 
 N, K = 3, 4
 LANDMARKS = np.random.default_rng(8).normal(size=(K, N))
@@ -184,7 +185,7 @@ def test_knots_of_counts_are_those_of_repeated_rows(spacing):
 # --- features of kernels ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kernel", ["rbf", "laplacian"])
+@pytest.mark.parametrize("kernel", cases(["rbf", "laplacian"], quick=["laplacian"]))
 def test_random_fourier_approaches_the_kernel(kernel):
     x = X[:6]
     exact = kernels.matrix(x, x, kernel=kernel, gamma=0.3)
@@ -231,6 +232,7 @@ def test_nystroem_agrees_with_sklearn(kernel, x64):
     np.testing.assert_allclose(ours, peer.transform(x), rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.long
 def test_nystroem_is_exact_between_landmarks():
     params = basis.init_nystroem(jax.random.key(0), X, k=8, gamma=0.4)
     rows = {tuple(row) for row in X.tolist()}
@@ -263,7 +265,7 @@ def test_landmarks_are_drawn_by_weight():
         basis.init_nystroem(jax.random.key(2), X, k=5, weights=weights)
 
 
-@pytest.mark.parametrize("spread", [1.0, 0.0])
+@pytest.mark.parametrize("spread", cases([1.0, 0.0], quick=[0.0]))
 def test_nystroem_is_differentiable(spread, x64):
     """Also where all eigenvalues coincide but one: landmarks on a simplex."""
     rng = np.random.default_rng(4)

@@ -11,6 +11,7 @@ from jaxml.optimize import check
 from jaxml.reduction.recommend import biased
 from tests import ratings as data
 from tests.common.samples import Made
+from tests.depth import cases
 from tests.ratings import ITEMS, MANY, USERS, WEIGHTS
 
 
@@ -52,7 +53,7 @@ def test_cost_from_dense_matrices(x64):
     np.testing.assert_allclose(biased.scores(params(), user), table[user])
 
 
-@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+@pytest.mark.parametrize("solver", cases(["cholesky", "cg"], quick=["cg"]))
 def test_a_step_solves_the_normal_equations(solver, monkeypatch, x64):
     """A ridge regression on [x, 1] of what b_item leaves, then one on [theta, 1]."""
     p = params()

@@ -168,6 +168,7 @@ def test_memory_is_bounded_by_itself():
     assert memory < 8 * 4 * bootstrap.NUMBERS  # all at once: 400 MB for each copy
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["percentile", "bca"])
 def test_intervals_cover_the_mean(method):
     """Of 1,000 data sets of 40 normal rows, 90 % intervals cover some 89 %."""

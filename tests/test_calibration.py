@@ -67,10 +67,13 @@ def population(a):
 
 @pytest.mark.parametrize(
     ("a", "ece", "nll", "brier"),
-    [
-        (1.0, 0.0, 0.4620088784, 0.1514263774),
-        (2.0, 0.0932301753, 0.5383957276, 0.1622503595),
-    ],
+    cases(
+        [
+            (1.0, 0.0, 0.4620088784, 0.1514263774),
+            (2.0, 0.0932301753, 0.5383957276, 0.1622503595),
+        ],
+        quick=[(2.0, 0.0932301753, 0.5383957276, 0.1622503595)],
+    ),
 )
 def test_a_population_that_is_too_sure_of_itself(x64, a, ece, nll, brier):
     z, y, weights = population(a)

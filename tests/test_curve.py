@@ -318,6 +318,7 @@ def test_a_linear_model_in_closed_form(x64):
         np.testing.assert_allclose(shown.middle - shown.low, half, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_intervals_cover(x64):
     """In 2,000 simulations, 95 % intervals hold the truth 93 to 97 times in 100."""
     clean = flat_decay(X, 2, 0.5, 0.9)
@@ -351,6 +352,7 @@ def test_intervals_cover(x64):
 # --- transforms ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_hundred_data_sets_in_one_program():
     y = Y + SIGMA * RANDOM.normal(size=(100, M))
     before = curve.fit.traces

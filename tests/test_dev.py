@@ -224,7 +224,7 @@ def test_the_first_part_that_fails_ends_the_test(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(dev, "prepare", lambda level: None)
     monkeypatch.setattr(
-        dev, "run", lambda *words: ran.append(words) or 2 * len(ran) - 2
+        dev, "run", lambda *words, env: ran.append(words) or 2 * len(ran) - 2
     )
     with pytest.raises(SystemExit) as stopped:
         dev.test([])
@@ -234,6 +234,17 @@ def test_the_first_part_that_fails_ends_the_test(monkeypatch, capsys):
         r"== style passed in .*\n\n== format\n== format FAILED in",
         capsys.readouterr().out,
     )
+
+
+def test_the_older_generator_is_asked_for_where_it_is_known(monkeypatch):
+    """A flag that this XLA does not know would end every process that imports jax."""
+    monkeypatch.setattr(dev, "PYTHON", sys.executable)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    monkeypatch.setattr(dev, "OLDER_GENERATOR", "--xla_dump_to=")
+    flags = dev.older_generator()["XLA_FLAGS"]
+    assert flags == "--xla_force_host_platform_device_count=2 --xla_dump_to="
+    monkeypatch.setattr(dev, "OLDER_GENERATOR", "--xla_no_such_flag=1")
+    assert dev.older_generator() is None
 
 
 # --- The package ----------------------------------------------------------------------

@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from jaxml.physics import gardner
 from jaxml.regression.svm import hulls
+from tests.depth import cases
 
 SAMPLES = {"kappa": 0.5, "alpha": 0.7}
 
@@ -77,7 +78,7 @@ def test_outside_is_nan():
         gardner.cover_count(0, 3)
 
 
-@pytest.mark.parametrize("alpha", [0.5, 1.0])
+@pytest.mark.parametrize("alpha", cases([0.5, 1.0], quick=[1.0]))
 def test_random_patterns_have_gardners_margin(alpha):
     n, seeds = 200, 10
     p = int(alpha * n)

@@ -12,6 +12,7 @@ from scipy.special import expit
 from jaxml.data import datasets
 from jaxml.physics import _chance, ising, onsager
 from tests.common.samples import Made
+from tests.depth import cases
 
 TC = onsager.CRITICAL_TEMPERATURE
 
@@ -183,7 +184,10 @@ CASES = [(2.0, 1.0, 0.0), (TC, 1.0, 0.0), (3.0, 1.0, 0.2), (2.5, -1.0, 0.3)]
 
 @pytest.mark.parametrize(
     ("method", "shape"),
-    [("heat_bath", (4, 4)), ("swendsen_wang", (4, 4)), ("swendsen_wang", (3, 3))],
+    cases(
+        [("heat_bath", (4, 4)), ("swendsen_wang", (4, 4)), ("swendsen_wang", (3, 3))],
+        quick=[("heat_bath", (4, 4))],
+    ),
 )
 def test_averages_of_all_states(method, shape):
     """u, |m|, m² and its estimate, with fields and couplings of both signs."""

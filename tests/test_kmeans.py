@@ -237,6 +237,7 @@ def test_starts_are_rows_that_count(method):
         assert len(chosen) == K
 
 
+@pytest.mark.long
 def test_good_starts_are_near_the_best():
     """Mean cost of 20 starts: as scikit-learn's greedy k-means++, and below random."""
     keys = jax.random.split(KEY, 20)

@@ -252,7 +252,7 @@ def _set(name):
 TABLES = ["longley", "stackloss", "copper", "scotland", "ccard"]
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", cases(TABLES, quick=["longley", "ccard"]))
 @pytest.mark.parametrize("weighted", cases([False, True], quick=[True]))
 def test_statsmodels(name, weighted, x64):
     x, y = _set(name)
@@ -352,6 +352,7 @@ def test_targets_are_independent(x64):
     np.testing.assert_allclose(both.aic[1], alone.aic)
 
 
+@pytest.mark.long
 def test_intervals_cover():
     """95 % intervals hold the truth in 93 to 97 % of 2,000 simulations."""
     truth = jnp.array([1.0, -0.5, 0.0])

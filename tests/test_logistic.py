@@ -243,6 +243,7 @@ def test_sandwich(x64):
     np.testing.assert_allclose(found.bic, peer.bic, rtol=1e-9)
 
 
+@pytest.mark.long
 def test_intervals_cover():
     """95 % intervals hold the truth in 93 to 97 % of 2,000 simulations."""
     truth = jnp.array([0.8, -0.5, 0.0])

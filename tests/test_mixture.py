@@ -12,6 +12,7 @@ from jaxml.evaluate import metrics
 from jaxml.optimize.fit import Status
 from jaxml.reduction import mixture
 from tests.common.samples import Made
+from tests.depth import cases
 
 PEER = {
     "full": "full",
@@ -53,7 +54,7 @@ def _peer(params, kind, **options):
     )
 
 
-@pytest.mark.parametrize("kind", mixture.KINDS)
+@pytest.mark.parametrize("kind", cases(mixture.KINDS, quick=["full", "diagonal"]))
 def test_is_scikit_learns(kind, x64):
     start = mixture.init(KEY, X, k=K, covariance=kind)
     fit = jaxml.check(mixture.fit(start, X, covariance=kind, tol=1e-9, max_iter=500))
@@ -85,7 +86,7 @@ def test_density_is_that_of_scipy(x64):
     )
 
 
-@pytest.mark.parametrize("kind", ["full", "tied"])
+@pytest.mark.parametrize("kind", cases(["full", "tied"], quick=["full"]))
 def test_both_passes_are_one_step(kind, x64, monkeypatch):
     """Products of columns and differences from means give the same sums."""
     start = mixture.init(KEY, X, k=K, covariance=kind)
@@ -130,7 +131,7 @@ def test_integer_weights_are_repeated_rows(x64):
     np.testing.assert_allclose(one.cost, two.cost, rtol=1e-10)
 
 
-@pytest.mark.parametrize("kind", mixture.KINDS)
+@pytest.mark.parametrize("kind", cases(mixture.KINDS, quick=["full"]))
 def test_samples_have_the_moments(kind, x64):
     """Mean and covariance of 40,000 draws within four standard errors."""
     params = mixture.init(KEY, X, k=K, covariance=kind)

@@ -221,6 +221,7 @@ def test_critical_behaviour(x64):
         assert onsager.heat_capacity(temperature=TC) > 5
 
 
+@pytest.mark.long
 def test_float32_from_cold_to_hot():
     t = np.array([0.0, 0.005, 0.1, 0.5, 1.0, 2.0, 2.3, 5.0, 1e3], np.float32)
     functions = {
