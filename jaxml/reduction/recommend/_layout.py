@@ -146,12 +146,22 @@ class Block(NamedTuple):
         return table[jnp.minimum(self.owner, len(self.row) - 1)]
 
     def total(self, segments: jax.Array) -> jax.Array:
-        """Σ over the segments of each row, (r, …): a product, for no order varies."""
-        rows = jnp.arange(len(self.row), dtype=jnp.int32)
-        ours = (self.owner[None] == rows[:, None]).astype(segments.dtype)
-        flat = segments.reshape(len(segments), -1)
-        found = jnp.matmul(ours, flat, precision="highest")
-        return found.reshape(len(rows), *segments.shape[1:])
+        """Σ over the segments of each row, (r, …)."""
+        shape = len(self.row), *segments.shape[1:]
+
+        def by_scatter(owner, segments):
+            return jnp.zeros(shape, segments.dtype).at[owner].add(segments, mode="drop")
+
+        def by_product(owner, segments):
+            rows = jnp.arange(shape[0], dtype=jnp.int32)
+            ours = (owner[None] == rows[:, None]).astype(segments.dtype)
+            flat = segments.reshape(len(segments), -1)
+            return jnp.matmul(ours, flat, precision="highest").reshape(shape)
+
+        # On accelerators a scatter adds in any order, and the last bits would vary.
+        return jax.lax.platform_dependent(
+            self.owner, segments, cpu=by_scatter, default=by_product
+        )
 
 
 def each_row(side: Side, function: Callable[..., Any], *arrays: jax.Array) -> Any:
