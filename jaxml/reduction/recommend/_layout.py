@@ -158,6 +158,8 @@ class Block(NamedTuple):
             flat = segments.reshape(len(segments), -1)
             return jnp.matmul(ours, flat, precision="highest").reshape(shape)
 
+        if segments.ndim > 2:  # matrices: both cores share a product, not a scatter
+            return by_product(self.owner, segments)
         # On accelerators a scatter adds in any order, and the last bits would vary.
         return jax.lax.platform_dependent(
             self.owner, segments, cpu=by_scatter, default=by_product
