@@ -12,18 +12,13 @@ WIDE = 144  # columns from which products are made in panels
 PANEL, PANELS = 112, 7  # columns of a panel while these many panels are enough
 
 
-def total(
-    function: Callable[..., Any],
-    *arrays: jax.Array | None,
-    add: Callable[[Any, Any], Any] | None = None,
-) -> Any:
+def total(function: Callable[..., Any], *arrays: jax.Array | None) -> Any:
     """Σ over blocks of rows of function(*blocks), a pytree of sums.
 
     Each of arrays, (m, …), is read once, however much function does with a block. On
     an accelerator function takes all rows at once. None among arrays is passed on.
-    What two blocks give is joined by add, for which zeros are neutral; + if None.
     """
-    add = add or partial(jax.tree.map, jnp.add)
+    add = partial(jax.tree.map, jnp.add)
     m = _count(arrays)
     if m <= 2 * ROWS:
         return function(*arrays)

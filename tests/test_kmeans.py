@@ -86,6 +86,24 @@ def test_rows_that_are_passed_over_are_where_they_belong(k, x64):
     np.testing.assert_allclose(history[1:], costs[: len(history) - 1], rtol=1e-12)
 
 
+def test_bounds_hold_in_spite_of_rounding():
+    """In float32, far out, where expanded squares are off; distances are of float64."""
+    rng = np.random.default_rng(7)
+    x = jnp.asarray(rng.normal(size=(5000, 30)) * 1e-2 + rng.normal(size=30), "f4")
+    rows = _assign.about(jnp.zeros(30), x, None)
+    centres, found = x[:6], _assign.unknown(x, 6)
+    for _ in range(4):
+        found = _assign.assign(found, rows, centres)
+        exact = np.linalg.norm(
+            np.asarray(x, float)[:, None] - np.asarray(centres, float), axis=2
+        )
+        own = np.take_along_axis(exact, np.asarray(found.label)[:, None], 1)[:, 0]
+        np.put_along_axis(exact, np.asarray(found.label)[:, None], np.inf, 1)
+        assert np.all(found.upper >= own)
+        assert np.all(found.lower <= exact.min(1))
+        centres, found, _ = _assign.moved(found, rows, centres)
+
+
 def test_finds_the_best_partition_of_a_few_rows(x64):
     """Against all partitions, as restarts under one vmap."""
     x = np.random.default_rng(2).normal(size=(8, 2))
@@ -235,6 +253,16 @@ def test_starts_are_rows_that_count(method):
         chosen = {tuple(row) for row in centres}
         assert chosen <= rows
         assert len(chosen) == K
+
+
+def test_starts_do_not_depend_on_the_origin():
+    """Rows that are sums of powers of 2, so that moving them rounds nothing."""
+    x = (np.random.default_rng(8).integers(-64, 64, size=(300, 3)) / 64).astype("f4")
+    for k in (8, 40):  # with and without a centred copy
+        for seed in range(5):
+            key = jax.random.key(seed)
+            near, far = (kmeans.init(key, x + s, k=k).centres for s in (0, 2.0**15))
+            np.testing.assert_array_equal(near, far - 2.0**15)
 
 
 @pytest.mark.long

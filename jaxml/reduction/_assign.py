@@ -93,7 +93,7 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
     def uncertain(found, rows):
         need = found.upper > found.lower
         count = jnp.sum(need, dtype=jnp.int32)
-        order = _where(need, m + -m % ROWS)
+        order = jnp.flatnonzero(need, size=m + -m % ROWS, fill_value=m)
 
         def block(i, found):
             chosen = jax.lax.dynamic_slice_in_dim(order, i * ROWS, ROWS)
@@ -115,14 +115,6 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
     if m <= 2 * ROWS:
         return every(found, rows)
     return jax.lax.platform_dependent(found, rows, cpu=uncertain, default=every)
-
-
-def _where(mask, size):
-    """The indices at which mask, (m,), is true, (size,); m in the places left over."""
-    place = jnp.where(mask, jnp.cumsum(mask, dtype=jnp.int32) - 1, size)
-    number = jnp.arange(len(mask), dtype=jnp.int32)
-    indices = jnp.full(size, len(mask), jnp.int32)
-    return indices.at[place].set(number, mode="drop")
 
 
 def _taken(rows: Rows, chosen) -> Rows:
@@ -208,7 +200,7 @@ def _change_by_few(x, w, old, new, k) -> Sums:
     moving = old != new
 
     def those():
-        chosen = _where(moving, few)
+        chosen = jnp.flatnonzero(moving, size=few, fill_value=len(x))
         rows, old_, new_ = (a.at[chosen].get(mode="clip") for a in (x, old, new))
         weights = w.at[chosen].get(mode="fill", fill_value=0)
         return _change(rows, weights, old_, new_, k)

@@ -9,7 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product, symmetric, total, with_ones
+from jaxml._rows import mirrored, product, total, triangle, with_ones
 from jaxml.optimize.convex import by_lbfgs, by_newton
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression.linear import Params
@@ -59,12 +59,13 @@ def derivatives(loss, x, y, weights, hyper, intercept: bool, hessian: bool):
                 return value, product(r / t, a)
             # One product for both: compiled once, and a is read once.
             right = jnp.concatenate([a * (h / t**2)[:, None], (r / t)[:, None]], axis=1)
-            return value, symmetric(a, right)
+            return value, triangle(a, right)
 
         value, found = jax.tree.map(lambda s: s / weight, total(sums, x, y, weights))
         value += 0.5 * jnp.vdot(l2, theta**2)
         if not hessian:
             return value, found + l2 * theta
+        found = mirrored(found)
         return value, found[:, -1] + l2 * theta, found[:, :-1] + jnp.diag(l2)
 
     return of

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product, symmetric, total, with_ones
+from jaxml._rows import mirrored, product, total, triangle, with_ones
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 
 SHORT = 0.995  # the share of the way to the boundary that is taken
@@ -102,9 +102,9 @@ def _gram(problem: Problem, inverse):
 
     def sums(x, scaled):
         a = with_ones(x, wide)
-        return symmetric(a, a * scaled[:, None])
+        return triangle(a, a * scaled[:, None])
 
-    found = total(sums, problem.x, problem.s**2 * inverse)
+    found = mirrored(total(sums, problem.x, problem.s**2 * inverse))
     return found + jnp.diag(problem.penalty)
 
 
