@@ -1,5 +1,7 @@
 """Bad input is refused by name; good input of any kind is taken."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 from jax.experimental import checkify
 
 import jaxml
-from jaxml import _check
+from jaxml import _check, linear, ridge
+from jaxml._check import kinds
 from jaxml.networks import feedforward, neuron
 from jaxml.optimize import Fit, Status, minimize
 
@@ -169,8 +172,11 @@ X[0, 0] = abs(X[0, 0])
     [
         (LABELS - 1, "y holds the label -1; labels count from 0"),
         (LABELS + 1, "y holds the label 2, not one of 0 … 1"),
-        (LABELS.astype(float), "y must hold integer labels, not float64"),
-        (jnp.asarray(LABELS, float), "y must hold integer labels, not float32"),
+        (0.5 * LABELS, "y must hold integer labels, not 0.5"),
+        (put(LABELS, np.nan), "y must hold integer labels, not nan"),
+        (jnp.asarray(LABELS, float) + 1, "y holds the label 2, not one of 0 … 1"),
+        (LABELS + np.int64(2**32), "y holds the label 4294967297, not one of 0 … 1"),
+        (LABELS.astype("u4") - 2, "y holds the label 4294967295, not one of 0 … 1"),
     ],
 )
 def test_labels(y, message):
@@ -231,6 +237,7 @@ def test_bad_hyper_parameters_are_refused_by_name(name, value):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        (2**31, "max_iter must be at most 2147483647, not 2147483648"),
         (0, "max_iter must be at least 1, not 0"),
         (-2, "max_iter must be at least 1, not -2"),
         (1.5, "max_iter must be a Python int, not 1.5"),
@@ -521,6 +528,97 @@ def test_bad_data_of_minimize(data, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         minimize(lambda w, data: jnp.vdot(w, w), jnp.zeros(2), data)
     assert str(caught.value).startswith(message)
+
+
+LINE = linear.Params(jnp.ones(N), jnp.float32(0))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (None, "not a NoneType"),
+        ((LINE.w, LINE.b), "not a tuple"),
+        ({"w": LINE.w, "b": LINE.b}, "not a dict"),
+        (fitted(X, Y), "not a Fit"),
+        (linear.fit(X, Y), "not a Fit: pass params.params"),
+    ],
+)
+def test_params_of_another_kind(params, message):
+    for call in (linear.predict, jax.jit(linear.predict)):
+        with pytest.raises(ValueError, match=r"^params must be a ") as caught:
+            call(params, X)
+        wanted = "params must be a jaxml.regression.linear.Params(w, b), "
+        assert str(caught.value) == wanted + message
+
+
+def test_lists_in_params_are_arrays():
+    """Lists of numbers, also of lists; a list of arrays stays the pytree it is."""
+    lists = linear.Params(LINE.w.tolist(), 0.5)
+    np.testing.assert_allclose(linear.predict(lists, X), X.sum(axis=1) + 0.5, rtol=1e-5)
+    nested = tuple(theta.tolist() for theta in NET)
+    np.testing.assert_array_equal(
+        feedforward.predict(nested, X), feedforward.predict(NET, X)
+    )
+    tree = [jnp.ones(2), [1, 2.0]]
+    taken = kinds.tree("params", tree, None)
+    assert taken[0] is tree[0]
+    np.testing.assert_array_equal(taken[1], [1, 2])
+
+
+@pytest.mark.parametrize("wrong", ["no", "a", None, 1, 0.0, float("nan"), jnp.bool_(1)])
+def test_booleans(wrong):
+    with pytest.raises(ValueError, match=r"^intercept must be (True or False|static)"):
+        ridge.fit(X, Y, l2=0.1, intercept=wrong)
+    assert int(ridge.fit(X, Y, l2=0.1, intercept=np.bool_(True)).status) == 0
+
+
+def test_whole_floats_are_labels():
+    """0.0 and 1.0 are labels; under jit floats cannot be looked at."""
+    expected = classified(X, LABELS, k=2).params
+    for y in (LABELS.astype(float), jnp.asarray(LABELS, float), LABELS.tolist()):
+        np.testing.assert_array_equal(classified(X, y, k=2).params, expected)
+    with pytest.raises(ValueError, match=r"^y must hold integer labels, not float32"):
+        jax.jit(lambda y: classified(X, y, k=2))(LABELS.astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 2.5e37])
+def test_weights_of_any_size_are_weights(scale):
+    """Only their ratios count, although their sum overflows or squares underflow."""
+    weights = np.linspace(1, 2, M).astype(np.float32)
+    large = (weights * np.float32(scale)).astype(np.float32)
+    for fit in (linear.fit, functools.partial(ridge.fit, l2=0.1)):
+        wanted, found = (fit(X, Y, weights=w).params for w in (weights, large))
+        np.testing.assert_allclose(found.w, wanted.w, rtol=1e-5)
+    traced = jax.jit(lambda w: ridge.fit(X, Y, l2=0.1, weights=w))(large)
+    overflows = large.sum(dtype=float) > np.finfo(np.float32).max
+    assert overflows == (int(traced.status) == Status.INVALID)
+
+
+def test_numbers_of_python_have_no_width(x64):
+    """float32 data stay float32 beside lists and numbers where float64 is allowed."""
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    for l2 in (0.1, [0.1] * N, 1):
+        fit = ridge.fit(x, y, l2=l2)
+        assert {a.dtype for a in (fit.params.w, fit.cost)} == {jnp.dtype("float32")}
+        assert ridge.cost(fit.params, x, y, l2=l2).dtype == "float32"
+    assert plain(x.tolist(), y.tolist()).dtype == "float64"
+
+
+def test_calls_under_the_settings_people_debug_with():
+    """Strict promotion and transfer guards are about their code, not about calls."""
+    moved, start = [jax.device_put(a) for a in (X, Y)], jnp.zeros(2)
+    settings = [
+        jax.transfer_guard("disallow"),
+        jax.numpy_dtype_promotion("strict"),
+        jax.debug_nans(True),
+    ]
+    for setting in settings:
+        with setting:
+            jax.block_until_ready(fitted(*moved, l2=0.5, weights=np.arange(M)))
+            jax.block_until_ready(linear.predict(LINE, moved[0]))
+            jax.block_until_ready(ridge.fit(*moved, l2=0.5))
+            jax.block_until_ready(feedforward.fit(NET, X, TARGETS, max_iter=2))
+            jax.block_until_ready(minimize(quadratic, start, l2=0.5))
 
 
 # --- helpers ------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The one loop, its statuses and its history; check and best."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,19 +47,49 @@ def test_converged():
     assert (fit.status, fit.steps) == (Status.CONVERGED, 4)
     assert fit.params == fit.cost == fit.residual == 1 / 16
     np.testing.assert_array_equal(fit.history[:4], [1 / 2, 1 / 4, 1 / 8, 1 / 16])
-    assert np.isnan(fit.history[4:]).all()
+    assert np.isinf(fit.history[4:]).all()
     assert fit.history.shape == (20,)
 
 
 def test_a_start_within_tol_takes_no_step():
     fit = iterate(halve, ONE, start(ONE), tol=1.0, max_iter=20)
     assert (fit.status, fit.steps, fit.params) == (Status.CONVERGED, 0, 1)
-    assert np.isnan(fit.history).all()
+    assert np.isinf(fit.history).all()
 
 
 def test_exhausted():
-    fit = iterate(halve, ONE, start(ONE), tol=0.0, max_iter=3)
+    fit = iterate(halve, ONE, start(ONE), tol=1e-3, max_iter=3)
     assert (fit.status, fit.steps, fit.params) == (Status.EXHAUSTED, 3, 1 / 8)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit])
+def test_steps_asked_for_are_finished(wrap):
+    """tol = 0 asks for max_iter steps, also where it is traced; check passes them."""
+    fit = wrap(lambda tol: iterate(halve, ONE, start(ONE), tol=tol, max_iter=3))(0.0)
+    assert (fit.status, fit.steps, fit.params) == (Status.FINISHED, 3, 1 / 8)
+    assert check(fit) is fit
+
+
+def test_a_failure_is_seen_when_printed():
+    fit = iterate(halve, ONE, start(ONE), tol=1e-3, max_iter=3)
+    assert repr(fit).startswith("Fit(EXHAUSTED: max_iter steps were taken and the")
+    assert "history" in str(fit)
+    assert len(str(fit)) < 300
+    batch = jax.vmap(lambda tol: iterate(halve, ONE, tol=tol, max_iter=3))
+    assert repr(batch(jnp.array([1e-3, 0.5, 0.5]))).startswith(
+        "Fit(2 CONVERGED, 1 EXHAUSTED: "
+    )
+    shapes = jax.eval_shape(batch, ONE[None])
+    assert repr(shapes).startswith("Fit(params=")
+
+
+def test_the_error_can_be_pickled():
+    """Else it would break the pool of a worker process."""
+    fit = iterate(halve, ONE, start(ONE), tol=1e-3, max_iter=3)
+    with pytest.raises(FitError) as caught:
+        check(fit)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.mask) == (str(caught.value), caught.value.mask)
 
 
 def test_stalled_by_patience():
@@ -65,7 +97,7 @@ def test_stalled_by_patience():
     # The first step counts as an improvement: nothing was known before it.
     assert (fit.status, fit.steps) == (Status.STALLED, 6)
     forever = iterate(stay, ONE, start(ONE), tol=0.0, max_iter=50)
-    assert (forever.status, forever.steps) == (Status.EXHAUSTED, 50)
+    assert (forever.status, forever.steps) == (Status.FINISHED, 50)
 
 
 def test_patience_starts_again_where_cost_or_residual_improves():
@@ -135,7 +167,7 @@ def test_history_has_at_most_512_places(max_iter, stride):
     assert fit.history.shape == (512,)
     recorded = np.arange(stride, max_iter + 1, stride)
     np.testing.assert_array_equal(fit.history[: recorded.size], recorded)
-    assert np.isnan(fit.history[recorded.size :]).all()
+    assert np.isinf(fit.history[recorded.size :]).all()
 
 
 def test_history_holds_any_record_in_its_dtype(x64):

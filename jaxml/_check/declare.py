@@ -1,8 +1,9 @@
 """The three decorators that declare a public function, and what they make of a call."""
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -33,8 +34,14 @@ def fit(*, static: Iterable[str] = (), **shapes: str):
 
 def host(function: Callable[P, R]) -> Callable[P, R]:
     """Declare a function of the host: it reads files, draws, or drives other ones."""
-    function.kind = "host"  # type: ignore[attr-defined]
-    return function
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _own_settings():
+            return function(*args, **kwargs)
+
+    wrapper.kind = "host"  # type: ignore[attr-defined]
+    return wrapper
 
 
 def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str, str]):
@@ -57,11 +64,12 @@ def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str,
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             arguments = _bind(function.__name__, signature, args, kwargs)
-            low = _admit(arguments, roles, jit)
-            if kind == "fit" and "data" in roles.trees:
-                ranges.finite("data", arguments["data"])
-            result = run(**arguments)
-            return result if low is None else _lower(result, low)
+            with _own_settings():
+                low = _admit(arguments, roles, jit)
+                if kind == "fit" and "data" in roles.trees:
+                    ranges.finite("data", arguments["data"])
+                result = run(**arguments)
+                return result if low is None else _lower(result, low)
 
         wrapper.kind = kind  # type: ignore[attr-defined]
         wrapper.static = static  # type: ignore[attr-defined]
@@ -72,11 +80,21 @@ def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str,
     return decorate
 
 
+@contextlib.contextmanager
+def _own_settings() -> Iterator[None]:
+    """Settings by which users find faults in their own code, not in a call of ours.
+
+    A call moves its hyper-parameters to the device and promotes them on purpose.
+    """
+    with jax.transfer_guard("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 class Roles(NamedTuple):
     """What each argument of a declared function is."""
 
     arrays: dict[str, Shape]
-    trees: tuple[str, ...]  # positional pytrees, params among them
+    trees: dict[str, Any]  # positional pytrees, params among them: what they must be
     hyper: tuple[str, ...]  # scalar, traced, cast to the data's dtype
     more: str | None  # **name: further hyper-parameters, scalars or arrays
     static: tuple[str, ...]
@@ -90,9 +108,9 @@ def _roles(signature, parsed, static, trees) -> Roles:
     scalars = [p for p in rest if p.kind is p.KEYWORD_ONLY and p.name not in trees]
     hyper = tuple(p.name for p in scalars)
     more = next((p.name for p in rest if p.kind is p.VAR_KEYWORD), None)
-    trees = tuple(p.name for p in rest if p.name not in {*hyper, more})
+    kinds = {p.name: p.annotation for p in rest if p.name not in {*hyper, more}}
     defaults = {p.name: p.default for p in named}
-    return Roles(parsed, trees, hyper, more, static, "key" in defaults, defaults)
+    return Roles(parsed, kinds, hyper, more, static, "key" in defaults, defaults)
 
 
 def _bind(name, signature, args, kwargs) -> dict[str, Any]:
@@ -119,25 +137,28 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     if roles.key:
         kinds.key(arguments["key"])
     given = {n: s for n, s in roles.arrays.items() if _given(n, arguments, roles)}
+    # Lists and numbers of Python have no width of their own.
+    typed = {name for name in given if hasattr(arguments[name], "dtype")}
     for name, shape in given.items():
         arguments[name] = kinds.array(name, arguments[name], shape.labels)
         given[name] = kinds.resolve(name, shape, arguments[name])
-    for name in roles.trees:
-        arguments[name] = jax.tree.map(
-            functools.partial(kinds.leaf, name), arguments[name]
-        )
+    for name, kind in roles.trees.items():
+        arguments[name] = kinds.tree(name, arguments[name], kind)
 
-    floats = [arguments[n] for n, s in given.items() if not s.labels]
+    floats = [arguments[n] for n, s in given.items() if n in typed and not s.labels]
     dtype = kinds.common_dtype(floats, [arguments[name] for name in roles.trees])
     compute = jnp.promote_types(dtype, jnp.float32)
+    kinds.agree({name: (arguments[name], shape.forms) for name, shape in given.items()})
     for name, shape in given.items():
-        to = jnp.dtype(jnp.int32) if shape.labels else compute
-        arguments[name] = kinds.cast(arguments[name], to)
+        if shape.labels:
+            k = shape.k or arguments.get("k")
+            arguments[name] = kinds.cast_labels(name, arguments[name], k)
+        else:
+            arguments[name] = kinds.cast(arguments[name], compute)
     for name in roles.trees:
         arguments[name] = jax.tree.map(
             functools.partial(kinds.cast_leaf, compute), arguments[name]
         )
-    kinds.agree({name: (arguments[name], shape.forms) for name, shape in given.items()})
     for name in roles.hyper:
         value = kinds.hyper(name, arguments[name], compute, roles.defaults[name])
         # Where nothing is jitted a Python number stays one: a literal 0 costs nothing.
@@ -150,11 +171,12 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
             n: kinds.any_hyper(n, v, compute) for n, v in more.items()
         }
     for name, shape in given.items():
-        if shape.forms != (None,):
-            k = shape.k or arguments.get("k")
-            ranges.values(name, arguments[name], shape.labels, k)
-            if shape.classes and not shape.labels:
+        if shape.forms != (None,) and not shape.labels:
+            ranges.values(name, arguments[name], False, None)
+            if shape.classes:
                 ranges.within(name, arguments[name], "[0, 1]")
+    if arguments.get("weights") is not None and "weights" in given:
+        arguments["weights"] = ranges.moderate(arguments["weights"])
     return None if compute == dtype else dtype
 
 
@@ -178,7 +200,8 @@ def _mark_invalid(fit, arguments, roles: Roles):
         if value is not None:
             valid &= ranges.inside(name, value)
     if arguments.get("weights") is not None:
-        valid &= jnp.sum(arguments["weights"]) > 0
+        weight = jnp.sum(arguments["weights"])
+        valid &= (weight > 0) & jnp.isfinite(weight)
     for name, shape in roles.arrays.items():
         value = arguments[name]
         if value is not None and name in ranges.LIMITS:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml._check.ranges import is_float, within
+from jaxml._check.ranges import concrete, is_float, label_values, within
 
 # Static arguments that count something, and the least they may be.
 COUNTS = {
@@ -34,6 +34,9 @@ COUNTS = {
     "sweeps": 1,
     "users": 1,
 }
+
+
+MOST = 2**31 - 1  # what an int32 can count
 
 
 class Shape(NamedTuple):
@@ -65,9 +68,20 @@ def resolve(name: str, shape: Shape, array) -> Shape:
         return shape
     whole = not jnp.issubdtype(array.dtype, jnp.floating)
     if array.ndim == 1 and not whole and any(len(f or ()) > 1 for f in shape.forms):
-        kind = "probabilities are (m, k)"
-        raise ValueError(f"{name} must hold integer labels, not {array.dtype}; {kind}")
+        _whole(name, array, "; probabilities are (m, k)")
+        whole = True
     return shape._replace(labels=whole and array.ndim == 1)
+
+
+def _whole(name: str, array, more: str = "") -> None:
+    """Refuse floats as labels, unless they are seen to be whole numbers."""
+    must = f"{name} must hold integer labels, not"
+    if not concrete(array):
+        raise ValueError(f"{must} {array.dtype}{more}")
+    values = np.asarray(array, np.float64)
+    wrong = values[~np.isfinite(values) | (values != np.rint(values))]
+    if wrong.size:
+        raise ValueError(f"{must} {wrong[0]}{more}")
 
 
 def static(name: str, value, default):
@@ -78,6 +92,8 @@ def static(name: str, value, default):
         raise ValueError(f"{name} must be static (a Python value), not an array")
     if isinstance(value, list):
         value = tuple(value)
+    if isinstance(default, bool):
+        return boolean(name, value)
     if name in COUNTS and not (value is None and default is None):
         value = count(name, value, at_least=COUNTS[name])
     try:
@@ -85,6 +101,13 @@ def static(name: str, value, default):
     except TypeError:
         raise ValueError(f"{name} must be hashable, not {value!r}") from None
     return value
+
+
+def boolean(name: str, value) -> bool:
+    """Give True or False, or say that value is neither."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
 
 
 def count(name: str, value, *, at_least: int = 1) -> int:
@@ -97,6 +120,8 @@ def count(name: str, value, *, at_least: int = 1) -> int:
         raise ValueError(f"{name} must be a Python int, not {value!r}") from None
     if number < at_least:
         raise ValueError(f"{name} must be at least {at_least}, not {number}")
+    if number > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, not {number}")
     return number
 
 
@@ -126,7 +151,7 @@ def array(name: str, value, labels: bool):
     dtype = value.dtype
     if labels:
         if not (jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_):
-            raise ValueError(f"{name} must hold integer labels, not {dtype}")
+            _whole(name, value)
     elif jnp.issubdtype(dtype, jnp.complexfloating) or not (
         jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_
     ):
@@ -155,6 +180,30 @@ def _from_host(name: str, value) -> np.ndarray:
     return array
 
 
+def tree(name: str, value, kind):
+    """A pytree of parameters, of one kind where a NamedTuple is asked for.
+
+    Lists of numbers in it become arrays.
+    """
+    fields = getattr(kind, "_fields", None)
+    if fields and fields != getattr(value, "_fields", None):
+        model = f"{kind.__module__.replace('._', '.')}.{kind.__name__}"
+        params = getattr(value, "params", None)
+        mend = f": pass {name}.params" if hasattr(params, "_fields") else ""
+        raise ValueError(
+            f"{name} must be a {model}({', '.join(fields)}), "
+            f"not a {type(value).__name__}{mend}"
+        )
+    return jax.tree.map(functools.partial(leaf, name), value, is_leaf=_numbers)
+
+
+def _numbers(node) -> bool:
+    """Whether a node is a list of numbers, maybe of several axes."""
+    return isinstance(node, list) and all(
+        isinstance(each, (int, float, np.generic)) or _numbers(each) for each in node
+    )
+
+
 def leaf(name: str, leaf):
     """One leaf of a pytree of parameters: arrays as they are, host numbers taken."""
     if isinstance(leaf, (jax.Array, jax.core.Tracer)):
@@ -163,7 +212,7 @@ def leaf(name: str, leaf):
         return leaf
     if isinstance(leaf, (int, float)) or callable(leaf):
         return leaf
-    if isinstance(leaf, (np.ndarray, np.generic)):
+    if isinstance(leaf, (np.ndarray, np.generic, list)):
         return jnp.array(_from_host(name, leaf))
     raise ValueError(f"{name} must be a pytree of arrays; it holds {leaf!r}")
 
@@ -186,6 +235,13 @@ def cast(array, dtype):
             return jnp.array(array, dtype)  # jnp.array copies, jnp.asarray may alias
     # astype also drops a weak type, which would be traced again.
     return array.astype(dtype) if array.dtype != dtype or array.weak_type else array
+
+
+def cast_labels(name: str, array, k):
+    """Labels as int32, looked at, where they are concrete, before they could wrap."""
+    if concrete(array):
+        label_values(name, np.asarray(array), k)
+    return cast(array, jnp.dtype(jnp.int32))
 
 
 def cast_leaf(dtype, leaf):

@@ -19,6 +19,7 @@ LIMITS = {
     "l1s": "[0, inf)",
     "l2": "[0, inf)",
     "l2_bias": "[0, inf)",
+    "l2s": "[0, inf)",
     "nu": "(0, 1]",
     "particles": "(0, inf)",
     "penalty_factors": "[0, inf)",
@@ -26,17 +27,25 @@ LIMITS = {
     "radius": "(0, inf)",
     "rate": "(0, inf)",
     "ratio": "(0, 1)",
+    "scale": "[0, inf)",
     "shares": "[0, inf)",
     "sigma": "(0, inf)",
     "temperature": "[0, inf)",
     "temperatures": "[0, inf)",
     "tol": "[0, inf)",
+    "variance": "(0, inf)",
     "width": "(0, inf)",
 }
 
 
-def _concrete(array) -> bool:
+def concrete(array) -> bool:
+    """Whether the values of an array can be looked at, here and now."""
+    if isinstance(array, (np.ndarray, np.generic)):
+        return True
     return not isinstance(array, jax.core.Tracer) and array.is_fully_addressable
+
+
+MODERATE = 60  # exponent of two beyond which weights are scaled
 
 
 @jax.jit
@@ -51,25 +60,38 @@ def is_float(leaf) -> bool:
 
 def values(name: str, array, labels: bool, k) -> None:
     """Refuse what is not finite or out of range, where the array is concrete."""
-    if not _concrete(array):
+    if not concrete(array):
         return
-    if next(iter(array.devices())).platform != "cpu" and not labels:
+    if labels:
+        return label_values(name, np.asarray(array), k)
+    if next(iter(array.devices())).platform != "cpu":
         finite = _all_finite(array)
         if isinstance(finite, jax.core.Tracer) or bool(finite):
             return
     values = np.asarray(array)
-    if labels:
-        _label_values(name, values, k)
-    else:
-        # The sum is finite where all are, but for overflow: look closer only then.
-        with np.errstate(over="ignore", invalid="ignore"):
-            total = values.sum()
-        if not np.isfinite(total):
-            _finite_values(name, values)
-        if name in LIMITS:
-            within(name, array)
-        if name == "weights" and not values.any():
-            raise ValueError("weights are all zero")
+    # The sum is finite where all are, but for overflow: look closer only then.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum()
+    if not np.isfinite(total):
+        _finite_values(name, values)
+    if name in LIMITS:
+        within(name, array)
+    if name == "weights" and not values.any():
+        raise ValueError("weights are all zero")
+
+
+def moderate(weights):
+    """Concrete weights by a power of two, if sums of them could over- or underflow.
+
+    No answer depends on such a factor, and no digit of a weight is lost by it.
+    """
+    if not concrete(weights):
+        return weights
+    exponent = int(np.frexp(np.asarray(weights).max())[1])
+    if abs(exponent) <= MODERATE:
+        return weights
+    half = -exponent // 2  # in two steps, as the factor itself may be no float32
+    return weights * 2.0**half * 2.0 ** (-exponent - half)
 
 
 def finite(name: str, tree) -> None:
@@ -94,12 +116,14 @@ def _finite_values(name: str, values: np.ndarray) -> None:
     raise ValueError(f"{name} holds {number}{order} at {place}")
 
 
-def _label_values(name: str, values: np.ndarray, k) -> None:
+def label_values(name: str, values: np.ndarray, k) -> None:
+    """Refuse labels below 0, and from k on, or from what int32 can hold."""
     low, high = values.min(initial=0), values.max(initial=0)
     if low < 0:
-        raise ValueError(f"{name} holds the label {low}; labels count from 0")
-    if isinstance(k, int) and high >= k:
-        raise ValueError(f"{name} holds the label {high}, not one of 0 … {k - 1}")
+        raise ValueError(f"{name} holds the label {int(low)}; labels count from 0")
+    last = (k if isinstance(k, int) else 2**31) - 1
+    if high > last:
+        raise ValueError(f"{name} holds the label {int(high)}, not one of 0 … {last}")
 
 
 def _mask(value, limits: str | None, xp):
@@ -119,7 +143,7 @@ def inside(name: str, value) -> jax.Array:
 
 def within(name: str, value, limits: str | None = None) -> None:
     """Refuse a concrete value with an entry outside limits, or else LIMITS[name]."""
-    if not _concrete(value):
+    if not concrete(value):
         return
     limits = limits or LIMITS.get(name)
     values = np.asarray(value)

@@ -161,7 +161,8 @@ def fit(
         wrong = jnp.where(bad, jnp.nan, wrong.astype(x.dtype))
         return after, Progress(wrong, wrong)
 
-    result = iterate(one_pass, params, tol=0.0, max_iter=max_iter)
+    less_than_one = 0.5 / len(x)  # row; with tol = 0 the passes would be FINISHED
+    result = iterate(one_pass, params, tol=less_than_one, max_iter=max_iter)
     return result._replace(params=jax.lax.stop_gradient(result.params))
 
 

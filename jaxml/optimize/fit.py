@@ -11,6 +11,7 @@ import numpy as np
 from jaxml import _check
 
 PLACES = 512  # the most entries a history has
+UNRECORDED = np.inf  # in a history; NaN would be a fault under JAX_DEBUG_NANS
 
 
 class Status(enum.IntEnum):
@@ -37,7 +38,7 @@ class Status(enum.IntEnum):
 SENTENCES = {
     Status.RUNNING: "The fit is still running.",
     Status.CONVERGED: "The residual is within tol.",
-    Status.FINISHED: "All epochs asked for were run.",
+    Status.FINISHED: "All steps or epochs asked for were run.",
     Status.STOPPED: "The validation score ceased to improve; params are the best.",
     Status.INTERRUPTED: "The run was interrupted; params are what was learned so far.",
     Status.EXHAUSTED: "max_iter steps were taken and the residual is above tol.",
@@ -61,7 +62,27 @@ class Fit(NamedTuple):
     residual: jax.Array  # () what was compared with tol
     steps: jax.Array  # () int32, steps taken; 0 for a closed form
     status: jax.Array  # () int32, a Status
-    history: Any  # (min(max_iter, 512),) cost along the way, NaN where not recorded
+    history: Any  # (min(max_iter, 512),) cost along the way, inf where not recorded
+
+    def __repr__(self) -> str:
+        """The fields, the status in words and first, so that a failure is seen."""
+        shapes = jax.tree.map(jnp.shape, self.history)
+        shown = self._replace(history=shapes)._asdict().items()
+        rest = ", ".join(f"{name}={value!r}" for name, value in shown)
+        return f"Fit({_spelled(self.status)}{rest})"
+
+
+def _spelled(status) -> str:
+    """A concrete status in words; how many members have each, for a batch."""
+    known = isinstance(status, (jax.Array, np.ndarray, np.generic, int))
+    if not known or isinstance(status, jax.core.Tracer):
+        return ""
+    values, counts = np.unique(np.asarray(status), return_counts=True)
+    kinds = [Status(int(value)) for value in values]
+    if np.ndim(status) == 0:
+        return f"{kinds[0].name}: {kinds[0].sentence} "
+    members = [f"{n} {kind.name}" for kind, n in zip(kinds, counts, strict=True)]
+    return f"{', '.join(members)}: "
 
 
 class Progress(NamedTuple):
@@ -80,6 +101,10 @@ class FitError(RuntimeError):
         """Keep the message for the reader and the mask for the program."""
         super().__init__(message)
         self.mask = mask
+
+    def __reduce__(self):
+        """Both arguments, so that a worker process can hand the error over."""
+        return type(self), (self.args[0], self.mask)
 
 
 class _Loop(NamedTuple):
@@ -107,6 +132,7 @@ def iterate(
     The last state is returned as Fit.params. The loop also ends where the step says
     so (progress.status), where cost or residual becomes NaN, after max_iter steps, and
     as STALLED when neither cost nor residual, (), has improved for `patience` steps.
+    With tol = 0, max_iter steps are what was asked for: it ends FINISHED.
     `start` is the progress of the state given, if it is known: a state that is within
     tol takes no step. `places` is the length of the history, at most 512 if None. For
     use inside jit; it can be vmapped.
@@ -127,7 +153,8 @@ def iterate(
         if patience is not None:
             status = jnp.where(running & (since >= patience), Status.STALLED, status)
         running = status == Status.RUNNING
-        status = jnp.where(running & (steps >= max_iter), Status.EXHAUSTED, status)
+        last = jnp.where(jnp.asarray(tol) <= 0, Status.FINISHED, Status.EXHAUSTED)
+        status = jnp.where(running & (steps >= max_iter), last, status)
         wrong = ~jnp.isfinite(progress.cost) | jnp.isnan(progress.residual)
         status = jnp.where(wrong, Status.NONFINITE, status).astype(jnp.int32)
         return progress._replace(status=status)
@@ -150,7 +177,7 @@ def iterate(
         return _Loop(state, progress, steps, history, (cost, residual), since)
 
     record = start.cost if start.record is None else start.record
-    history = jax.tree.map(lambda r: jnp.full(places, jnp.nan, r.dtype), record)
+    history = jax.tree.map(lambda r: jnp.full(places, UNRECORDED, r.dtype), record)
     zero = jnp.int32(0)
     worst = jnp.full_like(start.cost, jnp.inf), jnp.full_like(start.residual, jnp.inf)
     loop = _Loop(state, judge(start, zero, zero), zero, history, worst, zero)

@@ -21,7 +21,7 @@ import optax
 
 from jaxml import _check
 from jaxml.optimize.bar import Bar
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
 from jaxml.optimize.recipe import build, canonical
 
 
@@ -345,7 +345,7 @@ def _resident(array):
 def _report(state, best, records, status, epochs, patience) -> Fit:
     """The Fit of a host run; without a whole epoch there is no cost to tell."""
     names = records[0] if records else {"cost"}
-    history = {n: np.full(epochs, np.nan, np.float32) for n in names}
+    history = {n: np.full(epochs, UNRECORDED, np.float32) for n in names}
     for i, record in enumerate(records):
         for name, value in record.items():
             history[name][i] = value

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import product
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize.fit import UNRECORDED, Fit, Status
 from jaxml.reduction._eigen import Pairs, leading
 from jaxml.regression import kernels
 
@@ -108,7 +108,7 @@ def fit(
     alpha = root[:, None] * pairs.u / jnp.sqrt(pairs.values)[None]
     total = jnp.trace(matrix)
     params = Params(x, share, centre, alpha, pairs.values, total)
-    none = jnp.full(1, jnp.nan, x.dtype)
+    none = jnp.full(1, UNRECORDED, x.dtype)
     cost = total - jnp.sum(pairs.values)
     return Fit(params, cost, residual, jnp.int32(0), status, none)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import mean, product, with_b, with_ones
-from jaxml.optimize.fit import PLACES, Fit, Status
+from jaxml.optimize.fit import PLACES, UNRECORDED, Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.regression._least_squares import (
@@ -180,7 +180,7 @@ def _search(solver: str, x, y, weights, intercept: bool, tol, max_iter: int) -> 
     status = jnp.where(solved.lost <= LOST, Status.CONVERGED, Status.SINGULAR)
     clean = jnp.isfinite(jnp.sum(x) + jnp.sum(y))
     status = jnp.where(clean, status, Status.NONFINITE).astype(jnp.int32)
-    history = jnp.full(min(max_iter, PLACES), jnp.nan, x.dtype)
+    history = jnp.full(min(max_iter, PLACES), UNRECORDED, x.dtype)
     params, steps = Params(solved.w, solved.b), jnp.int32(0)
     return Fit(params, solved.cost, solved.residual, steps, status, history)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import mean, normal, product, with_b
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
 from jaxml.regression._least_squares import (
@@ -130,7 +130,7 @@ def fit(
     data, hyper = (x, y, weights), {"l2": l2}
     free, value = solution(_cost, params, value, status, data, hyper)
     params = with_b(free)
-    none = jnp.full(1, jnp.nan, x.dtype)
+    none = jnp.full(1, UNRECORDED, x.dtype)
     return Fit(params, value, residual, jnp.int32(0), status, none)
 
 

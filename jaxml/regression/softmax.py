@@ -14,7 +14,7 @@ from jaxml import _check
 from jaxml._rows import mean, product, total, with_b, with_ones
 from jaxml.data.scaling import one_hot
 from jaxml.optimize.convex import by_lbfgs, by_newton
-from jaxml.optimize.fit import Fit
+from jaxml.optimize.fit import UNRECORDED, Fit
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
@@ -261,7 +261,7 @@ def one_vs_all(
         residual=jnp.max(found.residual),
         steps=jnp.max(found.steps),
         status=jnp.max(found.status),
-        history=jnp.full(1, jnp.nan, x.dtype),
+        history=jnp.full(1, UNRECORDED, x.dtype),
     )
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import mean, product, symmetric
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize.fit import UNRECORDED, Fit, Status
 from jaxml.reduction._covariance import centred, covariance
 from jaxml.reduction._eigen import Pairs, signed, top
 from jaxml.reduction.pca._found import Params as Params
@@ -139,7 +139,7 @@ def fit(
     params, push = closed(*jax.lax.stop_gradient((x, weights)), k)
     residual = misfit(Pairs(params.variances, params.u), push)
     status = jnp.where(jnp.isfinite(residual), Status.CONVERGED, Status.NONFINITE)
-    none = jnp.full(1, jnp.nan, x.dtype)
+    none = jnp.full(1, UNRECORDED, x.dtype)
     zero, status = jnp.int32(0), status.astype(jnp.int32)
     return solved(Fit(params, residual, residual, zero, status, none), x, weights)
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize.fit import UNRECORDED, Fit, Status
 from jaxml.reduction.recommend._layout import Ratings, agree, spread
 from jaxml.reduction.recommend._quadratic import singular, solve
 from jaxml.reduction.recommend.factors import TRIPLETS, Params, predict
@@ -77,6 +77,6 @@ def fit(
     value = value + 0.5 * jnp.sum(w * y**2)
     good = jnp.isfinite(value) & jnp.isfinite(jnp.sum(x))
     status = jnp.where(good, Status.CONVERGED, Status.NONFINITE).astype(jnp.int32)
-    none = jnp.full(1, jnp.nan, x.dtype)
+    none = jnp.full(1, UNRECORDED, x.dtype)
     found = Fit(Params(theta, x), value, residual, jnp.int32(0), status, none)
     return singular(found, x, y, w)

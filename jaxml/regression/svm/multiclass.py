@@ -188,6 +188,6 @@ def _signs(y, k: int, scheme: str):
 
 def _total(history):
     """The sum over machines, (places,), of the last dual that each has recorded."""
-    known = ~jnp.isnan(history)
+    known = jnp.isfinite(history)
     last = jax.lax.cummax(jnp.where(known, history, -jnp.inf), axis=1)
-    return jnp.where(jnp.any(known, axis=0), jnp.sum(last, axis=0), jnp.nan)
+    return jnp.where(jnp.any(known, axis=0), jnp.sum(last, axis=0), jnp.inf)
