@@ -90,6 +90,25 @@ def test_gradient(x64):
             np.testing.assert_allclose(a, b, rtol=1e-10)
 
 
+def test_gradient_at_the_kink(x64):
+    """sgn(0) = 0: at w = 0 the l1 penalty pushes nothing, whoever differentiates."""
+    zero = logistic.Params(jnp.zeros(3), jnp.zeros(()))
+    found = jax.grad(lambda p: logistic.cost(p, X, Y, l1=0.3))(zero)
+    np.testing.assert_allclose(found.w, (0.5 - Y) @ X / 12, rtol=1e-12)
+    np.testing.assert_array_equal(logistic.gradient(zero, X, Y, l1=0.3).w, found.w)
+
+
+def test_a_batch_of_rows_left_out():
+    """The mean over no rows is 0, as its gradient is; weights may have a large sum."""
+    none = jax.jit(jax.value_and_grad(logistic.cost))
+    value, slope = none(PARAMS, X, Y, l2=0.2, weights=jnp.zeros(12))
+    np.testing.assert_allclose(value, 0.1 * (PARAMS.w**2).sum(), rtol=1e-6)
+    np.testing.assert_allclose(slope.w, 0.2 * PARAMS.w, rtol=1e-6)
+    assert slope.b == 0
+    heavy = logistic.cost(PARAMS, X, Y, weights=np.full(12, 5e37, np.float32))
+    np.testing.assert_allclose(heavy, logistic.cost(PARAMS, X, Y), rtol=1e-6)
+
+
 @pytest.mark.parametrize("n", cases([33, 260], quick=[33]))
 def test_many_rows_and_columns(n, x64):
     """A Hessian serves several steps; from 256 columns it is made in panels."""

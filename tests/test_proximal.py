@@ -127,6 +127,13 @@ def test_a_penalty_of_a_tree_leaves_out_what_has_the_factor_0():
     np.testing.assert_array_equal(found["w"], [0.5, -0.5])
 
 
+def test_a_weight_at_0_is_left_there():
+    slope = jax.grad(lambda p: proximal.l1_penalty(p, l1=0.5))
+    np.testing.assert_array_equal(slope(jnp.array([-2.0, 0, 3])), [-0.5, 0, 0.5])
+    both = jax.grad(lambda p: proximal.elastic_net_penalty(p, l1=0.5, l2=1.0))
+    assert both(jnp.zeros(1))[0] == 0
+
+
 @pytest.mark.parametrize("step", ["a", [1.0, 2.0], np.nan, 1j, {}, np.ones(2)])
 def test_a_step_is_a_scalar(step):
     with pytest.raises(ValueError, match="^step "):

@@ -89,6 +89,18 @@ def test_gradient(x64):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+def test_gradient_at_the_kink(x64):
+    """sgn(0) = 0: at W = 0 the l1 penalty pushes nothing, whoever differentiates."""
+    zero = softmax.Params(jnp.zeros((3, 3)), jnp.zeros(3))
+    found = jax.grad(lambda p: softmax.cost(p, X, Y, l1=0.3))(zero)
+    np.testing.assert_allclose(found.w, X.T @ (1 / 3 - np.eye(3)[Y]) / 12, rtol=1e-12)
+    np.testing.assert_allclose(
+        softmax.gradient(zero, X, Y, l1=0.3).w, found.w, rtol=1e-12
+    )
+    none = jax.jit(softmax.cost)(zero, X, Y, weights=jnp.zeros(12))
+    assert none == 0
+
+
 @pytest.mark.long
 def test_probabilities_as_targets(x64):
     """A soft label is k rows, one of each class."""

@@ -52,9 +52,13 @@ def l1_prox(params: Any, step: Any, *, l1: Any, factors: Any = None) -> Any:
 
 @_check.pure(factors="tree")
 def l1_penalty(params: Any, *, l1: Any, factors: Any = None) -> jax.Array:
-    """l1 Σ f |p|, (). params, l1 and factors as in l1_prox."""
+    """l1 Σ f |p|, (). params, l1 and factors as in l1_prox.
+
+    Its derivative is l1 f sgn(p) with sgn(0) = 0, so that a weight at 0 is left there.
+    """
     each = _times(l1, params, factors)
-    return _sum(lambda p, f: f * jnp.abs(p), params, each)
+    # JAX takes the derivative of |p| at 0 to be 1.
+    return _sum(lambda p, f: f * (jnp.sign(p) * p), params, each)
 
 
 @_check.pure(factors="tree")

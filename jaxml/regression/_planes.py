@@ -28,6 +28,22 @@ def class_weighted(y, weights, class_weights):
     return of_rows if weights is None else weights * of_rows
 
 
+def shares(weights):
+    """wᵢ / Σ w, (m,); 0 where all weights are, as in a batch of rows left out.
+
+    Divided by the largest first: the sum itself may overflow.
+    """
+    largest = jnp.max(weights)
+    weights = weights / jnp.where(largest == 0, 1, largest)
+    whole = jnp.sum(weights)
+    return weights / jnp.where(whole == 0, 1, whole)
+
+
+def average(losses, weights):
+    """Σ wᵢ ℓᵢ / Σ wᵢ over losses, (m,); 0 where there is no weight at all."""
+    return jnp.mean(losses) if weights is None else product(shares(weights), losses)
+
+
 def fermi(z, y):
     """log(1 + e^z) - y z, the loss of logistic regression."""
     p = jax.nn.sigmoid(z)

@@ -17,11 +17,13 @@ from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression._planes import (
+    average,
     class_weighted,
     derivatives,
     fermi,
     lbfgs,
     newton,
+    shares,
     without_rows,
 )
 from jaxml.regression._student import chi2
@@ -76,7 +78,8 @@ def cost(
 ) -> jax.Array:
     """J = -Σ wᵢ [yᵢ log pᵢ + (1-yᵢ) log(1-pᵢ)] / Σ wᵢ + l2/2 |w|² + l1 |w|₁, ().
 
-    Computed as log(1 + e^z) - y z, which neither over- nor underflows.
+    Computed as log(1 + e^z) - y z, which neither over- nor underflows. Of no rows, all
+    weights 0, the mean is 0: a batch of rows left out adds nothing.
 
     Args:
         params: w, (n,), and b, ().
@@ -94,11 +97,11 @@ def cost(
     """
     w = class_weighted(y, weights, class_weights)
     z = logits(params, x, temperature=temperature)
-    value = mean(jax.nn.softplus(z) - y.astype(z.dtype) * z, w)
+    value = average(jax.nn.softplus(z) - y.astype(z.dtype) * z, w)
     if not _check.is_zero(l2):
         value += 0.5 * l2 * jnp.vdot(params.w, params.w)
     if not _check.is_zero(l1):
-        value += l1 * jnp.sum(jnp.abs(params.w))
+        value += l1_penalty(params.w, l1=l1)
     return value
 
 
@@ -121,7 +124,7 @@ def gradient(
     w = class_weighted(y, weights, class_weights)
     p = probability(params, x, temperature=temperature)
     r = (p - y.astype(p.dtype)) / temperature
-    r = r / len(r) if w is None else r * w / jnp.sum(w)
+    r = r / len(r) if w is None else r * shares(w)
     return Params(product(r, x) + l2 * params.w + l1 * jnp.sign(params.w), jnp.sum(r))
 
 

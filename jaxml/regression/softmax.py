@@ -19,7 +19,14 @@ from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression import logistic
-from jaxml.regression._planes import runaway, seen, separable, without_rows
+from jaxml.regression._planes import (
+    average,
+    runaway,
+    seen,
+    separable,
+    shares,
+    without_rows,
+)
 from jaxml.regression.linear import Params
 from jaxml.regression.linear import predict as _linear
 
@@ -70,6 +77,8 @@ def cost(
 ) -> jax.Array:
     """J = -Σ wᵢ Σ_c y_ic log p_ic / Σ wᵢ + l2/2 |W|² + l1 |W|₁, ().
 
+    Of no rows, all weights 0, the mean is 0: a batch of rows left out adds nothing.
+
     Args:
         params: W, (n, k), and b, (k,).
         x: (m, n) rows.
@@ -88,11 +97,11 @@ def cost(
     y = _targets(y, z.shape[1], z.dtype)
     _check.shapes(**{"params.w": (params.w, "n k")}, y=(y, "m k"))
     w = _weights(y, weights, class_weights)
-    value = mean(_losses(z, y), w)
+    value = average(_losses(z, y), w)
     if not _check.is_zero(l2):
         value += 0.5 * l2 * jnp.sum(params.w**2)
     if not _check.is_zero(l1):
-        value += l1 * jnp.sum(jnp.abs(params.w))
+        value += l1_penalty(params.w, l1=l1)
     return value
 
 
@@ -117,7 +126,7 @@ def gradient(
     _check.shapes(**{"params.w": (params.w, "n k")}, y=(y, "m k"))
     w = _weights(y, weights, class_weights)
     r = (p * jnp.sum(y, axis=1)[:, None] - y) / temperature
-    r = r / len(r) if w is None else r * (w / jnp.sum(w))[:, None]
+    r = r / len(r) if w is None else r * shares(w)[:, None]
     slope = product(x.T, r) + l2 * params.w + l1 * jnp.sign(params.w)
     return Params(slope, jnp.sum(r, axis=0))
 
