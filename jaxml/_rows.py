@@ -1,7 +1,6 @@
 """Sums over rows, taken in blocks that stay in the cache."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,34 +17,31 @@ def total(function: Callable[..., Any], *arrays: jax.Array | None) -> Any:
     Each of arrays, (m, …), is read once, however much function does with a block. On
     an accelerator function takes all rows at once. None among arrays is passed on.
     """
-    add = partial(jax.tree.map, jnp.add)
-    m = _count(arrays)
-    if m <= 2 * ROWS:
-        return function(*arrays)
-    whole = m // ROWS
 
-    def blocks(*_):
-        def one(i, sums):
-            return add(sums, function(*_cut(arrays, i * ROWS, ROWS)))
+    def blocks(*arrays):
+        def add(i, sums):
+            part = function(*_cut(arrays, i * ROWS, ROWS))
+            return jax.tree.map(jnp.add, sums, part)
 
+        whole, rest = divmod(_count(arrays), ROWS)
         shapes = jax.eval_shape(function, *_cut(arrays, 0, ROWS))
         sums = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-        sums = jax.lax.fori_loop(0, whole, one, sums)
-        if rest := m - whole * ROWS:
-            sums = add(sums, function(*_cut(arrays, whole * ROWS, rest)))
+        sums = jax.lax.fori_loop(0, whole, add, sums)
+        if rest:
+            part = function(*_cut(arrays, whole * ROWS, rest))
+            sums = jax.tree.map(jnp.add, sums, part)
         return sums
 
-    return jax.lax.platform_dependent(cpu=blocks, default=lambda: function(*arrays))
+    def add_up(parts):
+        return jax.tree.map(lambda p: jnp.sum(p, axis=0, dtype=p.dtype), parts)
+
+    return _by_blocks(function, blocks, add_up, arrays)
 
 
 def each(function: Callable[..., Any], *arrays: jax.Array | None) -> Any:
     """function(*arrays), (m, …) arrays, made of blocks of rows as in `total`."""
-    m = _count(arrays)
-    if m <= 2 * ROWS:
-        return function(*arrays)
-    whole = m // ROWS
 
-    def blocks(*_):
+    def blocks(*arrays):
         def put(found, start, size):
             part = function(*_cut(arrays, start, size))
             return jax.tree.map(
@@ -54,15 +50,62 @@ def each(function: Callable[..., Any], *arrays: jax.Array | None) -> Any:
                 part,
             )
 
+        m = _count(arrays)
+        whole, rest = divmod(m, ROWS)
         shapes = jax.eval_shape(function, *_cut(arrays, 0, ROWS))
         found = jax.tree.map(lambda s: jnp.zeros((m, *s.shape[1:]), s.dtype), shapes)
         found = jax.lax.fori_loop(
             0, whole, lambda i, found: put(found, i * ROWS, ROWS), found
         )
-        rest = m - whole * ROWS
         return put(found, whole * ROWS, rest) if rest else found
 
-    return jax.lax.platform_dependent(cpu=blocks, default=lambda: function(*arrays))
+    def join(parts):
+        return jax.tree.map(lambda p: p.reshape(-1, *p.shape[2:]), parts)
+
+    return _by_blocks(function, blocks, join, arrays)
+
+
+def _by_blocks(function, blocks, together, arrays):
+    """function(*arrays), on a CPU with many rows by blocks.
+
+    Where there are several devices the rows may be laid over them, and a block cut out
+    of all of them would be gathered from all. So each share of the rows, one for a
+    device, is cut by itself, and the shares are put together.
+    """
+    m = _count(arrays)
+    if m <= 2 * ROWS:
+        return function(*arrays)
+
+    def shares(*arrays):
+        devices = jax.device_count()
+        if devices == 1:
+            return blocks(*arrays)
+        if m % devices:  # rows of one device, else they would divide
+            return function(*arrays)
+        parts = [
+            None if a is None else a.reshape(devices, -1, *a.shape[1:]) for a in arrays
+        ]
+        small = m // devices <= 2 * ROWS
+        return together(jax.vmap(function if small else blocks)(*parts))
+
+    return jax.lax.platform_dependent(
+        cpu=lambda: shares(*arrays), default=lambda: function(*arrays)
+    )
+
+
+def qr(a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Q, (m, p), and R, (p, p), of a, (m, p), m >= p.
+
+    Where there are several devices, each factorises its share of the rows, and what is
+    gathered are the factors R alone (Demmel et al., 2012).
+    """
+    m, p = a.shape
+    devices = jax.device_count()
+    if devices == 1 or m % devices or m // devices < p:
+        return jnp.linalg.qr(a)
+    own, upper = jnp.linalg.qr(a.reshape(devices, -1, p))
+    joint, upper = jnp.linalg.qr(upper.reshape(-1, p))
+    return product(own, joint.reshape(devices, p, p)).reshape(m, p), upper
 
 
 def _count(arrays):

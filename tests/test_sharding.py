@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAD = """
+import re
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 import jax.numpy as jnp
@@ -77,9 +78,38 @@ shared = mixture.fit(start, laid[0], weights=laid[2])
 close(mixture.fit(start, x, weights=w).params, shared.params)
 """
 
+# More rows than are taken at once: each device cuts blocks out of its own.
+LARGE = """
+from jaxml import _rows
+
+def whole(program, *arrays):
+    text = jax.jit(program).lower(*arrays).compile().as_text()
+    gathered = re.findall(r"= .*?\\[([\\d,]*)\\][^=]* all-gather", text)
+    assert not any(int(d) >= m for g in gathered for d in g.split(",") if d), gathered
+    return text
+
+for m in (8192, 40_000):
+    x, y = rng.normal(size=(m, 3)), rng.normal(size=m)
+    on_devices = lambda a: jax.device_put(jnp.asarray(a, jnp.float32), split)
+    laid_x, laid_y = on_devices(x), on_devices(y)
+    sums = lambda x, y: _rows.total(lambda x, y: (x.T @ x, y @ x), x, y)
+    close(jax.jit(sums)(laid_x, laid_y), (x.T @ x, y @ x))
+    assert "all-reduce" in whole(sums, laid_x, laid_y)
+    squares = lambda x: _rows.each(lambda x: (x**2).sum(axis=1), x)
+    close(jax.jit(squares)(laid_x), (x**2).sum(axis=1))
+    whole(squares, laid_x)
+
+q, r = _rows.qr(laid_x)
+close((q @ r, q.T @ q), (x, np.eye(3)))
+whole(_rows.qr, laid_x)
+fit = lambda x, y: ridge.fit(x, y, l2=0.1)
+close(fit(laid_x, laid_y).params, fit(x, y).params)
+assert "all-reduce" in whole(fit, laid_x, laid_y)
+"""
+
 
 @pytest.mark.parametrize(
-    "program", [NETWORKS, pytest.param(FITS, marks=pytest.mark.long)]
+    "program", [NETWORKS, LARGE, pytest.param(FITS, marks=pytest.mark.long)]
 )
 def test_eight_devices_give_the_answer_of_one(program):
     program = HEAD + program + "print('the same')"
