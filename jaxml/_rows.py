@@ -157,16 +157,15 @@ class Normal(NamedTuple):
 def normal(
     x: jax.Array, y: jax.Array, weights: jax.Array | None, intercept: bool
 ) -> Normal:
-    """The normal equations for x, (m, n), and y, (m, t), in one pass over the rows.
+    """The normal equations for x, (m, n), and y, (m, t).
 
-    Centred about points near the means, so that what is taken off afterwards is small
-    and costs no digits.
+    Centred about the means, from all rows that count: a few of them can lie anywhere.
+    What is taken off afterwards is what rounding left, and costs no digits.
     """
-    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
     near_x, near_y = jnp.zeros_like(x[0]), jnp.zeros_like(y[0])
-    if intercept:  # near the means, from a few rows: saves a pass over all of them
-        few = slice(None, None, -(-len(x) // 256))
-        near_x, near_y = jnp.mean(x[few], axis=0), jnp.mean(y[few], axis=0)
+    if intercept:
+        near_x, near_y = mean(x, weights), mean(y, weights)
+    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
 
     def sums(x, y, weights):
         # One product for all: each of its own would be compiled and read x again.

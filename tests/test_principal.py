@@ -161,6 +161,19 @@ def test_padding_far_away():
         )
 
 
+@pytest.mark.parametrize("solver", ["eigen", "power"])
+def test_periodic_rows(solver):
+    """Every 100th row far away: a sample of the rows would be of those alone."""
+    x = np.random.default_rng(12).normal(size=(25_600, 3)).astype("f")
+    x[::100] -= 1000
+    exact = np.linalg.eigvalsh(np.cov(x.T.astype(float), ddof=0))[::-1]
+    if solver == "eigen":
+        fit = pca.fit(x, k=3, solver=solver)
+    else:
+        fit = pca.power(pca.init(jax.random.key(0), n=3, k=3), x, max_iter=50)
+    np.testing.assert_allclose(check(fit).params.variances, exact, rtol=1e-2)
+
+
 def test_svd_sees_smaller_variances():
     """In float32: 1e-10 of the first, where squares have lost it."""
     scales = np.array([1, 1e-2, 1e-5])

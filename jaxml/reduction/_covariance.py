@@ -27,17 +27,15 @@ class Products(NamedTuple):
 
 
 def near(x: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """A point near the mean, (n,), about which squares keep their digits.
+    """The mean but for rounding, (n,): a point about which squares keep their digits.
 
-    Without weights a few of the rows tell; with them, those few may not count.
+    From all rows that count: a few of them can lie anywhere.
     """
-    if weights is not None:
-        return mean(x, weights)
-    return jnp.mean(x[:: -(-len(x) // 256)], axis=0)
+    return mean(x, weights)
 
 
 def covariance(x: jax.Array, weights: jax.Array | None) -> Covariance:
-    """μ and Σ of the rows of x, (m, n), in one pass over them."""
+    """μ and Σ of the rows of x, (m, n)."""
     centre = near(x, weights)
 
     def sums(x, weights):
@@ -79,8 +77,8 @@ def products(x: jax.Array, weights: jax.Array | None, uses: int) -> Products:
     weight = m if weights is None else jnp.sum(weights)
 
     def squares(x, weights):
-        lengths = jnp.sum((x - centre[None]) ** 2, axis=1)
-        return jnp.sum(lengths if weights is None else weights * lengths)
+        x = x - centre[None]
+        return jnp.sum(x * (x if weights is None else weights[:, None] * x))
 
     def times(v):
         def sums(x, weights):
