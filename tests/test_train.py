@@ -1,5 +1,6 @@
 """Mini-batch training: every row once an epoch, resuming, early stopping."""
 
+import functools
 import io
 import sys
 
@@ -131,6 +132,52 @@ def test_an_epoch_is_a_loop_of_steps():
         params = jax.tree.map(lambda p, g: p - 0.3 * g, params, grad)
     chex.assert_trees_all_close(after.params, params, rtol=1e-5)
     assert (int(after.epoch), int(after.position)) == (1, 0)
+
+
+@pytest.mark.parametrize("holdout", [1e6, -1e6])
+def test_a_batch_without_weight_is_no_step(holdout):
+    """One row at a time, by hand: those of weight 0 move neither params nor memory."""
+    x, y = (a.astype(np.float32) for a in _data(0))
+    weights = np.tile([1.0, 0.0, 2.0], 4).astype(np.float32)
+    x[weights == 0] = holdout
+    params = _state(0).params
+    state = train.start(_update(), params, jax.random.key(0))  # the order of _counted
+    after, metrics = train.epoch(_update(), state, (x, y), batch=1, weights=weights)
+    speed = jax.tree.map(jnp.zeros_like, params)
+    slope = jax.jit(jax.value_and_grad(feedforward.cost))
+    order = _counted(12, 1)[0][0][:, 0]
+    costs = np.zeros(12, np.float32)
+    for step, i in enumerate(order):
+        if weights[i]:
+            costs[step], grad = slope(params, x[i : i + 1], y[i : i + 1])
+            speed = jax.tree.map(lambda v, g: 0.9 * v + g, speed, grad)
+            params = jax.tree.map(lambda p, v: p - 0.2 * v, params, speed)
+    chex.assert_trees_all_close(after.params, params, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(metrics["cost"], costs, rtol=1e-4)
+    assert (int(after.epoch), int(after.position)) == (1, 0)
+    options = {"batch": 1, "epochs": 1, "weights": weights}
+    mean = np.average(costs, weights=weights[order])
+    for fit in (
+        train.fit(_update(), state, (x, y), **options),
+        train.run(_update(), state, (x, y), **options)[0],
+    ):
+        assert int(fit.status) == Status.FINISHED
+        np.testing.assert_allclose(fit.cost, mean, rtol=1e-4)
+
+
+def test_folds_in_small_batches():
+    """Some of their batches hold only rows of another fold."""
+    folds = (np.arange(12) % 5 != np.arange(5)[:, None]).astype(np.float32)
+    data = _data(0)
+
+    def one(weights):
+        return train.fit(_update(), _state(0), data, batch=2, epochs=2, weights=weights)
+
+    fits = jax.vmap(one)(folds)
+    assert fits.status.tolist() == [Status.FINISHED] * 5
+    # In any unit: powers of two change no digit.
+    for unit in (2.0**-100, 2.0**100):
+        chex.assert_trees_all_equal(jax.vmap(one)(folds * np.float32(unit)), fits)
 
 
 def test_autodiff_and_backprop_train_alike():
@@ -274,7 +321,7 @@ def test_early_stopping_returns_the_best_validated(runner):
     assert int(fit.residual) == 3
     score = np.asarray(fit.history["score"])
     np.testing.assert_array_equal(score[:7], -((np.arange(1, 8) - 4.0) ** 2))
-    assert np.isnan(score[7:]).all()
+    assert not np.isfinite(score[7:]).any()
     assert len(score) == 20
 
 
@@ -289,6 +336,33 @@ def test_a_run_that_diverges_says_so():
 
 def _cube(params, x, *, weights=None):
     return jnp.mean((x @ params) ** 4)
+
+
+@pytest.mark.parametrize("runner", [train.fit, train.run])
+def test_a_run_that_ends_above_its_start_says_so(runner):
+    """No NaN anywhere: units that are saturated for good."""
+    update = train.descend(feedforward.cost, rate=1e8)
+    state = train.start(update, _state(0).params, jax.random.key(0))
+    result = runner(update, state, _data(0), batch=5, epochs=3)
+    fit = result[0] if runner is train.run else result
+    assert np.isfinite(fit.cost)
+    assert fit.cost > 1e3
+    assert int(fit.status) == Status.STALLED
+
+
+def _no_score(params, top):
+    return params * jnp.nan
+
+
+@pytest.mark.parametrize("patience", [None, 1])
+@pytest.mark.parametrize("runner", [train.fit, train.run])
+def test_a_score_of_nan_is_told(runner, patience):
+    update = jax.tree_util.Partial(_stays)
+    state = train.start(update, jnp.zeros(()), jax.random.key(0))
+    options = {"validation": (0.0,), "score": _no_score, "patience": patience}
+    result = runner(update, state, (jnp.zeros(6),), batch=6, epochs=3, **options)
+    fit = result[0] if runner is train.run else result
+    assert (int(fit.status), int(fit.steps)) == (Status.NONFINITE, 1)
 
 
 # --- the host ----------------------------------------------------------------------
@@ -372,6 +446,39 @@ def test_data_are_the_runs_own():
 # --- bad input ---------------------------------------------------------------------
 
 
+QUADRATIC = recipe(feedforward.cost, loss="quadratic")
+
+
+@pytest.mark.parametrize(
+    ("cost", "gradient"),
+    [
+        (QUADRATIC, feedforward.backprop),
+        (
+            functools.partial(feedforward.cost, loss="quadratic"),
+            recipe(feedforward.backprop, output="sigmoid"),
+        ),
+        (feedforward.cost, recipe(feedforward.backprop, loss="quadratic")),
+    ],
+)
+def test_a_gradient_of_another_cost_is_refused(cost, gradient):
+    """Its steps would go elsewhere, and nothing would tell."""
+    with pytest.raises(ValueError, match=r"^gradient has loss '[qc].*, not '[qc]"):
+        train.descend(cost, rate=1.0, gradient=gradient)
+
+
+def test_a_gradient_of_the_same_cost_is_taken():
+    def own(params, x, y, *, weights=None):
+        return params
+
+    right = recipe(feedforward.backprop, loss="quadratic", activation="sigmoid")
+    for gradient in (right, own):
+        train.descend(QUADRATIC, rate=1.0, gradient=gradient)
+
+
+def _rows(params, x, y):
+    return x[:, 0]
+
+
 def test_bad_input():
     update, state, data = _update(), _state(0), _data(0)
     cases = [
@@ -401,6 +508,26 @@ def test_bad_input():
         (
             lambda: train.fit(update, state, data, batch=3, epochs=1, validation=data),
             "^score must be given",
+        ),
+        *(
+            (
+                lambda m=m, runner=runner, batch=batch: runner(
+                    update, state, data, weights=np.ones(m), **batch
+                ),
+                rf"^weights has shape \({m},\), not \(m,\) where m = 12",
+            )
+            for m in (11, 13)
+            for runner, batch in (
+                (train.epoch, {"batch": 3}),
+                (train.fit, {"batch": 3, "epochs": 1}),
+                (train.run, {"batch": 3, "epochs": 1}),
+            )
+        ),
+        (
+            lambda: train.fit(
+                update, state, data, batch=3, epochs=1, validation=data, score=_rows
+            ),
+            r"^score must give a scalar, not an array of \(12,\)",
         ),
         (lambda: train.start(update, state.params, 0), "^key must be made by"),
         (lambda: train.descend(feedforward.cost), "^rate must be given"),

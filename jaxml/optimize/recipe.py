@@ -68,6 +68,29 @@ def recipe(function: Callable, **options: Any) -> Recipe:
 
 
 @_check.host
+def settings(function: Any) -> dict[str, Any]:
+    """The keyword arguments of a function as it stands: fixed by a recipe, or defaults.
+
+    Without arrays, and without those that have neither.
+    """
+    fixed: dict[str, Any] = {}
+    while isinstance(function, (Recipe, functools.partial)):
+        if isinstance(function, Recipe):
+            function, more = function.function, dict(function.options)
+        else:
+            function, more = function.func, function.keywords
+        fixed = {**more, **fixed}
+    parameters = inspect.signature(function).parameters.values()
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    found = {p.name: fixed.get(p.name, p.default) for p in keywords}
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not inspect.Parameter.empty and not hasattr(value, "dtype")
+    }
+
+
+@_check.host
 def canonical(name: str, solver: Any) -> Any:
     """A solver as a static recipe: partials become Recipes, instances are refused.
 

@@ -22,7 +22,10 @@ import optax
 from jaxml import _check
 from jaxml.optimize.bar import Bar
 from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
-from jaxml.optimize.recipe import build, canonical
+from jaxml.optimize.recipe import build, canonical, settings
+
+ROWS = 1000  # rows of which the cost at the start is taken
+RISE = 0.5  # of the cost at the start; above it a run has not gone well
 
 
 class State(NamedTuple):
@@ -67,11 +70,19 @@ class Descent:
         """What the solver remembers at the start."""
         return self.transform.init(params)
 
+    def value(self, params, key: jax.Array, batch: Batch) -> jax.Array:
+        """The cost of a batch, ()."""
+        args, hyper = self._arguments(key, batch)
+        return self.cost(params, *args, **hyper)
+
+    def _arguments(self, key, batch):
+        weighted = {} if batch.weights is None else {"weights": batch.weights}
+        args = ((key,) if self.stochastic else ()) + tuple(batch.data)
+        return args, {**self.hyper, **weighted}
+
     def __call__(self, state: State, key: jax.Array, batch: Batch):
         """One step; metrics are the cost before it."""
-        weighted = {} if batch.weights is None else {"weights": batch.weights}
-        hyper = {**self.hyper, **weighted}
-        args = ((key,) if self.stochastic else ()) + tuple(batch.data)
+        args, hyper = self._arguments(key, batch)
 
         def objective(params):
             return self.cost(params, *args, **hyper)
@@ -108,8 +119,8 @@ def descend(
         solver: recipe `rate -> optax transformation`.
         rate: () its argument, may be traced.
         schedule: recipe `rate -> optax schedule`, counted in batches.
-        gradient: the gradient of cost, of the same arguments, where one is derived by
-            hand; else autodiff.
+        gradient: the gradient of cost, of the same arguments and with the same options,
+            where one is derived by hand; else autodiff.
         stochastic: whether cost takes a key second.
         hyper: penalties and the like: numbers are traced; options such as loss="…"
             belong in optimize.recipe(cost, loss="…").
@@ -122,7 +133,24 @@ def descend(
         if isinstance(value, str):
             raise ValueError(f"{name} is an option: optimize.recipe(cost, {name}=…)")
     build(solver, rate, schedule)  # tells at once if a rate is missing
+    _belongs(gradient, cost, hyper)
     return Descent(cost, solver, schedule, gradient, stochastic, rate, hyper)
+
+
+def _belongs(gradient, cost, hyper) -> None:
+    """Refuse a gradient that has other options than the cost, as far as they show."""
+    if gradient is None:
+        return
+    if not callable(gradient):
+        raise ValueError(f"gradient must be a function, not {gradient!r}")
+    own, wanted = settings(gradient), settings(cost)
+    for name in (own.keys() & wanted.keys()) - hyper.keys():
+        if own[name] != wanted[name]:
+            mend = f"optimize.recipe(gradient, {name}={wanted[name]!r})"
+            raise ValueError(
+                f"gradient has {name} {own[name]!r}, not {wanted[name]!r} as cost has: "
+                f"{mend}"
+            )
 
 
 @_check.host
@@ -160,34 +188,105 @@ def epoch(
     the rows' own. With steps, a divisor of the number of batches, only so many batches
     are run, from state.position on.
 
-    Returns the state after it and the metrics of each batch, (steps,) each.
+    Returns the state after it and the metrics of each batch, (steps,) each. A batch in
+    which no row has weight is no step: it leaves the state as it is, but for position,
+    and its metrics are 0.
     """
-    m = _rows(data, batch)
+    state, metrics, _ = _epoch(update, state, data, batch, weights, steps)
+    return state, metrics
+
+
+@_check.pure(jit=True, static=("batch", "steps"), weights="m")
+def _host_epoch(update, state, data, *, batch, weights=None, steps=None):
+    """`epoch`, with the loads of its batches."""
+    return _epoch(update, state, data, batch, weights, steps)
+
+
+def _epoch(update, state, data, batch, weights, steps=None):
+    """State and metrics as `epoch`, and the load of each batch, (steps,).
+
+    A load is the weight of the batch's rows, in units of the largest weight; None where
+    rows have none.
+    """
+    batches = _batches(state, data, batch, weights, steps)
+
+    def advance(state, now):
+        number, rows = now
+        taken, load = batches.take(number, rows)
+        after, metrics = update(state, batches.key(number), taken)
+        if load is not None:
+
+            def keep(new, old):
+                return jax.tree.map(lambda n, o: jnp.where(load == 0, o, n), new, old)
+
+            after, metrics = keep(after, state), keep(metrics, _zeros(metrics))
+        return after, (metrics, load)
+
+    numbers = batches.numbers
+    state, (metrics, loads) = jax.lax.scan(advance, state, (numbers, batches.rows))
+    done = numbers[-1] + 1 >= batches.total
+    position = jnp.where(done, 0, numbers[-1] + 1)
+    state = state._replace(epoch=state.epoch + done, position=position)
+    return state, metrics, loads
+
+
+def _zeros(tree):
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+class _Batches(NamedTuple):
+    """The batches of an epoch, or of a part of it."""
+
+    data: Any
+    weights: jax.Array | None  # (m,)
+    unit: jax.Array | None  # () the largest weight
+    numbers: jax.Array  # (steps,) int32, their places in the epoch
+    rows: jax.Array  # (steps, batch) int32; those beyond m are padding
+    total: int  # batches in an epoch
+    draws: jax.Array  # () key, for what the batches draw
+    dtype: Any  # of the padding's weights
+
+    def key(self, number):
+        return jax.random.fold_in(self.draws, number)
+
+    def take(self, number, rows):
+        """The Batch of some rows, and its load."""
+        m, batch = len(jax.tree.leaves(self.data)[0]), self.rows.shape[1]
+        w = None if self.weights is None else self.weights[rows]
+        if self.total * batch != m:
+            real = number * batch + jnp.arange(batch) < m
+            w = real.astype(self.dtype) * (1 if w is None else w)
+        load = None
+        if w is not None and self.unit is not None:
+            load = jnp.sum(w / self.unit)
+            # What is made of a batch without weight is thrown away, but not as NaN.
+            w = jnp.where(load == 0, 1, w)
+        # Rows are gathered inside the scan: a shuffled copy of the data costs more.
+        return Batch(jax.tree.map(lambda array: array[rows], self.data), w), load
+
+
+def _batches(state, data, batch, weights, steps) -> _Batches:
+    """The next `steps` batches from where the state stands, all of an epoch if None."""
+    m = _rows(data, batch, weights)
     total = -(-m // batch)
     steps = total if steps is None else _check.count("steps", steps)
     if total % steps:
         raise ValueError(f"steps must divide the {total} batches, not {steps}")
     own_key = jax.random.fold_in(state.key, state.epoch)
     shuffle_key, draw_key = jax.random.split(own_key)
-    padding = total * batch - m
-    order = jnp.pad(_shuffled(shuffle_key, m), (0, padding))
+    order = jnp.pad(_shuffled(shuffle_key, m), (0, total * batch - m))
     numbers = state.position + jnp.arange(steps, dtype=jnp.int32)
     rows = jax.lax.dynamic_slice(order, (state.position * batch,), (steps * batch,))
-
-    def advance(state, now):
-        number, rows = now
-        w = None if weights is None else weights[rows]
-        if padding:
-            real = number * batch + jnp.arange(batch) < m
-            w = real.astype(_dtype(state.params)) * (1 if w is None else w)
-        # Rows are gathered inside the scan: a shuffled copy of the data costs more.
-        taken = Batch(jax.tree.map(lambda array: array[rows], data), w)
-        return update(state, jax.random.fold_in(draw_key, number), taken)
-
-    state, metrics = jax.lax.scan(advance, state, (numbers, rows.reshape(steps, batch)))
-    done = numbers[-1] + 1 >= total
-    position = jnp.where(done, 0, numbers[-1] + 1)
-    return state._replace(epoch=state.epoch + done, position=position), metrics
+    return _Batches(
+        data,
+        weights,
+        None if weights is None else jnp.max(weights),
+        numbers,
+        rows.reshape(steps, batch),
+        total,
+        draw_key,
+        _dtype(state.params),
+    )
 
 
 def _shuffled(key, m: int) -> jax.Array:
@@ -246,37 +345,73 @@ def fit(
     With validation, a pytree of arrays, score(params, *validation) is recorded after
     each epoch, the greater the better. With patience too, the run is STOPPED when the
     score has not improved for so many epochs, and params are the best validated;
-    otherwise they are the last, and the run FINISHED.
+    otherwise they are the last, and the run FINISHED. A score or a cost that is not
+    finite ends it as NONFINITE. Without patience it is STALLED where the cost, as the
+    update of descend tells it, ends above one and a half times that of the start.
 
-    Fit.cost is the mean cost of the last epoch's batches, each before its step;
-    Fit.residual the epochs since the best score; Fit.history a dict of (epochs,)
-    arrays: the mean of each metric, and "score". Training cuts off derivatives. A state
-    that stands inside an epoch is INVALID: epoch and run can finish it.
+    Fit.cost is the mean cost of the last epoch's batches, each before its step and
+    weighed by the weights of its rows; Fit.residual the epochs since the best score;
+    Fit.history a dict of (epochs,) arrays: the mean of each metric, and "score".
+    Training cuts off derivatives. A state that stands inside an epoch is INVALID: epoch
+    and run can finish it.
     """
     _validated(validation, score, patience)
+    begin = _first_cost(update, state, data, batch, weights)
     dtype = _dtype(state.params)
     best = _Best(state.params, jnp.asarray(-jnp.inf, dtype), jnp.int32(0))
     begun = state.position
 
     def step(carry):
         state, best = carry
-        state, metrics = epoch(update, state, data, batch=batch, weights=weights)
-        record = _means(metrics, _rows(data, batch), batch)
+        state, metrics, loads = _epoch(update, state, data, batch, weights)
+        record = _means(metrics, loads, _rows(data, batch), batch)
         status = jnp.int32(Status.RUNNING)
         if score is not None:
-            record["score"] = jnp.asarray(score(state.params, *validation), dtype)
+            record["score"] = _score(score, state.params, validation).astype(dtype)
             best = best.after(state.params, record["score"])
         if patience is not None:
             status = jnp.where(best.since >= patience, Status.STOPPED, status)
+        if score is not None:
+            finite = jnp.isfinite(record["score"])
+            status = jnp.where(finite, status, Status.NONFINITE)
         residual = best.since.astype(dtype)
         return (state, best), Progress(record["cost"], residual, status, record)
 
     run = iterate(step, (state, best), tol=-1.0, max_iter=epochs, places=epochs)
     (state, best), status = run.params, run.status
     params = state.params if patience is None else best.params
-    status = jnp.where(status == Status.EXHAUSTED, Status.FINISHED, status)
+    last = (status == Status.EXHAUSTED) | (status == Status.FINISHED)
+    risen = _risen(run.cost, begin) & (patience is None)
+    status = jnp.where(last, Status.FINISHED, status)
+    status = jnp.where(last & risen, Status.STALLED, status)
     status = jnp.where(begun != 0, Status.INVALID, status).astype(jnp.int32)
     return jax.lax.stop_gradient(run._replace(params=params, status=status))
+
+
+def _first_cost(update, state, data, batch, weights) -> jax.Array:
+    """The mean cost of the first batches, (), before any step; inf if unknown.
+
+    That of some thousand rows, or of one batch: forward only, it costs little.
+    """
+    if not isinstance(update, Descent):
+        return jnp.asarray(jnp.inf, jnp.float32)
+    state = state._replace(position=jnp.int32(0))  # which may be inside an epoch
+    batches = _batches(state, data, batch, weights, None)
+    few = min(batches.total, max(1, ROWS // batch))
+
+    def one(now):
+        taken, load = batches.take(*now)
+        value = update.value(state.params, batches.key(now[0]), taken)
+        return value, load
+
+    costs, loads = jax.lax.map(one, (batches.numbers[:few], batches.rows[:few]))
+    m = min(few * batch, _rows(data, batch))
+    return _means({"cost": costs}, loads, m, batch)["cost"]
+
+
+def _risen(cost, begin):
+    """Whether a cost is above begin by more than the noise of mini-batches."""
+    return cost > begin + RISE * jnp.abs(begin)
 
 
 @_check.host
@@ -311,25 +446,32 @@ def run(
     best, status = _Best(state.params, worst, jnp.int32(0)), Status.FINISHED
     records: list[dict[str, float]] = []
     m = _rows(data, batch)
+    begin = _host_first_cost(update, state, data, batch=batch, weights=weights)
     try:
         with Bar(epochs) as bar:
             for _ in range(epochs):
-                ahead, metrics = _whole_epoch(update, state, data, batch, weights)
-                record = {n: float(v) for n, v in _means(metrics, m, batch).items()}
+                ahead, *found = _whole_epoch(update, state, data, batch, weights)
+                means = _means(found[0], found[1], m, batch)
+                record = {name: float(value) for name, value in means.items()}
                 if score is not None:
-                    record["score"] = float(_score(score, ahead.params, validation))
+                    record["score"] = float(
+                        _host_score(score, ahead.params, validation)
+                    )
                     best = best.after(ahead.params, record["score"])
                 state = ahead
                 records.append(record)
                 bar.show(record)
                 if after is not None:
                     after(state, record)
-                if not np.isfinite(record["cost"]):
+                if not np.isfinite([record["cost"], record.get("score", 0)]).all():
                     status = Status.NONFINITE
                 elif patience is not None and best.since >= patience:
                     status = Status.STOPPED
                 if status != Status.FINISHED:
                     break
+        if status == Status.FINISHED and patience is None:
+            risen = _risen(records[-1]["cost"], begin)
+            status = Status.STALLED if risen else status
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     return _report(state, best, records, status, epochs, patience), state
@@ -359,44 +501,61 @@ def _report(state, best, records, status, epochs, patience) -> Fit:
     )
 
 
+@_check.pure(jit=True, static=("batch",), weights="m")
+def _host_first_cost(update, state, data, *, batch, weights=None):
+    return _first_cost(update, state, data, batch, weights)
+
+
 @partial(jax.jit, static_argnums=0)
-def _score(score, params, validation):
-    return score(params, *validation)
+def _host_score(score, params, validation):
+    return _score(score, params, validation)
+
+
+def _score(score, params, validation) -> jax.Array:
+    value = jnp.asarray(score(params, *validation))
+    if value.shape != ():
+        raise ValueError(f"score must give a scalar, not an array of {value.shape}")
+    return value
 
 
 def _whole_epoch(update, state, data, batch, weights):
-    """One epoch, or what is left of it where the state stands inside one."""
+    """State, metrics and loads of an epoch, or of what is left of it."""
     position = int(state.position)
     total = -(-_rows(data, batch) // batch)
     steps = math.gcd(position, total) if position else None
     parts: list[Any] = []
     while not parts or int(state.position):
-        state, metrics = epoch(
+        state, *found = _host_epoch(
             update, state, data, batch=batch, weights=weights, steps=steps
         )
-        parts.append(metrics)
-    return state, jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
+        parts.append(found)
+    return state, *jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
 
 
-def _means(metrics, m: int, batch: int) -> dict[str, jax.Array]:
-    """Means over the batches of an epoch, the last of which may hold fewer rows."""
+def _means(metrics, loads, m: int, batch: int) -> dict[str, jax.Array]:
+    """Means over the batches of an epoch, by the rows or the weight that each holds."""
     if not isinstance(metrics, dict) or "cost" not in metrics:
         raise ValueError('update must give metrics as a dict with a "cost"')
-    steps = len(metrics["cost"])
-    rows = np.full(steps, batch)
-    rows[-1] = m - (-(-m // batch) - 1) * batch
-    share = rows / rows.sum()
+    if loads is None:
+        rows = np.full(len(metrics["cost"]), batch)
+        rows[-1] = m - (-(-m // batch) - 1) * batch
+        share = rows / rows.sum()
+    else:
+        share = loads / jnp.sum(loads)
     return {n: jnp.sum(v * share.astype(v.dtype)) for n, v in metrics.items()}
 
 
-def _rows(data: Any, batch: int) -> int:
-    """How many rows, m, all arrays of the data have."""
+def _rows(data: Any, batch: int, weights: Any = None) -> int:
+    """How many rows, m, all arrays of the data have, and the weights."""
     sizes = {len(leaf) if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
     if len(sizes) != 1 or 0 in sizes:
         raise ValueError(f"data must be arrays of one number of rows, not {sizes}")
     m = sizes.pop()
     if not 1 <= batch <= m:
         raise ValueError(f"batch must be in 1 … m = {m}, not {batch}")
+    if weights is not None and jnp.shape(weights) != (m,):
+        shape = jnp.shape(weights)
+        raise ValueError(f"weights has shape {shape}, not (m,) where m = {m}")
     return m
 
 
