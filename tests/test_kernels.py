@@ -129,6 +129,19 @@ def test_scale_gamma(offset):
     assert kernels.scale_gamma(np.full((4, 2), 7.0)) == 1
 
 
+@pytest.mark.parametrize("unit", [2.0**-64, 2.0**-40, 2.0**60])
+def test_widths_in_any_unit(unit):
+    """2^-64 is where the squares are lost and what divides by them is not."""
+    x = A * np.float32(unit)
+    wanted = 1 / (3 * A.astype(float).var()) / unit / unit
+    np.testing.assert_allclose(kernels.scale_gamma(x), np.float32(wanted), rtol=2e-6)
+    spoiled = np.concatenate([x, [[1e30, 0, 0]]])
+    found = kernels.scale_gamma(spoiled, weights=np.append(np.ones(len(x)), 0))
+    np.testing.assert_allclose(found, np.float32(wanted), rtol=2e-6)
+    middle = float(kernels.median_gamma(A)) / unit / unit
+    np.testing.assert_allclose(kernels.median_gamma(x), np.float32(middle), rtol=1e-6)
+
+
 @pytest.mark.parametrize("m", [6, 7])
 def test_median_gamma(m):
     x = A[:m]

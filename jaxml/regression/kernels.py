@@ -1,9 +1,7 @@
 """Kernels: the inner products k(a, b) = φ(a)·φ(b) of rows in another space.
 
 Each takes two sets of rows, a (p, n) and b (q, n), and gives the (p, q) matrix of all
-pairs by one matrix product. γ = 1/(2σ²), σ the width. Those of distances do not depend
-on where the origin is: it is moved into the rows first, for float32 loses the digits of
-a distance that is small against the rows themselves.
+pairs. γ = 1/(2σ²), σ the width.
 """
 
 import inspect
@@ -15,24 +13,22 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._distances import power_of_two, root, squared
 from jaxml.optimize.recipe import Recipe
 
 Kernel = str | Callable[..., jax.Array]  # a kernel, by name or as a function of a, b
+COARSE = 128  # γ‖a‖² up to which a product's error, ε times it, leaves k its digits
+HUGE = 2.0**60  # of which the square is finite
 
 
 @_check.pure(a="...", b="...")
 def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
-    """d²_ij = ‖a_i - b_j‖² = ‖a_i‖² + ‖b_j‖² - 2 a_i·b_j, (p, q), never below 0.
+    """d²_ij = ‖a_i - b_j‖² = Σ (a_i - b_j)², (p, q), for rows a, (p, n), and b, (q, n).
 
-    a is (p, n) and b (q, n). d² of equal rows is 0 to the rounding of the squares;
-    its derivatives are those of the formula, there as well.
+    To at least four digits in float32, wherever the rows lie; 0 for equal ones.
     """
     _rows(a, b)
-    origin = jax.lax.stop_gradient(jnp.mean(b, axis=0, keepdims=True))
-    a, b = a - origin, b - origin
-    squares = _squares(a)[:, None] + _squares(b)[None] - 2 * _product(a, b)
-    # Only the value is cut off at 0: a derivative that stopped there would be wrong.
-    return squares + jax.lax.stop_gradient(jnp.maximum(squares, 0) - squares)
+    return squared(a, b, own=_own(a, b))
 
 
 @_check.pure(a="...", b="...")
@@ -74,7 +70,8 @@ def rbf(a: jax.Array, b: jax.Array, *, gamma: Any) -> jax.Array:
 
     gamma is γ = 1/(2σ²).
     """
-    return jnp.exp(-gamma * squared_distances(a, b))
+    _rows(a, b)
+    return jnp.exp(-_scaled(a, b, gamma))
 
 
 @_check.pure(static=("smoothness",), a="...", b="...")
@@ -89,9 +86,9 @@ def matern(
     Source: Matérn (1960); Rasmussen and Williams (2006), equations 4.16 and 4.17.
     """
     _check.option("smoothness", smoothness, (1.5, 2.5))
-    squares = 4 * smoothness * gamma * squared_distances(a, b)
-    # The root has no derivative at 0, where that of k is 0.
-    u = jnp.where(squares == 0, 0, jnp.sqrt(jnp.where(squares == 0, 1, squares)))
+    _rows(a, b)
+    squares = _scaled(a, b, 4 * smoothness * gamma)
+    u = root(squares)  # the derivative of k at 0 is 0, as that of this root
     terms = 1 + u if smoothness == 1.5 else 1 + u + squares / 3
     return terms * jnp.exp(-u)
 
@@ -208,14 +205,16 @@ def scale_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     """γ = 1 / (n var x), (), the variance that of all entries of x, (m, n).
 
     weights, (m,), weigh the rows. What scikit-learn calls "scale"; as there it is 1
-    where all entries are equal.
+    where all entries are equal. Infinite or 0 where it is out of the dtype's range.
     """
     w = _weights(x, weights)
     share = (w / jnp.sum(w))[:, None]
     centred = x - jnp.sum(share * x) / x.shape[1]
     centred -= jnp.sum(share * centred) / x.shape[1]  # what the first mean rounded off
-    total = jnp.sum(share * centred**2)  # n var x
-    return jnp.where(total == 0, 1, 1 / jnp.where(total == 0, 1, total))
+    unit = power_of_two(centred, w)
+    # A row of weight 0 may be of any size: 0 times its square must be 0.
+    total = jnp.sum(share * jnp.clip(centred / unit, -HUGE, HUGE) ** 2)  # n var x
+    return jnp.where(total == 0, 1, 1 / jnp.where(total == 0, 1, total) / unit / unit)
 
 
 @_check.pure(x="m n", weights="m")
@@ -228,10 +227,10 @@ def median_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array
     Source: Gretton et al. (2012), section 8, for the customary use of the median.
     """
     w = _weights(x, weights)
-    squares = squared_distances(x, x)
-    length = _squares(x - jnp.mean(x, axis=0, keepdims=True))
-    rounding = 16 * jnp.finfo(x.dtype).eps * (length[:, None] + length[None])
-    pairs = jnp.where(squares <= rounding, 0, w[:, None] * w[None]).ravel()
+    unit = power_of_two(x, w)
+    x = x / unit
+    squares = squared(x, x, own=_own(x, x))
+    pairs = jnp.where(squares == 0, 0, w[:, None] * w[None]).ravel()
     order = jnp.argsort(squares.ravel())
     count = jnp.cumsum(pairs[order])
     half = count[-1:] / 2
@@ -239,17 +238,26 @@ def median_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array
     middle = [jnp.searchsorted(count, half, side=side) for side in ("left", "right")]
     places = jnp.minimum(jnp.concatenate(middle), count.size - 1)
     chosen = squares.ravel()[order[places]]
-    known = (chosen > 0) & (half > 0)
+    known = (chosen > 0) & (half > 0) & jnp.isfinite(squares).all()
     width = jnp.mean(jnp.sqrt(jnp.where(known, chosen, jnp.nan)))
-    return 1 / (2 * width**2)
+    return 1 / (2 * width**2) / unit / unit
+
+
+def _scaled(a: jax.Array, b: jax.Array, factor: Any) -> jax.Array:
+    """factor ‖a - b‖², (p, q), to the precision that an exponential needs."""
+    unlike_one = jnp.where(factor == 0, 1, factor)
+    coarse = jnp.where(factor == 0, jnp.inf, COARSE / unlike_one)
+    coarse = jax.lax.stop_gradient(coarse).astype(a.dtype)
+    return factor * squared(a, b, own=_own(a, b), coarse=coarse)
+
+
+def _own(a: jax.Array, b: jax.Array) -> jax.Array | None:
+    """Where each row of a is among those of b, if they are known to be the same."""
+    return jnp.arange(len(a), dtype=jnp.int32) if a is b else None
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b.T, precision="highest")
-
-
-def _squares(a: jax.Array) -> jax.Array:
-    return jnp.sum(a * a, axis=1)
 
 
 def _weights(x: jax.Array, weights: jax.Array | None) -> jax.Array:

@@ -1,0 +1,168 @@
+"""Distances between rows: formed here, so that all keep their digits.
+
+|a|² + |b|² - 2 a·b is the fastest way to the squares, for it is a matrix product, but
+rounds them by ε (|a|² + |b|²): of rows that are nearer to each other than to where the
+squares are taken from, it leaves nothing. Differences are exact there. They cost about
+as much up to NARROW columns; of more, they are taken only where some pair needs them.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jax.custom_derivatives import SymbolicZero
+
+from jaxml._rows import product
+
+NARROW = 8  # columns up to which differences cost no more than a product
+NEAR = 2.0**-10  # of |a|² + |b|²: above it a product leaves 14 bits or more in float32
+
+
+def squared(
+    a: jax.Array,
+    b: jax.Array,
+    *,
+    own: jax.Array | None = None,
+    coarse: jax.Array | None = None,
+) -> jax.Array:
+    """‖aᵢ - bⱼ‖², (p, q), of rows a, (p, n), and b, (q, n): right to 4 digits at worst.
+
+    0 for equal rows, and never below. With derivatives of any order, which are those of
+    the formula where rows coincide as well. For x against itself pass the place of each
+    row of a among those of b as own, (p,) integers: that such a pair is at 0 is then
+    known, and is no reason to look closer. Where an error of ε coarse is of no account,
+    () in the unit of the squares, rows no longer than that are left to the product. No
+    array is larger than the answer; under vmap one pair that is near is reason enough
+    for all.
+    """
+    return _squared(a, b, own, coarse)
+
+
+def euclidean(a: jax.Array, b: jax.Array, *, own: jax.Array | None = None) -> jax.Array:
+    """‖aᵢ - bⱼ‖, (p, q), of rows a, (p, n), and b, (q, n), of any size.
+
+    As the root of `squared`, but no square under- or overflows that the largest entry
+    does not drown. The derivative at 0 is 0.
+    """
+    unit = jnp.maximum(power_of_two(a), power_of_two(b))
+    squares = squared(a / unit, b / unit, own=own)
+    return unit * root(squares)
+
+
+def root(squares: jax.Array) -> jax.Array:
+    """√squares, with derivative 0 at 0."""
+    apart = squares != 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squares, 1)), 0)
+
+
+def power_of_two(x: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The power of two just above the largest |entry| of x, (); 1 if that is 0.
+
+    A unit in which no square overflows, and which rounds nothing. Rows of weight 0 do
+    not count; it has no derivative.
+    """
+    x = jax.lax.stop_gradient(x)
+    size = jnp.abs(x) if weights is None else _counted(jnp.abs(x), weights)
+    largest = jnp.max(size)
+    usable = (largest > 0) & jnp.isfinite(largest)
+    largest = jnp.where(usable, largest, 0.5)
+    return largest / jnp.frexp(largest)[0]  # exact, as exp2 is not
+
+
+def _counted(x, weights):
+    return jnp.where((weights > 0).reshape(-1, *[1] * (x.ndim - 1)), x, 0)
+
+
+@jax.custom_jvp
+def _squared(a, b, own, coarse):
+    if a.shape[1] <= NARROW:
+        return differences(a, b)
+    parts = _parts(a, b)
+    size = parts.a2[:, None] + parts.b2[None]
+
+    def far():
+        return jnp.maximum(size - 2 * product(parts.a, parts.b.T), 0)
+
+    def near():
+        found = far()
+        unsure = ~(found >= NEAR * size)  # NaN, where squares overflow, is unsure too
+        if own is not None:
+            itself = own[:, None] == jnp.arange(len(b), dtype=own.dtype)[None]
+            unsure &= ~itself
+            found = jnp.where(itself, 0, found)
+        return jax.lax.cond(_any(unsure), lambda: differences(a, b), lambda: found)
+
+    if coarse is None:
+        return near()
+    long = ~(jnp.max(parts.a2) + jnp.max(parts.b2) <= coarse)
+    return jax.lax.cond(_any(long), near, far)
+
+
+def _squared_jvp(primals, tangents):
+    """By products: a derivative is linear in the rows, and loses few of its digits."""
+    a, b = primals[:2]
+    parts, found = _parts(a, b), _squared(*primals)
+    moved = jnp.zeros_like(found)
+    da, db = (None if type(t) is SymbolicZero else t for t in tangents[:2])
+    if da is not None:
+        moved += 2 * (jnp.sum(parts.a * da, 1)[:, None] - product(da, parts.b.T))
+    if db is not None:
+        moved += 2 * (jnp.sum(parts.b * db, 1)[None] - product(parts.a, db.T))
+    return found, moved
+
+
+_squared.defjvp(_squared_jvp, symbolic_zeros=True)
+
+
+class _Parts(NamedTuple):
+    """Rows about a point in their midst, and their squares."""
+
+    a: jax.Array  # (p, n)
+    b: jax.Array  # (q, n)
+    a2: jax.Array  # (p,) |a|²
+    b2: jax.Array  # (q,) |b|²
+
+
+def _parts(a, b) -> _Parts:
+    origin = jax.lax.stop_gradient(jnp.mean(b, axis=0, keepdims=True))
+    a, b = a - origin, b - origin
+    return _Parts(a, b, jnp.sum(a * a, axis=1), jnp.sum(b * b, axis=1))
+
+
+def differences(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Σⱼ (aⱼ - bⱼ)², (p, q), a few columns at a time: slower than a product, but exact.
+
+    Without derivatives in reverse.
+    """
+    a, b = _columns(a), _columns(b)
+
+    def add(total, columns):
+        # Or the slices would be taken anew for every pair.
+        one, other = jax.lax.optimization_barrier(columns)
+        return total + _few(one, other), None
+
+    first = _few(a[0], b[0])
+    return jax.lax.scan(add, first, (a[1:], b[1:]))[0] if len(a) > 1 else first
+
+
+def _few(a, b):
+    return sum((one[:, None] - other[None]) ** 2 for one, other in zip(a, b))
+
+
+def _columns(a):
+    """(groups, columns of a group, p), filled with 0, for which nothing is added."""
+    n = a.shape[1]
+    width = min(n, NARROW)
+    return jnp.pad(a, ((0, 0), (0, -n % width))).T.reshape(-1, width, len(a))
+
+
+@custom_vmap
+def _any(flags):
+    """Whether any flag is set, in a batch as well: a cond on it remains a cond."""
+    return jnp.any(flags)
+
+
+@_any.def_vmap
+def _any_of_batch(size, batched, flags):
+    return _any(flags), False
