@@ -241,6 +241,35 @@ def test_far_from_the_origin():
         np.testing.assert_allclose(fit.params.w, theta[:2], rtol=2e-5, err_msg=solver)
 
 
+def test_svd_looks_at_columns_in_their_own_units():
+    """A small column is no rounding; of many solutions the least norm is NumPy's."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(2000, 2)) * [1, 1e-4]).astype(np.float32)
+    fit = check(linear.fit(x, x.astype(float) @ [1, 1e4], solver="svd"))
+    np.testing.assert_allclose(fit.params.w, [1, 1e4], rtol=1e-5)
+    x = np.c_[x, x[:, 0]]
+    fit = linear.fit(x, x.astype(float) @ [1, 1e4, 0], solver="svd")
+    assert fit.status == Status.SINGULAR
+    np.testing.assert_allclose(x @ fit.params.w, x @ [0.5, 1e4, 0.5], atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(fit.params.w), 1e4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["auto", "cholesky", "svd", "cg"])
+def test_weights_have_no_unit(solver):
+    """Their sum may overflow; a row of weight 0 may hold anything."""
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    some = np.where(np.arange(12) % 4 > 0, 2.0, 0.0)
+    far = np.where(some[:, None] == 0, 1e6, x), np.where(some == 0, -1e6, y)
+    one = check(linear.fit(x, y, weights=some, solver=solver))
+    two = check(linear.fit(*far, weights=some * 2.0**126, solver=solver))
+    np.testing.assert_allclose(one.params.w, two.params.w, rtol=1e-5)
+    np.testing.assert_allclose(one.cost, two.cost, rtol=1e-5)
+    value = linear.cost(two.params, *far, weights=some * 2.0**126)
+    np.testing.assert_allclose(value, two.cost, rtol=1e-5)
+    slope = linear.gradient(two.params, *far, weights=some * 2.0**126)
+    assert optax.tree.norm(slope) < 1e-5
+
+
 # --- inference ---------------------------------------------------------------------
 
 
@@ -308,6 +337,33 @@ def test_statsmodels_sandwich(covariance, x64):
     found = linear.inference(params, X, Y, **options).table.standard_error
     expected = getattr(peer, f"{covariance}_se")
     np.testing.assert_allclose(np.append(found.w, found.b), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("covariance", ["constant", "HC3"])
+def test_inference_has_no_units(covariance):
+    """Powers of two on x, y and weights: the same t and p, to the last digit."""
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    weights = np.float32(1 + np.arange(12) % 3)
+    small, large = 2.0**-66, 2.0 ** np.array([40, -3, -30])
+    tables = []
+    for of_x, of_y, of_w in ((1, 1, 1), (large, small, 2.0**120)):
+        params = linear.fit(x * of_x, y * of_y, weights=weights * of_w).params
+        tables.append(
+            linear.inference(
+                params, x * of_x, y * of_y, weights=weights * of_w,
+                covariance=covariance,
+            )
+        )  # fmt: skip
+    one, two = tables
+    np.testing.assert_allclose(two.table.p.w, one.table.p.w, rtol=2e-6)
+    np.testing.assert_allclose(two.table.statistic.b, one.table.statistic.b, rtol=2e-6)
+    error = one.table.standard_error.w * small / large
+    np.testing.assert_allclose(two.table.standard_error.w, error, rtol=2e-6)
+    for name in ("r2", "adjusted_r2", "f", "f_p"):
+        a, b = getattr(one, name), getattr(two, name)
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    moved = one.log_likelihood - 12 * np.log(small)
+    np.testing.assert_allclose(two.log_likelihood, moved, rtol=1e-5)
 
 
 @pytest.mark.long

@@ -81,6 +81,23 @@ def test_no_penalty():
     assert ridge.fit(double, Y, l2=0.1).status == Status.CONVERGED
 
 
+@pytest.mark.parametrize("fit", [ridge.fit, ridge.constrained, ridge.scored])
+def test_weights_have_no_unit(fit):
+    """Their sum may overflow; a row of weight 0 may hold anything."""
+    x, y = X.astype(np.float32), Y.astype(np.float32)
+    options = {"radius": 0.4} if fit is ridge.constrained else {"l2": 0.1}
+    some = np.where(WEIGHTS > 0, 2.0, 0.0)
+    far = np.where(some[:, None] == 0, 1e6, x), np.where(some == 0, -1e6, y)
+    fits = [
+        fit(x, y, weights=some, **options),
+        fit(*far, weights=some * 2.0**126, **options),
+    ]
+    a, b = (found.params if hasattr(found, "params") else found for found in fits)
+    for u, v in zip(a[:2], b[:2], strict=True):
+        np.testing.assert_allclose(u, v, rtol=1e-6)
+    np.testing.assert_allclose(fits[0].cost, fits[1].cost, rtol=1e-5)
+
+
 # --- the path ------------------------------------------------------------------------
 
 
@@ -226,6 +243,66 @@ def test_constrained_dependent_columns(x64):
     np.testing.assert_allclose(fit.params.w, same.w, atol=1e-9)
 
 
+def _least(x, y, radius):
+    """min J₀ for |w| <= radius, by SVD and bisection for λ."""
+    x, y = x - x.mean(0), y - y.mean()
+    u, s, vt = np.linalg.svd(x, full_matrices=False)
+    kept = s > 1e-7 * s[0]
+    s, along = s[kept], (u.T @ y)[kept]
+    length = lambda l2: np.linalg.norm(s * along / (s**2 + l2))
+    low, high = 1e-30, 1e30
+    for _ in range(300):
+        middle = np.sqrt(low * high)
+        low, high = (middle, high) if length(middle) > radius else (low, middle)
+    l2 = 0 if length(0) <= radius else high
+    r = np.sum(y**2) - np.sum(
+        (2 * s**2 / (s**2 + l2) - (s**2 / (s**2 + l2)) ** 2) * along**2
+    )
+    return r / 2 / len(y)
+
+
+def _balls(m, n, count):
+    """Problems of all scales, conditions, noises and radii; columns that depend."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(count, m, n))
+    x *= 10 ** (
+        rng.uniform(-2, 0, (count, 1, n)) * (np.arange(count) % 3 > 0)[:, None, None]
+    )
+    x[::4, :, 1] = x[::4, :, 0]
+    x[1::4, :, 2] = 0
+    x *= 10 ** rng.uniform(-6, 6, (count, 1, 1))
+    w = rng.normal(size=(count, n))
+    y = np.einsum("cmn,cn->cm", x, w)
+    y += (
+        y.std(1, keepdims=True)
+        * rng.uniform(0.1, 2, (count, 1))
+        * rng.normal(size=y.shape)
+    )
+    x = x.astype(np.float32)
+    radius = np.linalg.norm(w, axis=1) * 10 ** rng.uniform(-3, 1, count)
+    return x, y.astype(np.float32), radius.astype(np.float32)
+
+
+@pytest.mark.parametrize(("m", "n"), [(30, 8), (10, 16)])
+def test_the_ball_is_kept_and_the_cost_least_whatever_the_data(m, n):
+    """Dependent columns, more columns than rows, any units: a float64 oracle."""
+    x, y, radius = _balls(m, n, 60)
+    fits = jax.jit(jax.vmap(lambda x, y, r: ridge.constrained(x, y, radius=r)))(
+        x, y, radius
+    )
+    assert (fits.status == Status.CONVERGED).all()
+    for i in range(60):
+        a, b, w = (
+            x[i].astype(float),
+            y[i].astype(float),
+            np.asarray(fits.params.w[i], float),
+        )
+        assert np.linalg.norm(w) <= radius[i] * (1 + 3e-6)
+        r = (b - b.mean()) - (a - a.mean(0)) @ w
+        excess = np.mean(r**2) / 2 - _least(a, b, float(radius[i]))
+        assert excess <= 1e-4 * np.mean(r**2) / 2 + 1e-5 * b.var() / 2
+
+
 # --- derivatives and traces ----------------------------------------------------------
 
 
@@ -264,6 +341,7 @@ def test_refits_add_no_trace():
         (lambda: ridge.fit(X, Y, l2=0.1, solver="qr"), "^solver must be one of"),
         (lambda: ridge.constrained(X, Y, radius=0.0), "^radius must lie in"),
         (lambda: ridge.path(X, Y, [0.1], kind="x"), "^kind must be one of"),
+        (lambda: ridge.path(X, Y, [0.1, -1.0]), r"^l2s must lie in \[0, inf\)"),
     ],
 )
 def test_refusals(call, message):

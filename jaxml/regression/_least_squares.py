@@ -28,6 +28,42 @@ class Solved(NamedTuple):
     lost: jax.Array  # () estimated relative error of w
 
 
+def relative(weights):
+    """Weights of the rows in units of about the largest: their sum overflows never."""
+    if weights is None:
+        return None
+    return weights / _refined.power_of_two(jnp.max(weights))
+
+
+def shares(x, weights):
+    """wᵢ / Σ wᵢ, (m,), for the rows of x, (m, …)."""
+    if weights is None:
+        return jnp.full(len(x), 1 / len(x), x.dtype)
+    weights = relative(weights)
+    return weights / jnp.sum(weights)
+
+
+def centred(a, share, intercept: bool):
+    """Rows a, (m, …), less their mean, and that mean; 0 without an intercept.
+
+    Far from the origin a mean is rounded; what that leaves is taken off in turn.
+    """
+    if not intercept:
+        return a, jnp.zeros_like(a[0])
+    near = product(share, a)
+    a = a - near[None]
+    rest = product(share, a)
+    return a - rest[None], near + rest
+
+
+def units(a, weights):
+    """A power of two near the largest |aᵢ| among rows that count, for each column."""
+    if weights is not None:
+        there = weights > 0
+        a = jnp.where(there if a.ndim == 1 else there[:, None], a, 0)
+    return _refined.power_of_two(jnp.max(jnp.abs(a), axis=0))
+
+
 def value_and_gradient(w, b, x, y, weights):
     """J and its gradient in w, (n, t), and b, (t,), in one pass over the rows."""
     theta = jnp.concatenate([w, b[None]])
@@ -78,8 +114,10 @@ def _lost(factors, theta, r):
     Wedin (1973): κ + κ² |r| / (σ₁ |θ|) roundings; the second term averages over rows.
     """
     eps = jnp.finfo(r.dtype).eps
-    size = jnp.linalg.norm(factors.r) * jnp.linalg.norm(theta * factors.scale)
-    noise = jnp.linalg.norm(r) / len(r) ** 0.5
+    theta = theta * factors.scale
+    unit = _refined.power_of_two(jnp.max(jnp.abs(theta)))
+    size = jnp.linalg.norm(factors.r) * jnp.linalg.norm(theta / unit)
+    noise = jnp.linalg.norm(r / unit) / len(r) ** 0.5
     noise = noise / jnp.where(size > 0, size, jnp.inf)
     return eps * factors.condition * (1 + factors.condition * noise)
 
@@ -172,17 +210,26 @@ def _largest(matvec, like):
 
 
 def by_svd(x, y, weights, intercept: bool) -> Solved:
-    """The w of least norm: singular values that are rounding are left out."""
-    weight = 1 if weights is None else weights[:, None] / jnp.sum(weights)
-    mean_x = mean(x, weights) if intercept else jnp.zeros_like(x[0])
-    mean_y = mean(y, weights) if intercept else jnp.zeros_like(y[0])
-    root = jnp.sqrt(weight)
-    u, s, vt = jnp.linalg.svd((x - mean_x[None]) * root, full_matrices=False)
+    """The w of least norm: singular values that are rounding are left out.
+
+    What is rounding is judged with columns of one scale, whatever their units.
+    """
+    share = shares(x, weights)
+    root = jnp.sqrt(share)[:, None]
+    rows, mean_x = centred(x, share, intercept)
+    targets, mean_y = centred(y, share, intercept)
+    rows = rows * root
+    scale = units(rows, None)
+    u, s, vt = jnp.linalg.svd(rows / scale[None], full_matrices=False)
     eps = jnp.finfo(x.dtype).eps
     kept = s > eps * max(x.shape) * s[0]
     inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
-    w = product(vt.T, inverse[:, None] * product(u.T, (y - mean_y[None]) * root))
+    along = inverse[:, None] * product(u.T, targets * root)
+    w = product(vt.T, along) / scale[:, None]
     unique = kept.all() & (len(s) == x.shape[1])
+    # Of many solutions the least in the columns' own units is in the span of the rows.
+    span = jnp.linalg.qr(scale[:, None] * vt.T * kept[None])[0] * kept[None]
+    w = jnp.where(unique, w, product(span, product(span.T, w)))
     lost = jnp.where(unique, eps * s[0] / s[-1], jnp.inf)
     b = mean_y - product(mean_x, w)
     value, dw, db = value_and_gradient(w, b, x, y, weights)

@@ -32,8 +32,11 @@ class Factors(NamedTuple):
 
 def factorise(a: jax.Array) -> Factors:
     """Factors of A, (m, p) with m >= p."""
-    scale = _power_of_two(jnp.linalg.norm(a, axis=0))
-    a = a / scale[None]
+    # Not by the squares of the entries, which have a narrower range.
+    largest = power_of_two(jnp.max(jnp.abs(a), axis=0))
+    a = a / largest[None]
+    length = power_of_two(jnp.linalg.norm(a, axis=0))
+    a, scale = a / length[None], largest * length
     q, r = jnp.linalg.qr(a)
     singular = jnp.linalg.svd(r, compute_uv=False)
     condition = singular[0] / jnp.where(singular[-1] > 0, singular[-1], 0)
@@ -42,7 +45,7 @@ def factorise(a: jax.Array) -> Factors:
 
 def solve(factors: Factors, f: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The w, (p,), of least |f - A w|, and its residual, (m,), for f, (m,)."""
-    unit = _power_of_two(jnp.max(jnp.abs(f)))
+    unit = power_of_two(jnp.max(jnp.abs(f)))
     r, w = _augmented(factors, f / unit, jnp.zeros_like(factors.scale))
     return unit * w / factors.scale, unit * r
 
@@ -55,9 +58,11 @@ def inverse_gram(factors: Factors) -> jax.Array:
     return inverse / jnp.outer(factors.scale, factors.scale)
 
 
-def _power_of_two(x):
+def power_of_two(x: jax.Array) -> jax.Array:
     """The power of two below x; 1 for 0. To scale by it rounds nothing."""
     power = _cut(x, jnp.finfo(x.dtype).nmant)  # exp2 is not exact
+    least = float(jnp.finfo(x.dtype).tiny)
+    power = jnp.clip(power, least, 1 / least)  # a divisor may become its reciprocal
     return jax.lax.stop_gradient(jnp.where(x > 0, power, 1))
 
 

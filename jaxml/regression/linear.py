@@ -16,6 +16,9 @@ from jaxml.regression._least_squares import (
     by_qr,
     by_svd,
     design,
+    relative,
+    shares,
+    units,
 )
 from jaxml.regression._student import fisher, quantile, two_sided
 from jaxml.regression._table import Table, residual, rows, table
@@ -59,8 +62,13 @@ def cost(
 
     """
     r = predict(params, x) - y
-    squares = r**2 if r.ndim == 1 else jnp.sum(r**2, axis=1)
-    return 0.5 * mean(squares, weights)
+    return 0.5 * jnp.sum(_shared(r, x, weights) * r)
+
+
+def _shared(r, x, weights):
+    """wᵢ rᵢ / Σ wᵢ for residuals, (m,) or (m, t), of the rows of x."""
+    share = shares(x, weights)
+    return r * (share if r.ndim == 1 else share[:, None])
 
 
 @_check.pure(x="m n", y="m|m t", weights="m")
@@ -72,10 +80,7 @@ def gradient(
     Arguments as in `cost`: x, (m, n), y, (m,) or (m, t), weights, (m,); params as they
     come. The gradient has their shapes.
     """
-    r = predict(params, x) - y
-    weights = jnp.ones_like(x[:, 0]) if weights is None else weights
-    share = weights / jnp.sum(weights)
-    r *= share if r.ndim == 1 else share[:, None]
+    r = _shared(predict(params, x) - y, x, weights)
     return Params(product(r.T, x).T, jnp.sum(r, axis=0))
 
 
@@ -123,6 +128,7 @@ def fit(
     Source: Björck (1967), Lawson and Hanson (1974); "cg": Hestenes and Stiefel (1952).
 
     """
+    weights = relative(weights)
     fixed = jax.lax.stop_gradient((x, y if y.ndim > 1 else y[:, None], weights))
     if isinstance(solver, str):
         _check.option("solver", solver, SOLVERS)
@@ -278,7 +284,45 @@ def inference(
 
 
 def _inference(params, x, y, weights, kind, covariance, intercept, confidence):
-    """Inference for one target."""
+    """Inference for one target, found in units in which no square under- or overflows.
+
+    Powers of two, so that nothing is rounded.
+    """
+    of_x, of_y, of_w = units(x, weights), units(y, weights), jnp.ones_like(y[0])
+    if weights is not None and kind == "precision":
+        of_w = units(weights, None)
+        weights = weights / of_w
+    change = Params(of_y / of_x, of_y)
+    found = _in_units(
+        jax.tree.map(jnp.divide, params, change),
+        x / of_x[None],
+        y / of_y,
+        weights,
+        kind,
+        covariance,
+        intercept,
+        confidence,
+    )
+    flat = jnp.append(change.w, change.b) if intercept else change.w
+    of_table = found.table
+    natural = {
+        name: jax.tree.map(jnp.multiply, getattr(of_table, name), change)
+        for name in ("standard_error", "low", "high")
+    }
+    # The density of y has the unit 1 / y.
+    more = jax.lax.stop_gradient(jnp.log(of_y)) * (found.dof + len(flat))
+    return found._replace(
+        table=of_table._replace(
+            **natural, covariance=of_table.covariance * flat[:, None] * flat[None]
+        ),
+        variance=found.variance * of_y * of_w * of_y,
+        log_likelihood=found.log_likelihood - more,
+        aic=found.aic + 2 * more,
+        bic=found.bic + 2 * more,
+    )
+
+
+def _in_units(params, x, y, weights, kind, covariance, intercept, confidence):
     a, root = design(x, weights, intercept)
     w = root[:, 0] ** 2
     theta = jnp.append(params.w, params.b) if intercept else params.w
@@ -369,6 +413,11 @@ def band(
     a = with_ones(x, len(covariance) > n)
     t = quantile(jnp.asarray(confidence, x.dtype), found.dof)
     variance = jnp.sum(product(a, covariance) * a, axis=1)
+    # In units so small that the square of an error is not a number, nothing is known.
+    error = found.table.standard_error
+    error = jnp.append(error.w, error.b)[: len(covariance)]
+    lost = (jnp.diagonal(covariance) == 0) & (error > 0)
+    variance = jnp.where(lost.any(), jnp.nan, variance)
     near, far = t * jnp.sqrt(variance), t * jnp.sqrt(variance + found.variance)
     return Band(h, h - near, h + near, h - far, h + far)
 
@@ -402,9 +451,9 @@ def locally_weighted(
     Source: Cleveland and Devlin (1988), without its neighbourhoods.
 
     """
-    w = jnp.ones_like(y) if weights is None else weights
+    w = jnp.ones_like(y) if weights is None else relative(weights)
     d = x - at[None]
-    distance = jnp.sum(d**2, axis=1) / (2 * width**2)
+    distance = jnp.sum((d / width) ** 2, axis=1) / 2
     nearest = jnp.min(jnp.where(w > 0, distance, jnp.inf))
     near = w * jnp.exp(jax.lax.stop_gradient(nearest) - distance)
     rows, root = design(d, near, True)

@@ -6,15 +6,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import mean, normal, product, with_b
+from jaxml._rows import normal, product, with_b
 from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
 from jaxml.regression._least_squares import (
     Solved,
+    centred,
     definite,
     far_off,
     refined,
+    relative,
+    shares,
+    units,
     value_and_gradient,
 )
 from jaxml.regression.linear import Params
@@ -22,6 +26,8 @@ from jaxml.regression.linear import Params
 SOLVERS = ("auto", "primal", "dual")
 LOST = 1e-3  # the relative error of w from which equations count as singular
 SQUARE = 1e8  # m n² up to which a path is made of the factors of the rows
+REFINEMENTS = 3  # steps from the factors' solution of a constrained fit
+ROUNDING = 16  # ε below which residuals of a constrained fit are rounding
 
 
 @_check.pure(x="m n")
@@ -119,6 +125,7 @@ def fit(
     _check.option("solver", solver, SOLVERS)
     wide = solver == "dual" or (solver == "auto" and x.shape[1] > len(x))
     targets = y if y.ndim > 1 else y[:, None]
+    weights = relative(weights)
     fixed = jax.lax.stop_gradient((x, targets, weights, l2))
     w, b, value, residual, lost = (_dual if wide else _primal)(*fixed, intercept)
     status = jnp.where(lost <= LOST, Status.CONVERGED, Status.SINGULAR)
@@ -150,11 +157,11 @@ def _primal(x, y, weights, l2, intercept: bool) -> Solved:
 def _dual(x, y, weights, l2, intercept: bool) -> Solved:
     """w = L⁻¹ XᵀS (S X L⁻¹ Xᵀ S + 1)⁻¹ S y, S² = W/Σw and L = diag l2."""
     m, n = x.shape
-    share = jnp.ones(m, x.dtype) if weights is None else weights
-    root = jnp.sqrt(share / jnp.sum(share))[:, None]
-    mean_x = mean(x, weights) if intercept else jnp.zeros_like(x[0])
-    mean_y = mean(y, weights) if intercept else jnp.zeros_like(y[0])
-    rows, targets = (x - mean_x[None]) * root, (y - mean_y[None]) * root
+    share = shares(x, weights)
+    root = jnp.sqrt(share)[:, None]
+    rows, mean_x = centred(x, share, intercept)
+    targets, mean_y = centred(y, share, intercept)
+    rows, targets = rows * root, targets * root
     one = jnp.eye(m, dtype=x.dtype)
     matrix = lambda l2: product(rows / l2[None], rows.T) + one
     solve, factors = _factorised(matrix, l2, n)
@@ -203,11 +210,14 @@ class Scored(NamedTuple):
 
 @_check.host
 def path(x: jax.Array, y: jax.Array, l2s: jax.Array, **options: Any) -> Scored:
-    """`scored` for each of l2s, (c,), from one decomposition: Scored with (c,) of each.
+    """`scored` for each of l2s, (p,), from one decomposition: Scored with (p,) of each.
 
     x, (m, n), y, (m,), and options are those of `scored`. For use inside jit or not.
     """
-    return jax.vmap(lambda l2: scored(x, y, l2=l2, **options))(jnp.asarray(l2s))
+    l2s = jnp.asarray(_check.array("l2s", l2s, labels=False))
+    _check.shapes(l2s=(l2s, "p"))
+    _check.values("l2s", l2s, False, None)
+    return jax.vmap(lambda l2: scored(x, y, l2=l2, **options))(l2s)
 
 
 @_check.pure(static=("kind", "intercept"), jit=True, x="m n", y="m", weights="m")
@@ -245,46 +255,59 @@ def scored(
 
     """
     _check.option("kind", kind, ("precision", "frequency"))
+    l2 = jnp.where(l2 >= 0, l2, jnp.nan)
     weights = jnp.ones_like(y) if weights is None else weights
+    # As precisions their unit is that of 1 / σ², of which nothing here tells.
+    weights = relative(weights) if kind == "precision" else weights
     weight = jnp.sum(weights)
+    share = shares(x, weights)
     copies = weights if kind == "frequency" else jnp.ones_like(weights)
     seen = jnp.sum(jnp.where(weights > 0, copies, 0))
-    mean_x = mean(x, weights) if intercept else jnp.zeros_like(x[0])
-    mean_y = mean(y, weights) if intercept else jnp.zeros_like(y[0])
-    x, y = x - mean_x[None], y - mean_y
-    axes, square, cross = _principal(x, y, weights)
-    filters = 1 / (square + l2)
+    x, mean_x = centred(x, share, intercept)
+    y, mean_y = centred(y, share, intercept)
+    unit = units(y, weights)  # in which no square under- or overflows
+    y /= unit
+    axes, square, cross, kept = _principal(x, y, share)
+    square, cross = kept * square, kept * cross
+    filters = jnp.where(square + l2 == 0, 0, 1 / (square + l2))
     along = filters * cross  # w along the principal axes
     w = product(axes, along)
     r = y - product(x, w)
-    leverage = (product(product(x, axes) ** 2, filters) + intercept) * weights / weight
+    leverage = (product(product(x, axes) ** 2, filters) + intercept) * share
     dof = jnp.vdot(square, filters)
-    error = jnp.vdot(weights, r**2) / weight
+    error = jnp.vdot(share * r, r)
     free = 1 - leverage / jnp.where(copies > 0, copies, 1)
-    left_out = jnp.vdot(weights, (r / free) ** 2) / weight
+    left_out = jnp.vdot(share * r, r / free**2)
     gcv = error / (1 - (dof + intercept) / seen) ** 2
     value = 0.5 * (error + l2 * jnp.vdot(along, along))
     of_noise = seen - intercept
     noise = 2 * weight * value / of_noise
     volume = jnp.sum(jnp.log1p(square / l2)) + intercept * jnp.log(weight)
     evidence = -0.5 * (of_noise * (jnp.log(2 * jnp.pi * noise) + 1) + volume)
+    evidence -= of_noise * jnp.log(unit)
     if kind == "precision":
         evidence += 0.5 * jnp.sum(jnp.log(jnp.where(weights > 0, weights, 1)))
+    w *= unit
     b = mean_y - jnp.vdot(w, mean_x)
+    value, left_out, gcv = (a * unit * unit for a in (value, left_out, gcv))
     return Scored(w, b, value, dof + intercept, left_out, gcv, evidence)
 
 
-def _principal(x, y, weights):
-    """V, (n, k), s²/Σw, (k,), and V's products with XᵀWy/Σw, (k,), for centred rows."""
+def _principal(x, y, share):
+    """V, (n, k), s²/Σw, (k,), and V's products with XᵀWy/Σw, (k,), for centred rows.
+
+    The last, (k,), says which of them can be told from rounding.
+    """
     m, n = x.shape
-    share = weights / jnp.sum(weights)
-    if m * n**2 <= SQUARE:
+    eps = jnp.finfo(x.dtype).eps
+    if m * n * min(m, n) <= SQUARE:
         root = jnp.sqrt(share)[:, None]
         u, s, vt = jnp.linalg.svd(x * root, full_matrices=False)
-        return vt.T, s**2, s * product(u.T, y * root[:, 0])
-    gram, cross, _, _ = normal(x, y[:, None], weights, False)
-    square, v = jnp.linalg.eigh(gram)
-    return v, jnp.maximum(square, 0), product(v.T, cross[:, 0])
+        cross = s * product(u.T, y * root[:, 0])
+        return vt.T, s**2, cross, s > 4 * eps * max(m, n) ** 0.5 * s[0]
+    gram, along, _, _ = normal(x, y[:, None], share, False)
+    square, axes = jnp.linalg.eigh(gram)
+    return axes, square, product(axes.T, along[:, 0]), square > 8 * eps * square[-1]
 
 
 @_check.pure(static=("intercept",), x="m n", weights="m", l2="|n")
@@ -309,9 +332,9 @@ def degrees_of_freedom(
     Source: Hastie and Tibshirani (1990).
 
     """
-    gram = normal(x, x[:, :1], weights, intercept).gram
-    kept = jnp.linalg.solve(gram + jnp.diag(jnp.broadcast_to(l2, x.shape[1:])), gram)
-    return jnp.trace(kept) + intercept
+    gram = normal(x, x[:, :1], relative(weights), intercept).gram
+    factors = definite(gram + jnp.diag(jnp.broadcast_to(l2, x.shape[1:])))
+    return jnp.trace(factors.solve(gram)) + intercept
 
 
 # --- the constraint and its multiplier ------------------------------------------------
@@ -348,11 +371,16 @@ def constrained(
         radius: () the largest |w|.
         weights: (m,) weights w of the rows; 1 if None.
         intercept: whether there is a b; it is free.
-        tol: () largest | |w|/radius - 1 |.
+        tol: () largest residual; one below 16 ε is taken for rounding.
         max_iter: most steps.
 
     Returns:
-        Fit with params = Constrained. cost is J₀.
+        Fit with params = Constrained. cost is J₀. residual is the larger of
+        | |w|/radius - 1 | and of a bound of how far J₀ is above its least in a ball of
+        radius |w|, relative to J₀ plus 100 ε times J₀ at w = 0.
+        Where columns depend on each other and the constraint is idle, w is the one of
+        least norm, and its derivative is NaN. Columns whose share of the rows is
+        below rounding are left alone: scale columns of very different units first.
 
     Raises:
         ValueError: shapes that do not agree, values not finite, a radius not above 0.
@@ -361,30 +389,132 @@ def constrained(
     λ = 0 it climbs to the root and never passes it (Reinsch 1971; Hebden 1973).
 
     """
-    targets = y[:, None]
-    gram, cross, mean_x, mean_y = normal(x, targets, weights, intercept)
-    found = _secular(*jax.lax.stop_gradient((gram, cross[:, 0], radius)), tol, max_iter)
-    multiplier = found.params
-    one = jnp.eye(len(gram), dtype=x.dtype)
-
-    def length(multiplier):
-        w = jnp.linalg.solve(gram + multiplier * one, cross[:, 0])
-        return w, 1 / jnp.sqrt(jnp.vdot(w, w))
-
-    # One more step of Newton from the root leaves it there, and has its derivative.
-    slope = jax.jvp(lambda t: length(t)[1], (multiplier,), (jnp.ones_like(multiplier),))
-    step = (length(multiplier)[1] - 1 / radius) / jax.lax.stop_gradient(slope[1])
-    exact = jnp.where(multiplier > 0, multiplier - step, multiplier)
-    w = length(exact)[0]
-    b = mean_y[0] - jnp.vdot(mean_x, w)
-    data = w[:, None], b[None], x, targets, weights
-    value = value_and_gradient(*data)[0]
-    valid = jnp.where(found.status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
-    params = Constrained(w, b, exact)
+    share = shares(x, weights)
+    rows, mean_x = centred(x, share, intercept)
+    targets, mean_y = centred(y, share, intercept)
+    # In units in which no square under- or overflows.
+    of_x = jnp.max(units(rows, weights))
+    of_y = units(targets, weights)
+    of_w = of_y / of_x
+    ball = _Ball(rows / of_x, targets / of_y, share, radius / of_w)
+    found, params, value = _in_ball(ball, tol, max_iter)
+    w, multiplier = params[0] * of_w, params[1] * of_x * of_x
+    b = mean_y - jnp.vdot(mean_x, w)
     return found._replace(
-        params=jax.tree.map(lambda a: _derived(a, valid), params),
-        cost=_derived(value, valid),
+        params=Constrained(w, b, multiplier),
+        cost=value * of_y * of_y,
+        history=found.history * of_y * of_y,
     )
+
+
+class _Ball(NamedTuple):
+    """Least squares on centred rows within a ball."""
+
+    x: jax.Array  # (m, n)
+    y: jax.Array  # (m,)
+    share: jax.Array  # (m,) wᵢ / Σ w
+    radius: jax.Array  # ()
+
+    def cost_and_pull(self, w):
+        """J₀, (), and -∂J₀/∂w, (n,)."""
+        r = self.y - product(self.x, w)
+        scaled = self.share * r
+        return 0.5 * jnp.vdot(scaled, r), product(self.x.T, scaled)
+
+
+def _in_ball(ball: _Ball, tol, max_iter: int):
+    """A Fit of λ, with w and λ and J₀ at their best, which have derivatives."""
+    fixed = jax.lax.stop_gradient(ball)
+    axes, square, cross, kept = _principal(*fixed[:3])
+    doubt = _doubt(fixed, square, cross, kept)
+    square, cross = kept * square, kept * cross
+    limit = jnp.maximum(tol, ROUNDING * jnp.finfo(square.dtype).eps)
+    found = _secular(fixed, square, cross, limit, max_iter)
+    binding = found.params > 0
+
+    def newton(ball, w, multiplier):
+        """A step for (G + λ) w = c and |w| = radius, and the force at w.
+
+        Only the derivative of a step leaves the span of the rows.
+        """
+        inverse = jnp.where(kept, 1 / jnp.where(kept, square + multiplier, 1), 0)
+        inverse = jax.lax.stop_gradient(inverse)
+
+        def solve(v):
+            along = product(axes.T, v)
+            outside = v - product(axes, kept * along)
+            outside /= jnp.where(binding, jax.lax.stop_gradient(multiplier), jnp.inf)
+            outside -= jax.lax.stop_gradient(outside)
+            return product(axes, inverse * along) + outside
+
+        value, pull = ball.cost_and_pull(w)
+        force = pull - multiplier * w
+        step, direction = solve(force), solve(w)
+        price = 0.5 * (jnp.vdot(w, w) - ball.radius**2) + jnp.vdot(w, step)
+        price /= jnp.where(binding, jnp.vdot(w, direction), jnp.inf)
+        return w + step - price * direction, jnp.maximum(multiplier + price, 0)
+
+    w = product(
+        axes, jnp.where(kept, cross / jnp.where(kept, square + found.params, 1), 0)
+    )
+    # What rounding of the factors leaves, steps with the rows themselves mend.
+    start = jax.lax.fori_loop(
+        0, REFINEMENTS, lambda _, at: newton(fixed, *at), (w, found.params)
+    )
+    # One more from the root leaves it there, and has its derivative.
+    w, multiplier = newton(ball, *jax.lax.stop_gradient(start))
+    value, _ = ball.cost_and_pull(w)
+
+    excess = _excess(fixed, axes, square, *jax.lax.stop_gradient((w, multiplier)))
+    few = 100 * jnp.finfo(w.dtype).eps
+    scale = fixed.cost_and_pull(jax.lax.stop_gradient(w))[0]
+    scale += few * fixed.cost_and_pull(jnp.zeros_like(w))[0]
+    excess = (excess + doubt * (multiplier <= 0)) / jnp.where(scale > 0, scale, 1)
+    off = jnp.linalg.norm(w) / fixed.radius - 1
+    off = jnp.where(binding, jnp.abs(off), jax.nn.relu(off))
+    residual = jax.lax.stop_gradient(jnp.maximum(excess, off))
+    failed = jnp.where(
+        found.status == Status.CONVERGED, jnp.int32(Status.STALLED), found.status
+    )
+    good = residual <= jnp.where(tol > 0, limit, 0)
+    status = jnp.where(good, jnp.int32(Status.CONVERGED), failed)
+    status = jnp.where(jnp.isnan(residual), jnp.int32(Status.NONFINITE), status)
+    unique = binding | (kept.all() & (len(square) == len(w)))
+    valid = jnp.where((status == Status.CONVERGED) & unique, 1, jnp.nan)
+    params, value = jax.tree.map(
+        lambda a: _derived(a, valid.astype(a.dtype)), ((w, multiplier), value)
+    )
+    return found._replace(residual=residual, status=status), params, value
+
+
+def _doubt(ball: _Ball, square, cross, kept):
+    """What directions might explain that were dropped, but may not be rounding.
+
+    Those of columns that depend on each other exactly have s below 4 ε s₁ or so.
+    """
+    real = square > (4 * jnp.finfo(square.dtype).eps) ** 2 * jnp.max(square)
+    gain = jnp.minimum(
+        cross**2 / jnp.where(real, 2 * square, 1), ball.radius * abs(cross)
+    )
+    return jnp.sum(jnp.where(real & ~kept, gain, 0))
+
+
+def _excess(ball: _Ball, axes, square, w, multiplier):
+    """How far J₀ is above its least for |w| at most, by what λ makes a lower bound.
+
+    min L(·, λ) is one, and ½ fᵀ (G + λ)⁻¹ f below L, for a force f.
+    """
+    force = ball.cost_and_pull(w)[1] - multiplier * w
+    kept = square > 0
+    along = product(axes.T, force)
+    below = jnp.where(kept, square + multiplier, 1)
+    inside = 0.5 * jnp.sum(jnp.where(kept, along**2 / below, 0))
+    # A column so small that it was taken for rounding may explain something yet.
+    outside = force - product(axes, kept * along)
+    own = product(ball.share, ball.x**2) + multiplier
+    alone = jnp.where(own > 0, outside**2 / jnp.where(own > 0, own, 1), 0)
+    most = ball.radius * jnp.linalg.norm(outside)
+    return inside + jnp.minimum(most, 0.5 * jnp.max(alone))
 
 
 @jax.custom_jvp
@@ -398,35 +528,34 @@ def _derived_jvp(primals, tangents):
     return primals[0], tangents[0] * primals[1]
 
 
-def _secular(gram, cross, radius, tol, max_iter: int) -> Fit:
+def _secular(ball: _Ball, square, cross, tol, max_iter: int) -> Fit:
     """The λ, (), with |(G + λ)⁻¹ c| = radius, or 0: a Fit with params = λ."""
-    square, v = jnp.linalg.eigh(gram)
-    along = product(v.T, cross)
-    least = jnp.finfo(gram.dtype).eps * len(gram) * square[-1]
-    # Directions that are rounding can be left alone while λ is 0.
-    flat = square <= least
-    square = jnp.where(flat, 0, square)
+    some = square > 0
+    energy = jnp.vdot(ball.share * ball.y, ball.y)
 
     def at(multiplier):
-        below = square + multiplier
-        safe = jnp.where(below > 0, below, jnp.inf)
-        part = (along / safe) ** 2
-        length = jnp.sqrt(jnp.sum(part))
-        return length, jnp.sum(part / safe)
+        part = jnp.where(some, cross / jnp.where(some, square + multiplier, 1), 0)
+        length = jnp.linalg.norm(part)
+        bend = jnp.sum(jnp.where(some, part**2 / (square + multiplier), 0))
+        cost = 0.5 * energy - jnp.vdot(part, cross) + 0.5 * jnp.vdot(part**2, square)
+        return length, bend, cost
 
-    def progress(multiplier, length):
-        excess = length / radius - 1
+    def progress(multiplier, length, cost):
+        excess = length / ball.radius - 1
         idle = (multiplier == 0) & (excess <= 0)
-        return Progress(length, jnp.where(idle, 0, jnp.abs(excess)))
+        return Progress(cost, jnp.where(idle, 0, jnp.abs(excess)))
 
     def step(state):
         multiplier, length, bend = state
-        new = multiplier + (length / radius - 1) * length**2 / bend
+        new = multiplier + (length / ball.radius - 1) * length**2 / bend
         new = jnp.maximum(new, 0)
-        return (new, *at(new)), progress(new, at(new)[0])
+        length, bend, cost = at(new)
+        return (new, length, bend), progress(new, length, cost)
 
-    zero = jnp.zeros_like(radius)
-    state = (zero, *at(zero))
-    start = progress(zero, state[1])
-    found = iterate(step, state, start, tol=tol, max_iter=max_iter, patience=5)
+    zero = jnp.zeros_like(ball.radius)
+    length, bend, cost = at(zero)
+    start = progress(zero, length, cost)
+    found = iterate(
+        step, (zero, length, bend), start, tol=tol, max_iter=max_iter, patience=5
+    )
     return found._replace(params=found.params[0])
