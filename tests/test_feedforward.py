@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier
 
 import jaxml
 from jaxml import feedforward, neuron, scaling
-from jaxml.optimize import conjugate, recipe
+from jaxml.optimize import Status, conjugate, recipe
 from tests.common.samples import Made
 from tests.depth import cases
 
@@ -24,9 +24,14 @@ def _ensemble(seed):
     return jax.vmap(lambda key: feedforward.init(key, sizes=SIZES))(keys)
 
 
+def _labels(seed):
+    return 0.1 + 0.8 * np.eye(2)[np.random.default_rng(seed).integers(0, 2, 12)]
+
+
 SAMPLES = {
     "init.sizes": SIZES,
-    "y": Made(lambda seed: np.eye(2)[np.random.default_rng(seed).integers(0, 2, 12)]),
+    # Not at an end of [0, 1], beyond which there are no differences.
+    "y": Made(_labels),
     "fit.solver": optax.sgd,
     "fit.rate": 0.2,
     "fit.max_iter": 5,
@@ -178,6 +183,18 @@ def test_gradient_check_finds_a_wrong_gradient(x64, monkeypatch):
 
     monkeypatch.setattr(feedforward, "backprop", wrong)
     assert feedforward.gradient_check(params, x, y) > 1e-3
+
+
+@pytest.mark.parametrize("solver", [optax.sgd, recipe(optax.sgd, momentum=0.9)])
+def test_l1_leaves_a_weight_at_0(solver, x64):
+    """Its slope at 0 is 0; a weight of 0 that the data do not move stays there."""
+    params = (np.array([[0.0, 0.0, 0.5]]),)
+    x, y = np.array([[0.0, 1.0], [0.0, -1.0]]), np.array([[0.5], [0.5]])
+    gradient = jax.grad(feedforward.cost)(params, x, y, l1=0.1)
+    chex.assert_trees_all_close(gradient, feedforward.backprop(params, x, y, l1=0.1))
+    options = {"l1": 0.1, "solver": solver, "rate": 1.0, "tol": 0.0, "max_iter": 2}
+    fit = feedforward.fit(params, x, y, **options)
+    np.testing.assert_array_equal(fit.params[0][0, :2], 0)
 
 
 # --- forward pass, costs, starts ---------------------------------------------------
@@ -406,6 +423,50 @@ def test_wrong_options(options, message):
 def test_wrong_starts(options, message):
     with pytest.raises(ValueError, match=message):
         feedforward.init(jax.random.key(0), **options)
+
+
+TARGETS = [
+    ("cross-entropy", "sigmoid", [-1.0, 0.5], "lie in"),
+    ("cross-entropy", "sigmoid", [255.0, 0.0], "lie in"),
+    ("log-likelihood", "softmax", [1.0, 1.0], "hold distributions"),
+    ("log-likelihood", "softmax", [2.0, -1.0], "hold distributions"),
+]
+
+
+@pytest.mark.parametrize(("loss", "output", "row", "message"), TARGETS)
+def test_targets_that_a_loss_is_not_for(loss, output, row, message):
+    """Named; NaN or INVALID where they are traced; taken in rows of weight 0."""
+    params, x, y, w = _problem(0, SIZES)
+    options = {"loss": loss, "output": output}
+    wrong, without = y.copy(), w.copy()
+    wrong[3], without[3] = row, 0
+    functions = feedforward.cost, feedforward.backprop, feedforward.fit
+    for function in functions:
+        with pytest.raises(ValueError, match=rf"^y must {message}.*; row 3 holds"):
+            function(params, x, wrong, **options)
+    options["weights"] = without
+
+    @jax.jit
+    def traced(y, weights):
+        more = {**options, "weights": weights}
+        fit = feedforward.fit(params, x, y, max_iter=3, **more)
+        gradient = feedforward.backprop(params, x, y, **more)
+        return feedforward.cost(params, x, y, **more), gradient[0][0, 0], fit.status
+
+    *nan, status = traced(wrong, w)
+    assert np.isnan(nan).all()
+    assert status == Status.INVALID
+    *same, status = traced(wrong, without)
+    kept = np.arange(8) != 3
+    left = feedforward.cost(
+        params, x[kept], y[kept], **(options | {"weights": w[kept]})
+    )
+    np.testing.assert_allclose(same[0], left, rtol=1e-5)
+    assert status < Status.INVALID
+    eager = feedforward.cost(params, x, wrong, **options)
+    np.testing.assert_allclose(eager, left, rtol=1e-5)
+    # Regression takes any.
+    feedforward.cost(params, x, wrong, loss="quadratic", output=output)
 
 
 def test_wrong_parameters_and_targets():

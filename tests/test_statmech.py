@@ -479,6 +479,33 @@ def test_impossible_means(dtype):
         assert fit.status == Status.SINGULAR
 
 
+@pytest.mark.parametrize("unit", [4e-21, 2.0**-120, 2.0**-20, 2.0**20, 1e30])
+def test_features_in_any_unit(unit):
+    """Energies in joules at room temperature are 4e-21; λ has the inverse unit."""
+    fit = statmech.maximum_entropy(FACES * unit, [4.5 * unit])
+    assert fit.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.params.multipliers * unit, 0.371048938, rtol=1e-5)
+    np.testing.assert_allclose(fit.cost, 1.613581098, rtol=1e-6)
+    slope = jax.jvp(
+        lambda mu: statmech.maximum_entropy(FACES * unit, mu).cost,
+        (jnp.float32([4.5 * unit]),),
+        (jnp.float32([unit]),),
+    )[1]
+    np.testing.assert_allclose(slope, -0.371048938, rtol=1e-4)
+
+
+@pytest.mark.parametrize("held", [1e6, -1e6])
+def test_states_of_weight_zero_are_not_there(held):
+    faces = np.append(FACES, [[held]], axis=0)
+    weights = np.append(np.ones(6), 0)
+    fit = statmech.maximum_entropy(faces, [4.5], weights=weights)
+    assert fit.status == Status.CONVERGED
+    np.testing.assert_allclose(fit.params.multipliers, 0.371048938, rtol=1e-5)
+    p = statmech.gibbs(fit.params, faces, weights=weights)
+    without = statmech.gibbs(fit.params, FACES)
+    np.testing.assert_allclose(p, np.append(without, 0), rtol=1e-6)
+
+
 def test_a_weight_of_zero_takes_a_face_away():
     fit = statmech.maximum_entropy(FACES, [5.5], weights=[1, 1, 1, 1, 1, 0])
     assert fit.status == Status.UNBOUNDED

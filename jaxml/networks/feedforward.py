@@ -5,16 +5,19 @@ z^(l+1) = Θ^(l) [1; a^(l)] and a^(l) = g(z^(l)), from a^(1) = x to a^(L); Θ^(l
 [s_(l+1) × (s_l + 1)] and maps layer l to l + 1, bias in column 0. Rows are examples.
 """
 
+import functools
+import inspect
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
 from jaxml.networks import neuron
-from jaxml.optimize.fit import Fit
+from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.recipe import recipe
 
@@ -38,6 +41,7 @@ LOSSES = {
     "log-likelihood": ("softmax",),
 }
 OPTIONS = ("activation", "output", "loss")
+SLACK, OFF = 1e-6, 1e-2  # what rounding may do to a target, and to a row's sum
 Unit = str | neuron.Activation  # an activation, by name or as a pair
 
 
@@ -167,6 +171,75 @@ def predict(
     return _labels(forward(params, x, activation=activation, output=output).a[-1])
 
 
+# --- targets -----------------------------------------------------------------------
+
+
+def _like(layers: Layers, y: jax.Array) -> None:
+    if y.shape != layers.a[-1].shape:
+        where = "m = {}, s_L = {}".format(*layers.a[-1].shape)
+        raise ValueError(f"y has shape {y.shape}, not (m, s_L) where {where}")
+
+
+def _targets(layers: Layers, y: jax.Array, loss, weights=None) -> jax.Array:
+    """y, refused where its rows are no targets of the loss; NaN there if it is traced.
+
+    Rows of weight 0 may hold anything.
+    """
+    _like(layers, y)
+    if loss == "quadratic":
+        return y
+    if isinstance(y, jax.core.Tracer):
+        return jnp.where(_strange(y, loss, weights, jnp)[:, None], jnp.nan, y)
+    if not isinstance(weights, jax.core.Tracer):
+        _refuse(np.asarray(y), loss, weights)
+    return y
+
+
+def _strange(y, loss, weights, xp):
+    """The rows of y that are no targets of the loss, (m,); NaN is none of these."""
+    beyond = ((y < -SLACK) | (y > 1 + SLACK)).any(axis=1)
+    if loss == "log-likelihood":
+        beyond = beyond | (abs(y.sum(axis=1) - 1) > OFF)
+    return beyond if weights is None else beyond & (xp.asarray(weights) > 0)
+
+
+def _refuse(y: np.ndarray, loss, weights) -> None:
+    wrong = np.flatnonzero(_strange(y, loss, weights, np))
+    if len(wrong):
+        kind = {
+            "cross-entropy": "lie in [0, 1]",
+            "log-likelihood": "hold distributions, not negative and of sum 1,",
+        }[loss]
+        where = f"row {wrong[0]} holds {y[wrong[0]]}"
+        raise ValueError(f"y must {kind} for loss {loss!r}; {where}")
+
+
+def _with_targets(declared):
+    """A fit, jitted, with a look at its targets before, where they are concrete."""
+    signature = inspect.signature(declared)
+
+    @functools.wraps(declared)
+    def wrapper(*args, **kwargs):
+        try:
+            given = signature.bind(*args, **kwargs)
+            given.apply_defaults()
+            y, loss, weights = (given.arguments[n] for n in ("y", "loss", "weights"))
+            y = np.asarray(y, float)
+            weights = np.ones(len(y)) if weights is None else np.asarray(weights, float)
+            apply = loss in LOSSES and y.ndim == 2 and weights.shape == y.shape[:1]
+        except (TypeError, ValueError):
+            apply = False  # traced, or wrong in a way that declared tells of
+        if apply and loss != "quadratic":
+            _refuse(y, loss, weights)
+        return declared(*args, **kwargs)
+
+    wrapper.__dict__ = declared.__dict__  # what was declared, and the count of traces
+    return wrapper
+
+
+# --- costs and their gradients ------------------------------------------------------
+
+
 @_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
 def cost(
     params: Params,
@@ -186,16 +259,19 @@ def cost(
     one each if None; C_i is, for row i,
 
         "quadratic": ½ Σ_k (a_k - y_k)², with any output;
-        "cross-entropy": -Σ_k [y_k log a_k + (1 - y_k) log(1 - a_k)], output "sigmoid";
-        "log-likelihood": -Σ_k y_k log a_k, output "softmax".
+        "cross-entropy": -Σ_k [y_k log a_k + (1 - y_k) log(1 - a_k)], output "sigmoid",
+            for y_k in [0, 1];
+        "log-likelihood": -Σ_k y_k log a_k, output "softmax", for rows of y that are
+            distributions: not negative, with Σ_k y_k = 1 to within 0.01.
 
     ‖w‖ runs over all Θ_ij^(l) with j >= 1: biases are never penalised. l2 = λ/m in the
     course and in Nielsen (2015); l1 = λ/m there. params, activation and output as in
-    forward. Raises ValueError for a loss that cannot follow the output.
+    forward. Raises ValueError for a loss that cannot follow the output, and for targets
+    that a loss is not for; under jit the cost is NaN then.
     """
     _loss_follows(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    _targets(layers, y)
+    y = _targets(layers, y, loss, weights)
     return _data_term(layers, y, loss, weights) + _penalty(params, l1, l2)
 
 
@@ -219,7 +295,9 @@ def _penalty(params: Params, l1, l2):
     if not _check.is_zero(l2):
         total += 0.5 * l2 * sum(jnp.sum(theta[:, 1:] ** 2) for theta in params)
     if not _check.is_zero(l1):
-        total += l1 * sum(jnp.sum(jnp.abs(theta[:, 1:])) for theta in params)
+        # Not jnp.abs, whose derivative at 0 JAX takes to be 1.
+        sizes = (jnp.sign(theta[:, 1:]) * theta[:, 1:] for theta in params)
+        total += l1 * sum(jnp.sum(size) for size in sizes)
     return total
 
 
@@ -255,7 +333,7 @@ def deltas(
     """
     _loss_follows(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    _targets(layers, y)
+    y = _targets(layers, y, loss)
     return _deltas(params, layers, y, activation, output, loss)
 
 
@@ -305,7 +383,7 @@ def backprop(
     """
     _loss_follows(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    _targets(layers, y)
+    y = _targets(layers, y, loss, weights)
     errors = _deltas(params, layers, y, activation, output, loss)
     share = 1 / len(x) if weights is None else (weights / jnp.sum(weights))[:, None]
     gradient = []
@@ -362,6 +440,7 @@ def gradient_check(
     return jnp.linalg.norm(g - d) / jnp.linalg.norm(g + d)
 
 
+@_with_targets
 @_check.fit(
     static=(*OPTIONS, "solver", "schedule", "max_iter"),
     x="m n",
@@ -404,7 +483,9 @@ def fit(
         max_iter=max_iter,
         **jax.lax.stop_gradient({"l2": l2, "l1": l1, "weights": weights}),
     )
-    return jax.lax.stop_gradient(found)
+    strange = loss != "quadratic" and _strange(y, loss, weights, jnp).any()
+    status = jnp.where(strange, Status.INVALID, found.status).astype(jnp.int32)
+    return jax.lax.stop_gradient(found._replace(status=status))
 
 
 @_check.pure(static=("activation", "output"), x="m n", y="m s_L", weights="m")
@@ -423,7 +504,7 @@ def score(
     weights, (m,), weigh the rows; params, activation and output as in forward.
     """
     layers = forward(params, x, activation=activation, output=output)
-    _targets(layers, y)
+    _like(layers, y)
     right = (_labels(layers.a[-1]) == _labels(y)).astype(x.dtype)
     # NaN has an argmax all the same.
     right = jnp.where(jnp.isnan(layers.a[-1] + y).any(axis=1), jnp.nan, right)
@@ -496,7 +577,7 @@ def slowdown(
     """
     _loss_follows(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    _targets(layers, y)
+    y = _targets(layers, y, loss)
     errors = _deltas(params, layers, y, activation, output, loss)
     speeds = [jnp.linalg.norm(jnp.mean(delta, axis=0)) for delta in errors]
     hidden = neuron.named(activation).slope
@@ -522,12 +603,6 @@ def _shapes(params: Params, x: jax.Array) -> None:
     for i, theta in enumerate(params):
         wide = {f"params[{i}]": (theta, f"s_{i + 2} {n_in + 1}")}
         n_in = _check.shapes(**wide)[f"s_{i + 2}"]
-
-
-def _targets(layers: Layers, y: jax.Array) -> None:
-    if y.shape != layers.a[-1].shape:
-        where = "m = {}, s_L = {}".format(*layers.a[-1].shape)
-        raise ValueError(f"y has shape {y.shape}, not (m, s_L) where {where}")
 
 
 def _augment(a: jax.Array) -> jax.Array:

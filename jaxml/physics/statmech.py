@@ -413,6 +413,8 @@ def gibbs(
     multipliers = (params.multipliers, "n")
     _check.shapes(features=(features, "m n"), **{"params.multipliers": multipliers})
     z = jnp.matmul(features, params.multipliers, precision="highest")
+    if weights is not None:  # a state that is not there is not the highest either
+        z = jnp.where(weights == 0, -jnp.inf, z)
     w = jnp.exp(z - jax.lax.stop_gradient(z.max()))
     w = w if weights is None else w * jnp.where(weights >= 0, weights, jnp.nan)
     return w / jnp.sum(w)
@@ -453,8 +455,10 @@ def maximum_entropy(
     Source: Jaynes (1957); Agmon, Alhassid and Levine (1979).
 
     """
-    f, w = features - targets[None], weights
-    f, w = jax.lax.stop_gradient((f, jnp.ones_like(f[:, 0]) if w is None else w))
+    w = jnp.ones_like(features[:, 0]) if weights is None else weights
+    unit = _unit(features - targets[None], w)
+    data = features, targets, w, unit
+    f, w = jax.lax.stop_gradient((_deviations(*data), w))
 
     def derivatives(theta):
         z = jnp.matmul(f, theta, precision="highest")
@@ -466,16 +470,31 @@ def maximum_entropy(
         return value, g, jnp.matmul(weighted, centred, precision="highest")
 
     found = by_newton(derivatives, jnp.zeros_like(targets), tol=tol, max_iter=max_iter)
-    params = Params(found.params.theta)
     status = _bounded(f, w, found)
-    data = features, targets, weights
-    params, value = solution(_dual, params, found.cost, status, data, {})
-    return found._replace(params=params, cost=value, status=status)
+    theta, value = solution(_dual, found.params.theta, found.cost, status, data, {})
+    return found._replace(params=Params(theta / unit), cost=value, status=status)
 
 
-def _dual(params, features, targets, weights):
-    z = jnp.matmul(features - targets[None], params.multipliers, precision="highest")
-    return logsumexp(z, b=weights)
+def _unit(deviations, w):
+    """The power of two below the largest |f - μ| of each feature, (n,).
+
+    In such units squares neither under- nor overflow, and no digit changes.
+    """
+    size = jnp.where((w > 0)[:, None], jnp.abs(deviations), 0).max(axis=0)
+    size = jnp.where(size > 0, size, 1)
+    unit = jnp.ldexp(jnp.ones_like(size), jnp.frexp(size)[1] - 1)
+    return jax.lax.stop_gradient(unit)
+
+
+def _deviations(features, targets, w, unit):
+    """(f - μ) / unit, (m, n), and 0 in states of weight 0."""
+    f = (features - targets[None]) / unit[None]
+    return jnp.where((w == 0)[:, None], 0, f)
+
+
+def _dual(theta, features, targets, w, unit):
+    f = _deviations(features, targets, w, jax.lax.stop_gradient(unit))
+    return logsumexp(jnp.matmul(f, theta, precision="highest"), b=w)
 
 
 def _bounded(f, w, found: Fit):
