@@ -45,7 +45,7 @@ def _peer(params, kind, **options):
     sigma = np.asarray(params.covariances)
     inverse = np.linalg.inv(sigma) if kind in ("full", "tied") else 1 / sigma
     return GaussianMixture(
-        K,
+        len(params.weights),
         covariance_type=PEER[kind],
         weights_init=np.asarray(params.weights),
         means_init=np.asarray(params.means),
@@ -88,14 +88,25 @@ def test_density_is_that_of_scipy(x64):
 
 @pytest.mark.parametrize("kind", cases(["full", "tied"], quick=["full"]))
 def test_both_passes_are_one_step(kind, x64, monkeypatch):
-    """Products of columns and differences from means give the same sums."""
+    """Products of columns and differences from means give the same sums.
+
+    As do products for one Gaussian, and differences for the other.
+    """
     start = mixture.init(KEY, X, k=K, covariance=kind)
     one = mixture.step(start, X + 7, covariance=kind)
+    run = lambda x: mixture.fit(start, x, covariance=kind, tol=0.0, max_iter=1).params
+    found = [run(X + 7)]
+    rounding = mixture._rounding
+    careful = lambda *args: rounding(*args) + np.array([0, 0.01])
+    monkeypatch.setattr(mixture, "_rounding", careful)
+    jax.clear_caches()
+    found.append(run(X + 7))
     monkeypatch.setattr(mixture, "WIDE", 1)
     jax.clear_caches()
-    two = mixture.step(start, X + 7, covariance=kind)
-    for a, b in zip(one, two, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    found.append(run(X + 7))
+    for two in found:
+        for a, b in zip(one, two, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 def test_blocks_of_rows():
@@ -110,6 +121,93 @@ def test_blocks_of_rows():
     with jax.enable_x64(True):
         exact = mixture.fit(start, X + 1e3)
     np.testing.assert_allclose(one.cost, exact.cost, rtol=1e-4)
+
+
+def _two(distance, scale=1.0):
+    """Two clusters, 100 rows each, and Params that are the answer: their moments."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(2, 100, 2)) * [1.0, 0.5]
+    x = (x + distance * np.array([-1.0, 1.0])[:, None, None]).astype("f") * scale
+    moments = [(c.mean(axis=0), np.cov(c.T, ddof=0)) for c in x.astype(float)]
+    means, sigma = map(np.stack, zip(*moments, strict=True))
+    density = [
+        multivariate_normal(mean, each).logpdf(rows)
+        for rows, mean, each in zip(x, means, sigma, strict=True)
+    ]
+    cost = np.log(2) - np.mean(density)
+    return x.reshape(200, 2), mixture.Params(np.full(2, 0.5), means, sigma), cost
+
+
+@pytest.mark.parametrize("start", ["near", "far"])
+@pytest.mark.parametrize("scale", [1.0, 2.0**-20, 2.0**20])
+def test_clusters_far_apart(scale, start):
+    """A thousand widths, in any unit, in float32: moments of each; J never rises."""
+    x, exact, cost = _two(1e3, scale)
+    if start == "near":
+        params = mixture.init(KEY, x, k=2)
+    else:
+        params = mixture.Params(
+            exact.weights, scale * np.array([[-500, -300], [100, 300.0]]),
+            np.stack([1e6 * scale**2 * np.eye(2)] * 2),
+        )  # fmt: skip
+    fit = jaxml.check(mixture.fit(params, x, max_iter=20))
+    np.testing.assert_allclose(fit.cost, cost, rtol=1e-5)
+    order = np.argsort(np.asarray(fit.params.means)[:, 0])
+    for a, b in zip(fit.params, exact, strict=True):
+        size = np.abs(b).max()
+        np.testing.assert_allclose(a[order], b, rtol=1e-4, atol=1e-4 * size)
+    history = np.asarray(fit.history)[: int(fit.steps)]
+    assert np.all(np.diff(history) <= 1e-5 * np.abs(history[1:]))
+
+
+@pytest.mark.parametrize("kind", cases(mixture.KINDS, quick=["full", "diagonal"]))
+def test_a_value_that_stands_for_none(kind):
+    """One row of 9999 beside a cluster; of two rows alone, each its own Gaussian."""
+    x, _, _ = _two(0.0)
+    x[0] = 9999
+    fit = jaxml.check(mixture.fit(mixture.init(KEY, x, k=2), x))
+    rest = np.argmin(np.abs(np.asarray(fit.params.means)[:, 0]))
+    wanted = np.cov(x[1:].T.astype(float), ddof=0)
+    np.testing.assert_allclose(fit.params.covariances[rest], wanted, atol=2e-3)
+    pair = np.array([[9999.0], [0.0]])
+    start = mixture.init(KEY, pair, k=2, covariance=kind, floor=0.1)
+    fit = jaxml.check(mixture.fit(start, pair, covariance=kind, floor=0.1))
+    variance = 0.1**2 * np.var(pair)  # no variance within: floor² of all
+    np.testing.assert_allclose(np.ravel(fit.params.covariances), variance, rtol=1e-5)
+    wanted = np.log(2) + 0.5 * np.log(2 * np.pi * variance)
+    np.testing.assert_allclose(fit.cost, wanted, rtol=1e-6)
+
+
+def test_a_fit_that_converged_is_at_the_minimum():
+    """Within a few tol of what scikit-learn's EM tends to in float64 from there."""
+    rng, many = np.random.default_rng(1), []
+    for _ in range(64):
+        apart, label = rng.uniform(0, 4), rng.integers(0, 4, 200)
+        noise = rng.normal(size=(200, 3))
+        width = np.exp(rng.normal(size=(4, 3)) / 2)
+        many.append(rng.normal(size=(4, 3))[label] * apart + noise * width[label])
+    x = np.stack(many)[[4, 7, 16, 29, 31, 35, 51, 60]]
+    fits = jax.jit(jax.vmap(lambda x: mixture.fit(mixture.init(KEY, x, k=3), x)))(x)
+    assert (jaxml.check(fits).residual <= 1e-5).all()
+    for i, rows in enumerate(x):
+        params = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i], float), fits.params)
+        params = params._replace(weights=params.weights / params.weights.sum())
+        peer = _peer(params, "full", tol=1e-9, max_iter=3000).fit(rows)
+        with jax.enable_x64(True):
+            cost = float(mixture.cost(params, rows))
+        assert cost - -peer.score(rows) < 5e-5
+
+
+def test_rows_of_weight_0_are_not_there(x64):
+    """Whatever they hold, even what has no square."""
+    for far in (1e6, 1e200):
+        x = np.concatenate([X, np.full((9, N), far), np.full((9, N), -far)])
+        weights = np.r_[np.ones(M), np.zeros(18)]
+        start = mixture.init(KEY, X, k=K)
+        one, two = mixture.fit(start, x, weights=weights), mixture.fit(start, X)
+        for a, b in zip(one.params, two.params, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(one.cost, two.cost, rtol=1e-10)
 
 
 def test_cost_never_rises(x64):
@@ -190,13 +288,15 @@ def test_same_key_same_bits():
 
 def test_bad_arguments():
     params = _sample(0)
+    assert jnp.isnan(mixture.cost(params._replace(covariances=-params[2]), X))
     with pytest.raises(ValueError, match="^covariance must be one of 'full', 'tied'"):
         mixture.log_density(params, X, covariance="diag")
+    with pytest.raises(ValueError, match="^covariance must be one of 'full', 'tied'"):
+        mixture.criteria(params, X, covariance="x")
     with pytest.raises(ValueError, match=r"^params.covariances has shape \(3, 3, 3\)"):
         mixture.log_density(params, X, covariance="tied")
     with pytest.raises(ValueError, match=r"^params.means has shape \(3, 3\)"):
         mixture.predict(params, X[:, :2])
-    assert jnp.isnan(mixture.cost(params._replace(covariances=-params[2]), X))
 
 
 def test_one_trace_for_all_values():

@@ -17,7 +17,10 @@ from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.reduction import kmeans
 
 KINDS = {"full": "k n n", "tied": "n n", "diagonal": "k n", "spherical": "k"}
+PAIRED = ("full", "tied")  # the kinds that know of pairs of columns
 WIDE = 48  # columns from which products of pairs of them are not laid out
+ROUGH = 2e-3  # rounding, as a part of Σ, from which products make way to differences
+SPOILT = 0.1  # and from which a step is made anew
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -39,7 +42,7 @@ def log_density(params: Params, x: jax.Array, *, covariance: str = "full") -> ja
     positive.
     """
     joint = _joint(params, x, covariance)
-    return each(lambda x: jax.nn.logsumexp(joint(x), axis=1), x)
+    return each(lambda x: jax.nn.logsumexp(joint(x), axis=0), x)
 
 
 @_check.pure(static=("covariance",), jit=True, x="m n")
@@ -51,7 +54,7 @@ def responsibilities(
     params and covariance as in `fit`; x, (m, n), rows. Raises as `log_density` does.
     """
     joint = _joint(params, x, covariance)
-    return each(lambda x: jax.nn.softmax(joint(x), axis=1), x)
+    return each(lambda x: jax.nn.softmax(joint(x), axis=0).T, x)
 
 
 @_check.pure(static=("covariance",), jit=True, x="m n")
@@ -61,7 +64,7 @@ def predict(params: Params, x: jax.Array, *, covariance: str = "full") -> jax.Ar
     params and covariance as in `fit`; x, (m, n), rows. Raises as `log_density` does.
     """
     joint = _joint(params, x, covariance)
-    return each(lambda x: jnp.argmax(joint(x), axis=1).astype(jnp.int32), x)
+    return each(lambda x: jnp.argmax(joint(x), axis=0).astype(jnp.int32), x)
 
 
 @_check.pure(static=("covariance",), jit=True, x="m n", weights="m")
@@ -83,7 +86,7 @@ def _cost(params, x, weights, covariance):
     joint = _joint(params, x, covariance)
 
     def sums(x, w):
-        found = jax.nn.logsumexp(joint(x), axis=1)
+        found = jax.nn.logsumexp(joint(_present(x, w, params.means[0])), axis=0)
         w = jnp.ones_like(found) if w is None else w
         return jnp.vdot(w, found), jnp.sum(w)
 
@@ -91,43 +94,57 @@ def _cost(params, x, weights, covariance):
     return -value / count
 
 
+def _present(x, w, point):
+    """The rows, those of weight 0 replaced: they may be too far away for squares."""
+    return x if w is None else jnp.where(w[:, None] > 0, x, point[None])
+
+
 def _joint(params: Params, x, covariance):
-    """The function of rows that gives log π_k N(xᵢ; μ_k, Σ_k), (rows, k)."""
+    """The function of rows that gives log π_k N(xᵢ; μ_k, Σ_k), (k, rows)."""
     _fits(params, x, covariance)
-    whiten, log_det = _factors(params, covariance)
-    n = x.shape[1]
-    level = jnp.log(params.weights) - log_det - 0.5 * n * LOG_2PI
-
-    def joint(x):
-        def one(gaussian):
-            mean, whiten = gaussian
-            z = x - mean[None]
-            z = product(z, whiten.T) if whiten.ndim == 2 else z * whiten[None]
-            return jnp.sum(z * z, axis=1)
-
-        squares = jax.lax.map(one, (params.means, whiten))  # one by one: not m × k × n
-        return level[None] - 0.5 * squares.T
-
-    return joint
+    gaussians = _gaussians(params, covariance)
+    # One by one: not m × k × n.
+    return lambda x: jax.lax.map(lambda gaussian: _log_of(gaussian, x), gaussians)
 
 
-def _factors(params: Params, covariance):
-    """W_k with WᵀW = Σ⁻¹, (k, n, n) or its diagonals (k, n), and log √|Σ_k|, (k,)."""
-    sigma, (k, n) = params.covariances, params.means.shape
-    shape: tuple[int, ...]
-    if covariance in ("full", "tied"):
+class _Gaussian(NamedTuple):
+    """One of them, or all on a leading axis, in the form that densities need."""
+
+    level: jax.Array  # () log π - log √|2πΣ|
+    mean: jax.Array  # (n,) μ
+    whiten: jax.Array  # W with WᵀW = Σ⁻¹: (n, n), or its diagonal (n,)
+
+
+def _log_of(gaussian: _Gaussian, x):
+    """log π N(xᵢ; μ, Σ), (rows,), by differences from μ: right wherever it lies."""
+    z = _times(gaussian.whiten, x - gaussian.mean[None])
+    return gaussian.level - 0.5 * jnp.sum(z * z, axis=1)
+
+
+def _times(whiten, y):
+    """W y for each of the rows of y, (rows, n)."""
+    return product(y, whiten.T) if whiten.ndim == 2 else y * whiten[None]
+
+
+def _gaussians(params: Params, covariance) -> _Gaussian:
+    sigma, n = _each(params.covariances, params, covariance), params.means.shape[1]
+    if sigma.ndim == 3:
         lower = jnp.linalg.cholesky(sigma)
         eye = jnp.broadcast_to(jnp.eye(n, dtype=sigma.dtype), lower.shape)
         whiten = solve_triangular(lower, eye, lower=True)
-        diagonal = jnp.diagonal(lower, axis1=-2, axis2=-1)
-        log_det = jnp.sum(jnp.log(diagonal), axis=-1)
-        shape = (k, n, n)
+        log_det = jnp.sum(jnp.log(jnp.diagonal(lower, axis1=1, axis2=2)), axis=1)
     else:
-        sigma = sigma if covariance == "diagonal" else sigma[:, None]
-        sigma = jnp.broadcast_to(sigma, (k, n))
-        whiten, log_det = jax.lax.rsqrt(sigma), 0.5 * jnp.sum(jnp.log(sigma), axis=-1)
-        shape = (k, n)
-    return jnp.broadcast_to(whiten, shape), jnp.broadcast_to(log_det, (k,))
+        whiten, log_det = jax.lax.rsqrt(sigma), 0.5 * jnp.sum(jnp.log(sigma), axis=1)
+    level = jnp.log(params.weights) - log_det - 0.5 * n * LOG_2PI
+    return _Gaussian(level, params.means, whiten)
+
+
+def _each(sigma, params: Params, covariance):
+    """The Σ of each Gaussian, (k, n, n), or its diagonal, (k, n)."""
+    k, n = params.means.shape
+    if covariance in PAIRED:
+        return jnp.broadcast_to(sigma, (k, n, n))
+    return jnp.broadcast_to(sigma.reshape(k, -1), (k, n))
 
 
 def _fits(params: Params, x, covariance) -> None:
@@ -153,13 +170,15 @@ def fit(
     covariance: str = "full",
     weights: jax.Array | None = None,
     floor: Any = 1e-6,
-    tol: Any = 1e-3,
-    max_iter: int = 100,
+    tol: Any = 1e-5,
+    max_iter: int = 1000,
 ) -> Fit:
     """Lower J of `cost` by EM from params, to a minimum near them.
 
     With γ_ik of `responsibilities` and N_k = Σ wᵢ γ_ik, a step sets π_k = N_k / Σ w,
-    μ_k = Σ wᵢ γ_ik xᵢ / N_k, Σ_k = Σ wᵢ γ_ik (xᵢ - μ_k)(xᵢ - μ_k)ᵀ / N_k + floor · 1.
+    μ_k = Σ wᵢ γ_ik xᵢ / N_k and Σ_k = S_k + floor · diag(v), where
+    S_k = Σ wᵢ γ_ik (xᵢ - μ_k)(xᵢ - μ_k)ᵀ / N_k and v is the variance of each column
+    within Gaussians, Σ_k π_k diag(S_k).
 
     Args:
         params: π, (k,), μ, (k, n), and Σ to start from; `init` makes them. The result
@@ -168,9 +187,14 @@ def fit(
         covariance: "full"; "tied", one Σ for all; "diagonal"; "spherical", σ² · 1.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows.
-        floor: () least variance, in the square of x's unit: a Gaussian that shrinks to
-            a single row would be infinitely dense.
-        tol: () largest change of J in a step.
+        floor: () what is added to variances, as a part of v, which is at least floor
+            times the variance of x, the mean of all columns: a Gaussian that shrinks
+            to a single row would be infinitely dense. Without a unit.
+        tol: () nats by which J may be above the minimum that steps tend to. They are
+            estimated as D / (1 - √r): D is half the square of a step in units of what
+            the Gaussians can tell apart (their Fisher information), and r its ratio to
+            that of the step before. Beside a saddle steps are short, too: from 1e-4 on
+            it is easily taken for a minimum.
         max_iter: most steps.
 
     Returns:
@@ -179,27 +203,44 @@ def fit(
     Raises:
         ValueError: an unknown covariance, shapes that do not agree, values not finite.
 
-    Source: Dempster, Laird and Rubin (1977).
+    Source: Dempster, Laird and Rubin (1977); Böhning et al. (1994) for the estimate.
 
     """
     _fits(params, x, covariance)
-    shift = mean(x, weights)[None]
-    centred = x - shift  # squares of what lies far from the origin have no digits
+    params, x, weights = jax.lax.stop_gradient((params, x, weights))
+    near = mean(x, weights)
 
-    def advance(state):
-        params, last = state
-        new, value = _em(params, centred, weights, covariance, floor)
-        return (new, value), Progress(value, jnp.abs(last - value))
+    def advance(state: _State):
+        params, gaussians, careful, wide, last = state
+        sums, about, value = _expect(state, x, weights, near)
+        new = _maximise(sums, about, covariance, floor, wide)
+        fresh = _gaussians(new, covariance)
+        rounding = _rounding(new, fresh, about, covariance)
+        change = _divergence(params, gaussians, new, covariance)
+        rate = jnp.sqrt(change / last)
+        left = jnp.where(change == 0, 0, change / jnp.where(rate < 1, 1 - rate, 0))
+        # NaN is spoilt. Again with differences or, where a mean moves too far for
+        # those as well, with squares about the old one: the best Σ for it, so that J
+        # falls, and the next step has less far to go.
+        spoilt = ~(rounding <= SPOILT) & ~wide
+        again = spoilt.any()
+        wide = again & (wide | (spoilt & careful))
+        careful |= ~(rounding <= ROUGH)
+        one = _State(params, gaussians, careful, wide, last)
+        other = _State(new, fresh, careful, wide, change)
+        state = jax.tree.map(lambda a, b: jnp.where(again, a, b), one, other)
+        return state, Progress(value, jnp.where(again, jnp.inf, left))
 
-    far = jnp.full((), jnp.inf, x.dtype)
-    start = params._replace(means=params.means - shift), far
+    gaussians, none = _gaussians(params, covariance), jnp.zeros(len(params.means), bool)
+    rounding = _rounding(params, gaussians, near[None], covariance)
+    zero = jnp.zeros((), x.dtype)  # as if steps grew: one alone has no rate
+    start = _State(params, gaussians, ~(rounding <= ROUGH), none, zero)
     found = iterate(advance, start, tol=tol, max_iter=max_iter)
-    params = found.params[0]
-    value = _cost(params, centred, weights, covariance)
-    lost = ~jnp.isfinite(value) & jnp.isfinite(shift).all()
-    lost |= (found.status == Status.NONFINITE) & jnp.isfinite(shift).all()
+    params = found.params.params
+    value = _cost(params, x, weights, covariance)
+    lost = ~jnp.isfinite(value) | (found.status == Status.NONFINITE)
+    lost &= jnp.isfinite(near).all()
     status = jnp.where(lost, Status.SINGULAR, found.status).astype(jnp.int32)
-    params = params._replace(means=params.means + shift)
     found = found._replace(params=params, cost=value, status=status)
     return jax.lax.stop_gradient(found)
 
@@ -219,86 +260,188 @@ def step(
     in `fit`. J does not rise, but for floor.
     """
     _fits(params, x, covariance)
-    shift = mean(x, weights)[None]
-    params = params._replace(means=params.means - shift)
-    found = _em(params, x - shift, weights, covariance, floor)[0]
-    return found._replace(means=found.means + shift)
+    gaussians = _gaussians(params, covariance)
+    state = _State(params, gaussians, careful=None, wide=None, change=None)
+    sums, about, _ = _expect(state, x, weights)
+    new = _maximise(sums, about, covariance, floor)
+    rounding = _rounding(new, _gaussians(new, covariance), about, covariance)
+    return _maximise(sums, about, covariance, floor, ~(rounding <= SPOILT))
+
+
+class _State(NamedTuple):
+    """A mixture, and how its next step is to be made."""
+
+    params: Params
+    gaussians: _Gaussian  # the same
+    careful: Any  # (k,) bool: by differences from its mean; all if None
+    wide: Any  # (k,) bool: Σ about the old mean; none if None
+    change: Any  # () the divergence of the last step
 
 
 class Sums(NamedTuple):
-    """What EM needs to know of the rows; y = x - a point near them."""
+    """What EM needs to know of the rows; y = x - a point, (k, n), near them."""
 
     counts: jax.Array  # (k,) N = Σ wᵢ γ_ik
     first: jax.Array  # (k, n) Σ wᵢ γ_ik y
     second: jax.Array  # (k, n, n) or (k, n): Σ wᵢ γ_ik y yᵀ, or its diagonal
 
 
-def _em(params, x, weights, covariance, floor):
-    """New parameters, and J at those given; x is centred."""
-    n = x.shape[1]
-    if covariance in ("full", "tied") and n >= WIDE:
-        near, pass_ = params.means, _one_by_one(params, x, covariance)
+def _expect(state: _State, x, weights, near=None):
+    """Sums, the points they were taken about, (k, n), and J.
+
+    The Gaussians that are careful measure rows from their own means, the others by
+    products of columns about near, (n,), one point for all.
+    """
+    gaussians, careful = state.gaussians, state.careful
+    means, paired = gaussians.mean, gaussians.whiten.ndim == 3
+    if careful is None or (paired and x.shape[1] >= WIDE):
+        about, pass_ = means, _one_by_one(gaussians)
     else:
-        near, pass_ = jnp.zeros_like(params.means), _by_products(params, covariance)
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
-    sums, likelihood = total(pass_, x, w)
-    new = _maximise(sums, near, covariance, floor)
-    return new, -likelihood / jnp.sum(w)
+        about = jnp.where(careful[:, None], means, near[None])
+        pass_ = _by_products(gaussians, near, careful)
+
+    def sums(x, w):
+        x = _present(x, w, means[0])
+        return pass_(x, jnp.ones_like(x[:, 0]) if w is None else w)
+
+    found, likelihood = total(sums, x, weights)
+    weight = len(x) if weights is None else jnp.sum(weights)
+    return found, about, -likelihood / weight
 
 
-def _maximise(sums: Sums, near, covariance, floor) -> Params:
+def _maximise(sums: Sums, about, covariance, floor, wide=None) -> Params:
     share = sums.counts / jnp.sum(sums.counts)
     counts = jnp.where(sums.counts == 0, 1, sums.counts)[:, None]
     offset = sums.first / counts
+    taken = offset if wide is None else jnp.where(wide[:, None], 0, offset)
     if sums.second.ndim == 3:
-        outer = offset[:, :, None] * offset[:, None, :]
+        outer = taken[:, :, None] * taken[:, None, :]
         spread = sums.second / counts[:, :, None] - outer
     else:
-        spread = sums.second / counts - offset**2
+        spread = sums.second / counts - taken**2
+    means = about + offset
+    least = _least(share, means, spread, floor)
     if covariance == "tied":
         spread = jnp.tensordot(share, spread, 1, precision="highest")
     if covariance == "spherical":
-        sigma = jnp.mean(spread, axis=1) + floor
-    elif covariance == "diagonal":
-        sigma = spread + floor
+        sigma = jnp.mean(spread, axis=1) + jnp.mean(least)
     else:
-        eye = jnp.eye(spread.shape[-1], dtype=spread.dtype)
-        sigma = spread + floor * eye.reshape((1,) * (spread.ndim - 2) + eye.shape)
-    return Params(share, near + offset, sigma)
+        added = jnp.diag(least) if covariance in PAIRED else least
+        sigma = spread + added.reshape((1,) * (spread.ndim - added.ndim) + added.shape)
+    return Params(share, means, sigma)
 
 
-def _by_products(params: Params, covariance):
-    """log π_k N(x) = F(x)·θ_k with F = [products of x, x, 1]: two products a block."""
-    paired = covariance in ("full", "tied")
-    k, n = params.means.shape
-    whiten, log_det = _factors(params, covariance)
+def _least(share, means, spread, floor):
+    """floor · v of `fit`, (n,), from the π, μ and S of all Gaussians."""
+    within = product(share, _diagonal(spread))
+    apart = means - product(share, means)[None]
+    variance = jnp.mean(within + product(share, apart**2))
+    return floor * jnp.maximum(within, floor * variance)
+
+
+def _diagonal(sigma):
+    """The variances, (k, n), in Σ, (k, n, n), or these themselves."""
+    return jnp.diagonal(sigma, axis1=1, axis2=2) if sigma.ndim == 3 else sigma
+
+
+def _rounding(params: Params, gaussians: _Gaussian, about, covariance):
+    """What squares about points, (k, n), lose of Σ, (k,), as a part of it.
+
+    (x - μ)ᵀ P (x - μ) is a sum of terms as large as sᵀ |P| s, s² = Σ xᵢ² / N.
+    """
+    square = _diagonal(_each(params.covariances, params, covariance))
+    square = square + (params.means - about) ** 2
+    whiten = gaussians.whiten
+    if whiten.ndim == 3:
+        s = jnp.sqrt(square)
+        precision = jnp.abs(product(jnp.swapaxes(whiten, 1, 2), whiten))
+        terms = jnp.einsum("ki,kij,kj->k", s, precision, s, precision="highest")
+    else:
+        terms = jnp.sum(square * whiten**2, axis=1)
+    return float(jnp.finfo(terms.dtype).eps) * jax.lax.stop_gradient(terms)
+
+
+def _divergence(old: Params, gaussians: _Gaussian, new: Params, covariance):
+    """Half the square of a step, (), by the Fisher information of the Gaussians.
+
+    ½ Σ_k [Δπ²/π + π (|W Δμ|² + ½ |W ΔΣ Wᵀ|²)]: to second order the Kullback-Leibler
+    divergence of the new ones from the old, with the Gaussian of each row known.
+    """
+    whiten = gaussians.whiten
+    moved = new.means - old.means
+    spread = _each(new.covariances - old.covariances, old, covariance)
+    if whiten.ndim == 3:
+        moved = jnp.einsum("kij,kj->ki", whiten, moved, precision="highest")
+        spread = product(product(whiten, spread), jnp.swapaxes(whiten, 1, 2))
+    else:
+        moved, spread = whiten * moved, whiten**2 * spread
+    squares = jnp.sum(moved**2, axis=1)
+    squares += 0.5 * jnp.sum(spread.reshape(len(spread), -1) ** 2, axis=1)
+    some = old.weights > 0
+    shares = (new.weights - old.weights) ** 2 / jnp.where(some, old.weights, 1)
+    return 0.5 * jnp.sum(jnp.where(some, shares + new.weights * squares, 0))
+
+
+def _by_products(gaussians: _Gaussian, near, careful):
+    """log π_k N(x) = F(x)·θ_k with F = [products of y, y, 1]: two products a block.
+
+    y = x - near. Those Gaussians that are careful are done anew, one by one.
+    """
+    level, means, whiten = gaussians
+    n, paired = means.shape[1], whiten.ndim == 3
+    means = means - near[None]
     if paired:
         precision = product(jnp.swapaxes(whiten, 1, 2), whiten)
-        pull = jnp.einsum("kij,kj->ki", precision, params.means, precision="highest")
+        pull = jnp.einsum("kij,kj->ki", precision, means, precision="highest")
         # Each pair of columns stands once in F, and twice in the quadratic form.
         twice = precision - 0.5 * precision * jnp.eye(n, dtype=precision.dtype)[None]
         quadratic = -jnp.concatenate([twice[:, i, i:] for i in range(n)], axis=1)
     else:
         precision = whiten * whiten
-        pull = precision * params.means
+        pull = precision * means
         quadratic = -0.5 * precision
-    level = jnp.log(params.weights) - log_det - 0.5 * n * LOG_2PI
-    level -= 0.5 * jnp.sum(pull * params.means, axis=1)
+    level = level - 0.5 * jnp.sum(pull * means, axis=1)
     theta = jnp.concatenate([quadratic, pull, level[:, None]], axis=1)
+    order = jnp.flatnonzero(careful, size=len(careful))
+    count = jnp.sum(careful, dtype=jnp.int32)
+
+    def corrected(found, one):
+        """Found, of which the first axis is that of the Gaussians, with one(k)."""
+
+        def put(i, found):
+            k = order[i]
+            return jax.tree.map(lambda f, o: f.at[k].set(o), found, one(k))
+
+        return jax.lax.fori_loop(0, count, put, found)
 
     def sums(x, w):
+        y = x - near[None]
         # Slice by slice: a gather of columns is slow to compile.
-        pairs = [x[:, i : i + 1] * x[:, i:] for i in range(n)] if paired else []
-        squares = pairs or [x * x]
-        features = jnp.concatenate([*squares, x, jnp.ones_like(x[:, :1])], axis=1)
-        share, value = _shares(product(features, theta.T))
-        found = product((share * w[:, None]).T, features)
+        pairs = [y[:, i : i + 1] * y[:, i:] for i in range(n)] if paired else []
+        squares = pairs or [y * y]
+        features = jnp.concatenate([*squares, y, jnp.ones_like(y[:, :1])], axis=1)
+        of = lambda k: jax.tree.map(lambda leaf: leaf[k], gaussians)
+        joint = corrected(product(theta, features.T), lambda k: _log_of(of(k), x))
+        share, value = _shares(joint)
+        share = share * w[None]
+        found = product(share, features)
         second = found[:, : -n - 1]
         if paired:
             second = _unfolded(second, n)
-        return Sums(found[:, -1], found[:, -n - 1 : -1], second), jnp.vdot(w, value)
+        moments = found[:, -n - 1 : -1], second
+        one = lambda k: _moments((gaussians.mean[k], share[k]), x, paired)
+        return Sums(found[:, -1], *corrected(moments, one)), jnp.vdot(w, value)
 
     return sums
+
+
+def _moments(one, x, paired):
+    """Σ pᵢ yᵢ, (n,), and Σ pᵢ yᵢ yᵢᵀ, (n, n), or its diagonal, for y = x - μ."""
+    mean, share = one  # μ, (n,), and p, (rows,)
+    y = x - mean[None]
+    weighted = y * share[:, None]
+    second = product(weighted.T, y) if paired else jnp.sum(weighted * y, axis=0)
+    return jnp.sum(weighted, axis=0), second
 
 
 def _unfolded(pairs, n):
@@ -313,31 +456,27 @@ def _unfolded(pairs, n):
     return upper + jnp.swapaxes(jnp.triu(upper, 1), 1, 2)
 
 
-def _one_by_one(params: Params, x, covariance):
-    """For many columns: rows are measured from each mean, and squared there."""
-    joint = _joint(params, x, covariance)
+def _one_by_one(gaussians: _Gaussian):
+    """The same by differences from each mean."""
+    paired = gaussians.whiten.ndim == 3
 
     def sums(x, w):
-        share, value = _shares(joint(x))
-
-        def one(gaussian):
-            mean, share = gaussian
-            y = x - mean[None]
-            weighted = y * (share * w)[:, None]
-            return jnp.sum(weighted, axis=0), product(weighted.T, y)
-
-        first, second = jax.lax.map(one, (params.means, share.T))
-        return Sums(product(w, share), first, second), jnp.vdot(w, value)
+        share, value = _shares(jax.lax.map(lambda g: _log_of(g, x), gaussians))
+        share = share * w[None]
+        first, second = jax.lax.map(
+            lambda one: _moments(one, x, paired), (gaussians.mean, share)
+        )
+        return Sums(jnp.sum(share, axis=1), first, second), jnp.vdot(w, value)
 
     return sums
 
 
 def _shares(joint):
-    """γ, (rows, k), and log p, (rows,)."""
-    top = jnp.max(joint, axis=1, keepdims=True)
+    """γ, (k, rows), and log p, (rows,)."""
+    top = jnp.max(joint, axis=0, keepdims=True)
     share = jnp.exp(joint - top)
-    norm = jnp.sum(share, axis=1, keepdims=True)
-    return share / norm, (top + jnp.log(norm))[:, 0]
+    norm = jnp.sum(share, axis=0, keepdims=True)
+    return share / norm, (top + jnp.log(norm))[0]
 
 
 @_check.pure(static=("k", "covariance"), jit=True, x="m n", weights="m")
@@ -358,7 +497,7 @@ def init(
         k: how many Gaussians, at most m.
         covariance: as in `fit`.
         weights: (m,) weights of the rows; 1 if None.
-        floor: () least variance, as in `fit`.
+        floor: () what is added to variances, as in `fit`.
 
     Raises:
         ValueError: k > m, an unknown covariance, values not finite.
@@ -367,22 +506,19 @@ def init(
     _check.option("covariance", covariance, KINDS)
     centres = kmeans.init(key, x, k=k, weights=weights)
     centres = kmeans.fit(centres, x, weights=weights).params.centres
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
-    paired = covariance in ("full", "tied")
+    paired = covariance in PAIRED
 
     def sums(x, w):
+        x = _present(x, w, centres[0])
+        w = jnp.ones_like(x[:, 0]) if w is None else w
         label = kmeans.predict(kmeans.Params(centres), x)
+        own = (label[None] == jnp.arange(k)[:, None]) * w[None]
+        first, second = jax.lax.map(
+            lambda one: _moments(one, x, paired), (centres, own)
+        )
+        return Sums(jnp.sum(own, axis=1), first, second)
 
-        def one(gaussian):
-            number, centre = gaussian
-            y = x - centre[None]
-            own = jnp.where(label == number, w, 0)[:, None]
-            second = product((own * y).T, y) if paired else jnp.sum(own * y * y, axis=0)
-            return Sums(jnp.sum(own), jnp.sum(own * y, axis=0), second)
-
-        return jax.lax.map(one, (jnp.arange(k), centres))
-
-    return _maximise(total(sums, x, w), centres, covariance, floor)
+    return _maximise(total(sums, x, weights), centres, covariance, floor)
 
 
 # --- what a mixture is good for ------------------------------------------------------
@@ -402,15 +538,11 @@ def sample(
     chosen, drawn = jax.random.split(key)
     label = jax.random.categorical(chosen, jnp.log(params.weights), shape=(count,))
     z = jax.random.normal(drawn, (count, n), params.means.dtype)
-    sigma = params.covariances
-    if covariance in ("full", "tied"):
-        lower = jnp.broadcast_to(jnp.linalg.cholesky(sigma), (k, n, n))
-    else:
-        sigma = sigma if covariance == "diagonal" else sigma[:, None]
-        lower = jnp.broadcast_to(jnp.sqrt(sigma), (k, n))
+    sigma = _each(params.covariances, params, covariance)
+    lower = jnp.linalg.cholesky(sigma) if sigma.ndim == 3 else jnp.sqrt(sigma)
 
     def put(i, x):
-        own = product(z, lower[i].T) if lower.ndim == 3 else z * lower[i][None]
+        own = _times(lower[i], z)
         return jnp.where((label == i)[:, None], params.means[i][None] + own, x)
 
     return jax.lax.fori_loop(0, k, put, z)
@@ -437,6 +569,7 @@ def criteria(
     x, (m, n), and covariance as in `fit`. Raises as `log_density` does. Source: Akaike
     (1974); Schwarz (1978).
     """
+    likelihood = -_cost(params, x, weights, covariance)
     k, n = params.means.shape
     free = {
         "full": k * n * (n + 1) // 2,
@@ -446,5 +579,5 @@ def criteria(
     }
     count = jnp.asarray(len(x), x.dtype) if weights is None else jnp.sum(weights)
     p = k - 1 + k * n + free[covariance]
-    likelihood = -count * _cost(params, x, weights, covariance)
+    likelihood *= count
     return Criteria(2 * p - 2 * likelihood, p * jnp.log(count) - 2 * likelihood)
