@@ -1,7 +1,11 @@
 """python -m jaxml: train the course's network on real digits, and show it learning."""
 
 import argparse
+import importlib.util
+import io
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -53,29 +57,63 @@ DATA = ("digits", "mnist", "fashion-mnist", "wheat-seeds")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments, sys.argv's if None; its exit status."""
     options = _parser().parse_args(argv)
+    # A sign that the terminal's encoding lacks, as a file's name may have, is spelled.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        _writable(Path(options.picture))
+        picture = _writable(Path(options.picture))
         with jax.default_device(_device(options.device)):
-            return _show(options)
+            return _show(options, picture)
     except ValueError as error:
         print(f"jaxml: {error}", file=sys.stderr)
         return 2
+    except Unheard as error:
+        return error.status
+    except KeyboardInterrupt:
+        return 130
 
 
-def _show(options) -> int:
+class Unheard(Exception):
+    """Nothing can be printed any more."""
+
+    def __init__(self, error: OSError):
+        """Tell why on stderr, but for a pipe whose reader has enough (| head)."""
+        super().__init__(str(error))
+        self.status = 1
+        if isinstance(error, BrokenPipeError):
+            self.status = 128 + 13  # as a shell counts a program ended by SIGPIPE
+        else:
+            print(f"jaxml: stdout cannot be written: {error}", file=sys.stderr)
+        # What is still in the buffer has nowhere to go, not even at exit.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _say(line: str) -> None:
+    """Print a line, above the bar if there is one, and at once also into a pipe."""
+    if sys.stdout is None:  # closed by whoever called
+        return
+    try:
+        write(line)
+        sys.stdout.flush()
+    except OSError as error:
+        raise Unheard(error) from None
+
+
+def _show(options, picture: Path) -> int:
     key = jax.random.key(options.seed)
     split_key, init_key, run_key, check_key = jax.random.split(key, 4)
     problem = _load(options.data, split_key)
     x, y = problem.train
     sizes = (x.shape[1], *options.hidden, y.shape[1])
     layers = "-".join(map(str, sizes))
-    write(
+    _say(
         f"{problem.name}: {len(x):,} examples to learn from, "
         f"{len(problem.test[0]):,} held out"
     )
     manner = f"{options.cost} cost, {options.solver}, seed {options.seed}"
-    write(f"network {layers}, {manner}")
-    write(f"back-propagation equals autodiff: {_agreement(check_key, sizes, options)}")
+    _say(f"network {layers}, {manner}")
+    _say(f"back-propagation equals autodiff: {_agreement(check_key, sizes, options)}")
 
     settings = {**COSTS[options.cost], "loss": options.cost}
     outward = {name: settings[name] for name in ("activation", "output")}
@@ -102,12 +140,12 @@ def _show(options) -> int:
     )
     status = Status(int(fit.status))
     if status == Status.NONFINITE:
-        raise ValueError(f"rate is too high for this problem: {status.sentence}")
+        raise ValueError(f"rate or l2 is too high for this problem: {status.sentence}")
     if status == Status.INTERRUPTED:
-        write(f"interrupted after {len(clock.seconds)} epochs")
+        _say(f"interrupted after {len(clock.seconds)} epochs")
     if not clock.seconds:
         return 130
-    _report(problem, fit, outward, clock, Path(options.picture))
+    _report(problem, fit, outward, clock, picture)
     return 130 if status == Status.INTERRUPTED else 0
 
 
@@ -124,7 +162,7 @@ class Clock:
         now = time.perf_counter()
         self.seconds.append(now - self.last)
         self.last = now
-        write(
+        _say(
             f"epoch {len(self.seconds):3d}  cost {record['cost']:.4f}"
             f"  held-out accuracy {100 * record['score']:6.2f} %"
         )
@@ -140,21 +178,23 @@ def _report(problem, fit, outward, clock, picture: Path) -> None:
         return labels, predicted, metrics.confusion(labels, predicted, k=k)
 
     labels, predicted, matrix = map(np.asarray, results(fit.params, *problem.test))
-    write("confusion matrix (rows: what it is; columns: what the network says)")
-    write(_table(matrix.astype(int), problem.classes))
+    _say("confusion matrix (rows: what it is; columns: what the network says)")
+    _say(_table(matrix.astype(int), problem.classes))
     wrong = labels != predicted
     accuracy = 100 * (1 - wrong.mean())
-    write(f"held-out accuracy {accuracy:.2f} %, {wrong.sum()} of {len(wrong)} wrong")
+    _say(f"held-out accuracy {accuracy:.2f} %, {wrong.sum()} of {len(wrong)} wrong")
     first, *rest = clock.seconds
     usual = f", then {1e3 * np.median(rest):.1f} ms each" if rest else ""
     total = f"{sum(clock.seconds):.1f} s in all"
-    write(f"time: first epoch, compiled, {first:.2f} s{usual}; {total}")
+    _say(f"time: first epoch, compiled, {first:.2f} s{usual}; {total}")
+    if not _drawable():
+        _say("no picture: matplotlib is not installed (pip install 'jaxml[plot]')")
+        return
     try:
         _draw(problem, fit, labels, predicted, matrix, picture)
-    except ImportError:
-        write("no picture: matplotlib is not installed (pip install 'jaxml[plot]')")
-    else:
-        write(f"picture of what it learned: {picture}")
+    except OSError as error:
+        raise _unwritten(picture, error) from None
+    _say(f"picture of what it learned: {picture}")
 
 
 def _agreement(key, sizes, options) -> str:
@@ -205,7 +245,7 @@ def _table(matrix: np.ndarray, classes: tuple[str, ...]) -> str:
     width = max(5, *(len(name) + 1 for name in classes))
     rows = [(" ", *classes)]
     for name, counts in zip(classes, matrix, strict=True):
-        rows.append((name, *(str(c) if c else "·" for c in counts)))
+        rows.append((name, *(str(c) if c else "." for c in counts)))
     return "\n".join("".join(f"{cell:>{width}}" for cell in row) for row in rows)
 
 
@@ -230,13 +270,40 @@ def _draw(problem, fit, labels, predicted, matrix, path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _writable(path: Path) -> None:
-    """Tell now, not after the training, that there is no such folder."""
-    if not path.parent.is_dir():
-        raise ValueError(f"picture cannot be written: there is no folder {path.parent}")
+def _drawable() -> bool:
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _writable(path: Path) -> Path:
+    """Where the picture goes; if it can't go there, tell now, not after training."""
+    path = path if path.suffix or path.is_dir() else Path(f"{path}.png")
+    try:
+        if path.is_dir() or path.exists():
+            path.open("r+b").close()
+        else:
+            tempfile.TemporaryFile(dir=path.parent).close()
+        if _drawable():
+            from matplotlib.figure import Figure
+
+            trial = Figure()
+            trial.text(0, 0, "a")
+            trial.savefig(io.BytesIO(), format=path.suffix[1:])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unwritten(path, error) from None
+    return path
+
+
+def _unwritten(path: Path, error: Exception) -> ValueError:
+    told = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return ValueError(f"picture cannot be written: {path}: {told}")
 
 
 # --- the command line --------------------------------------------------------------
+
+
+MOST = 2**31 - 1  # what is counted
+SEEDS = 2**32  # as many keys jax.random.key makes
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -246,12 +313,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help lists the options)\n")
 
 
-def _number(kind: Callable, low: float, *, open_: bool = False) -> Callable:
+def _number(kind: Callable, low: float, high: float, *, open_=False) -> Callable:
     def parse(text: str):
         value = kind(text)
-        if not (value > low if open_ else value >= low) or value == float("inf"):
+        if not (value > low if open_ else value >= low):
             bound = f"above {low:g}" if open_ else f"{low:g} or more"
             raise argparse.ArgumentTypeError(f"{text} is not {bound}")
+        if value > high:
+            raise argparse.ArgumentTypeError(f"{text} is above {high}")
         return value
 
     parse.__name__ = "number" if kind is float else "whole number"
@@ -273,7 +342,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", choices=DATA, default="digits", help="data set (default: digits)")
     add(
         "--hidden",
-        type=_number(int, 1),
+        type=_number(int, 1, MOST),
         nargs="*",
         default=[128, 64],
         metavar="UNITS",
@@ -281,11 +350,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--cost", choices=COSTS, default="cross-entropy", help="default: cross-entropy")
     add("--solver", choices=SOLVERS, default="sgd", help="default: sgd")
-    add("--rate", type=_number(float, 0, open_=True), help=f"default: {rates}")
-    add("--batch", type=_number(int, 1), default=10, help="default: 10")
-    add("--epochs", type=_number(int, 1), default=40, help="default: 40")
-    add("--l2", type=_number(float, 0), default=3e-4, help="λ/m (default: 3e-4)")
-    add("--seed", type=_number(int, 0), default=0, help="default: 0")
+    add("--rate", type=_number(float, 0, LARGEST, open_=True), help=f"default: {rates}")
+    add("--batch", type=_number(int, 1, MOST), default=10, help="default: 10")
+    add("--epochs", type=_number(int, 1, MOST), default=40, help="default: 40")
+    add(
+        "--l2",
+        type=_number(float, 0, LARGEST),
+        default=3e-4,
+        help="lambda/m (default: 3e-4)",
+    )
+    add("--seed", type=_number(int, 0, SEEDS - 1), default=0, help="default: 0")
     add("--device", default=None, help="cpu, gpu or tpu (default: JAX's own choice)")
     add(
         "--picture",

@@ -233,3 +233,23 @@ def test_bad_arguments(change, message):
     data = given.pop("data")
     with pytest.raises(ValueError, match=f"^{message}"):
         bootstrap.bootstrap(KEY, mean, *data, **given)
+
+
+@pytest.mark.parametrize("size", [2.0**-66, 2.0**60])
+def test_statistics_of_any_unit(size):
+    """Squares and cubes of their deviations would be 0, or infinite, in float32."""
+    rng = np.random.default_rng(7)
+    values = rng.gamma(2, size=40).astype(np.float32)
+    draws = rng.gamma(2, size=200).astype(np.float32)
+    size = np.float32(size)
+    one = bootstrap.bca(jnp.float32(2), draws, values)
+    other = bootstrap.bca(2 * size, size * draws, size * values)
+    np.testing.assert_allclose(np.array(other) / size, one, rtol=1e-6)
+    found = bootstrap.jackknife(mean, size * values).standard_error
+    # Of a mean it is the usual one.
+    wanted = np.std(values, ddof=1, dtype=float) / np.sqrt(40)
+    np.testing.assert_allclose(found / size, wanted, rtol=1e-5)
+    key, more = jax.random.key(0), {"samples": 50, "interval": "percentile"}
+    found = bootstrap.bootstrap(key, mean, size * values, **more)
+    wanted = np.std(np.asarray(found.draws, float), ddof=1)
+    np.testing.assert_allclose(found.standard_error, wanted, rtol=1e-5)

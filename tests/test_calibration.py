@@ -406,6 +406,51 @@ def test_isotonic_of_few_rows():
     np.testing.assert_array_equal(calibration.probability(fit.params, [0.0, 2, 9]), 0)
 
 
+def test_isotonic_without_rows_of_weight_0():
+    fit = calibration.isotonic([0.0, 0, 1], [0, 0, 1], weights=[1, 0, 1])
+    np.testing.assert_array_equal(fit.params.probability, [0, 0, 1])
+    rng = np.random.default_rng(3)
+    folds = rng.random((100, 30)) < rng.random((100, 1))
+    folds[:, 0] = True
+    s, y = Z[:30].round(1), Y[:30]
+    fits = jax.vmap(lambda w: calibration.isotonic(s, y, weights=w))(
+        jnp.asarray(folds, jnp.float32)
+    )
+    found = jax.vmap(lambda params: calibration.probability(params, s))(fits.params)
+    for i, there in enumerate(folds):
+        theirs = IsotonicRegression(out_of_bounds="clip").fit(s[there], y[there])
+        np.testing.assert_allclose(found[i], theirs.predict(s), atol=2e-6)
+
+
+@pytest.mark.parametrize("least", [1e-30, 1.0, 1e30])
+def test_isotonic_with_weights_of_any_size(least):
+    """All of one size, and of very different ones; so that no product is formed."""
+    s, y = Z[:30], Y[:30]
+    for weights in (np.full(30, least), np.where(np.arange(30) % 2, least, 1.0)):
+        fit = optimize.check(calibration.isotonic(s, y, weights=weights))
+        theirs = IsotonicRegression().fit(s, y, sample_weight=weights)
+        wanted = theirs.predict(s)
+        np.testing.assert_allclose(fit.params.probability, np.sort(wanted), atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [2.0**-66, 2.0**66])
+def test_isotonic_between_scores_of_any_size(size):
+    s = Z[:30].astype(np.float32)
+    at = np.linspace(-5, 5, 30).astype(np.float32)
+    fit = calibration.isotonic(np.float32(size) * s, Y[:30])
+    theirs = IsotonicRegression(out_of_bounds="clip").fit(s, Y[:30])
+    found = calibration.probability(fit.params, np.float32(size) * at)
+    np.testing.assert_allclose(found, theirs.predict(at), atol=2e-6)
+
+
+def test_infinite_scores_are_told_under_jit():
+    scores = jnp.asarray(Z[:30]).at[3].set(jnp.inf)
+    fit = jax.jit(calibration.isotonic)(scores, Y[:30])
+    assert fit.status == Status.NONFINITE
+    good = calibration.isotonic(Z[:30], Y[:30]).params
+    assert np.isnan(jax.jit(calibration.probability)(good, scores * jnp.nan)).all()
+
+
 # --- what all fits share --------------------------------------------------------------
 
 FITS = {
@@ -427,6 +472,74 @@ def test_integer_weights_are_repeated_rows(x64, name):
     np.testing.assert_allclose(weighted.cost, repeated.cost, rtol=1e-12)
     a, b = (calibration.probability(fit.params, scores) for fit in (weighted, repeated))
     np.testing.assert_allclose(a, b, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_any_unit_and_rows_that_are_not_there(name):
+    """Scores, and weights that are shares, in any unit; rows of weight 0 are wild."""
+    of, scores, y = FITS[name]
+    scores, gone = scores.astype(np.float32), np.arange(M) % 4 == 1
+    sizes = [2.0**-66, 1.0, 2.0**66]
+
+    @jax.jit
+    @jax.vmap
+    def run(size, weights):
+        fit = of(size * scores, y, weights=weights)
+        return fit, calibration.probability(fit.params, size * scores)
+
+    weights = np.where(gone, 0.0, REAL)
+    counted = name == "platt"  # as many rows as the weights say
+    many = jnp.stack([weights * (1.0 if counted else size) for size in sizes])
+    fits, found = run(jnp.asarray(sizes, jnp.float32), many.astype(jnp.float32))
+    np.testing.assert_array_equal(fits.status, Status.CONVERGED)
+    for i in (0, 2):
+        np.testing.assert_allclose(found[i], found[1], atol=2e-6)
+    wild = np.where(gone.reshape(-1, *[1] * (scores.ndim - 1)), 1e30, scores)
+    fit = of(wild, y, weights=weights)
+    p = calibration.probability(fit.params, scores)
+    # The optimum in float64, of the rows that are there.
+    with jax.enable_x64(True):
+        tol = {} if name == "isotonic" else {"tol": 1e-10}
+        exact = of(scores[~gone].astype(float), y[~gone], weights=REAL[~gone], **tol)
+        wanted = calibration.probability(exact.params, scores.astype(float))
+    for each in (found[1], p):
+        np.testing.assert_allclose(each, wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["temperature", "platt", "vector"])
+def test_an_origin_far_away(name):
+    """2,000 standard deviations away, where the data are still exact."""
+    of, scores, y = FITS[name]
+    near = (np.round(scores * 256) / 256).astype(np.float32)
+    far = near + np.float32(4096)
+    if name == "temperature":  # what the logits of a row have in common says nothing
+        far = near + np.float32(4096) * (np.arange(M) % 3 - 1)[:, None]
+    fit, other = (optimize.check(of(each, y)) for each in (near, far.astype("f")))
+    np.testing.assert_allclose(other.cost, fit.cost, rtol=1e-6)
+    np.testing.assert_allclose(other.params[0], fit.params[0], rtol=2e-4)
+
+
+@pytest.mark.parametrize("size", [2.0**-100, 2.0**120])
+def test_measures_with_weights_of_any_unit(size):
+    p, w = expit(Z).astype(np.float32), REAL.astype(np.float32)
+    scaled = np.float32(size) * w
+    for of in (calibration.ece, calibration.mce, calibration.brier):
+        found, wanted = (of(Y, p, weights=each) for each in (scaled, w))
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    found, wanted = (
+        calibration.reliability(Y, p, binning="mass", weights=each)
+        for each in (scaled, w)
+    )
+    np.testing.assert_allclose(found.weight / size, wanted.weight, rtol=1e-5)
+    for a, b in ((found.accuracy, wanted.accuracy), (found.edges, wanted.edges)):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_a_calibrated_bin_has_no_slope():
+    slope = jax.grad(lambda p: calibration.ece(np.array([0, 1]), p, bins=1))(
+        jnp.array([0.25, 0.75])
+    )
+    np.testing.assert_array_equal(slope, 0)
 
 
 @pytest.mark.parametrize("name", cases(FITS, quick=["platt"]))

@@ -11,6 +11,7 @@ import threading
 import time
 import zipfile
 
+import jax
 import numpy as np
 import pytest
 
@@ -40,6 +41,21 @@ def test_digits_are_those_of_scikit_learn():
     scaled = datasets.digits(scale=1 / 16).x
     assert scaled.dtype == np.float32
     np.testing.assert_array_equal(scaled, theirs.data / 16)
+
+
+def test_floats_are_of_the_default_width(x64):
+    assert datasets.digits(scale=1 / 16).x.dtype == np.float64
+
+
+@has("ml-100k")
+def test_ratings_are_of_the_default_width():
+    assert datasets.movielens_100k().rating.dtype == np.float32
+    with jax.enable_x64(True):
+        ratings = datasets.movielens_100k()
+    assert ratings.rating.dtype == np.float64
+    # A float32 of such a time is wrong by up to 32 seconds.
+    assert ratings.time.dtype == np.int64
+    assert ratings.time.min() == 874724710
 
 
 @has("mnist")
@@ -371,6 +387,37 @@ def test_a_cache_that_cannot_be_written(place, server):
 def test_an_unreadable_file(place):
     place.data.mkdir(parents=True)
     with pytest.raises(datasets.DataError, match="cannot be read"):
+        datasets.wheat_seeds()
+
+
+def test_no_home(place, monkeypatch):
+    """A user whom the system does not know misses only what is not in JAXML_DATA."""
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(datasets.DataError, match=r"^wheat-seeds.csv.*JAXML_DATA"):
+        datasets.wheat_seeds()
+    put(place.data, TABLE)
+    holds_table(datasets.wheat_seeds())
+
+
+@pytest.mark.parametrize("where", ["data", "cache"])
+def test_a_folder_that_may_not_be_searched(place, monkeypatch, where):
+    path = getattr(place, where)
+    put(path, TABLE)
+    stat = os.stat
+
+    def forbidden(at, **more):
+        if os.fspath(at) == str(path):
+            raise PermissionError(13, "Permission denied", str(at))
+        return stat(at, **more)
+
+    monkeypatch.setattr(os, "stat", forbidden)
+    with pytest.raises(datasets.DataError, match="cannot be read.*Permission denied"):
         datasets.wheat_seeds()
 
 

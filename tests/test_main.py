@@ -1,5 +1,7 @@
 """python -m jaxml: what a user sees."""
 
+import io
+import os
 import re
 import subprocess
 import sys
@@ -28,8 +30,9 @@ def test_the_demo_learns_digits(capsys, tmp_path):
         r"held-out accuracy ([\d.]+) %, (\d+) of 360 wrong", told.out
     ).groups()
     assert float(accuracy) >= 97
-    table = [line for line in lines if re.match(r"^ +\d +(\d+|·)", line)][1:]
-    counts = [[int(c) for c in line.replace("·", "0").split()[1:]] for line in table]
+    assert told.out.isascii()
+    table = [line for line in lines if re.match(r"^ +\d +(\d+|\.)", line)][1:]
+    counts = [[int(c) for c in line.replace(".", "0").split()[1:]] for line in table]
     assert sum(map(sum, counts)) == 360
     assert 360 - sum(counts[i][i] for i in range(10)) == int(wrong)
     seconds = float(re.search(r"([\d.]+) s in all", told.out)[1])
@@ -76,6 +79,10 @@ def _seeds():
         (["--hidden", "8", "2.5"], "argument --hidden: invalid whole number value"),
         (["--data", "cifar"], "argument --data: invalid choice: 'cifar'"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--seed", str(2**63)], f"argument --seed: {2**63} is above {2**32 - 1}"),
+        (["--seed", str(2**32)], f"argument --seed: {2**32} is above {2**32 - 1}"),
+        (["--l2", "1e39"], "argument --l2: 1e39 is above 3.4"),
+        (["--epochs", "3000000000"], "argument --epochs: 3000000000 is above"),
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(capsys, options, message):
@@ -91,15 +98,48 @@ def test_a_wrong_option_is_told_in_one_line(capsys, options, message):
     ("options", "message"),
     [
         (["--device", "abacus"], "device 'abacus' is not here; there is cpu"),
-        (["--rate", "1e9", "--epochs", "2"], "rate is too high for this problem"),
-        (["--picture", "nowhere/there.png"], "picture cannot be written"),
+        (["--rate", "1e9", "--epochs", "2"], "rate or l2 is too high for this problem"),
+        (["--picture", "nowhere/there.png"], "nowhere/there.png: No such file"),
+        (["--picture", "/tmp"], "picture cannot be written: /tmp: Is a directory"),
+        (["--picture", "a.xyz"], "cannot be written: a.xyz: Format 'xyz' is not"),
     ],
 )
 def test_a_wrong_value_is_told_in_one_line(capsys, options, message):
     assert program.main(options) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert message in lines[0]
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    assert message in line
+    # Of a picture that cannot be written it is told before anything is learned.
+    assert "--picture" not in options or told.out == ""
+
+
+def test_the_picture_is_where_it_is_said_to_be(monkeypatch, tmp_path):
+    """A name without a suffix gets one; a terminal without ü gets it spelled."""
+    told = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", told)
+    name = str(tmp_path / "\u00fc")
+    assert program.main(["--picture", name, "--epochs", "1", "--hidden", "5"]) == 0
+    lines = told.buffer.getvalue().decode("ascii").splitlines()
+    assert lines[-1] == f"picture of what it learned: {tmp_path}/\\xfc.png"
+    assert [each.name for each in tmp_path.iterdir()] == ["\u00fc.png"]
+
+
+def test_a_reader_that_has_enough(monkeypatch, capsys):
+    """As `| head -1` has: no traceback, and the status of one ended by SIGPIPE."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert program.main([]) == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_a_full_disk(monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert program.main([]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "stdout cannot be written" in line
 
 
 def test_missing_data_are_told_in_one_line(capsys, tmp_path, monkeypatch):
@@ -122,6 +162,7 @@ def test_help_runs_as_a_module():
         check=True,
     )
     assert run.stderr == ""
+    assert run.stdout.isascii()
     for option in ("--data", "--hidden", "--solver", "--rate", "--batch", "--epochs"):
         assert option in run.stdout
     for option in ("--seed", "--cost", "--l2", "--device"):

@@ -124,6 +124,60 @@ def test_traced_labels_out_of_range_are_nan(name, label):
         ours(y, *data[1:])
 
 
+@pytest.mark.parametrize("size", [2.0**-66, 2.0**66])
+def test_errors_of_any_unit(size):
+    """Their squares would be 0, or infinite, in float32."""
+    y, guesses = (np.float32(size) * each for each in (TARGETS, GUESSES))
+    exact = y.astype(np.float64), guesses.astype(np.float64)
+    wanted = oracle.root_mean_squared_error(*exact)
+    np.testing.assert_allclose(metrics.rmse(y, guesses), wanted, rtol=2e-6)
+    wanted = oracle.mean_absolute_error(*exact)
+    np.testing.assert_allclose(metrics.mae(y, guesses), wanted, rtol=2e-6)
+    np.testing.assert_allclose(metrics.r2(y, guesses), oracle.r2_score(*exact), 2e-6)
+
+
+@pytest.mark.parametrize("size", [2.0**-100, 2.0**126])
+@pytest.mark.parametrize("name", PAIRS)
+def test_weights_of_any_unit(name, size):
+    """The sum of these weights, or a product of two, is no number of float32."""
+    ours, data, _ = PAIRS[name]
+    weights = WEIGHTS[1] / 2
+    wanted = np.asarray(ours(*data, weights=weights), float)
+    if name == "confusion":
+        size = min(size, 2.0**115)
+        wanted = wanted * size
+    found = ours(*data, weights=np.float32(size) * weights)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rmse", "r2", "auc", "log_loss of two"])
+def test_rows_of_weight_0_are_not_there(name):
+    ours, data, theirs = PAIRS[name]
+    gone = np.arange(M) % 3 == 0
+    low, high = {"log_loss of two": (0, 1)}.get(name, (-3e38, 3e38))
+    wild = [
+        np.where(gone, value, each) if each.dtype.kind == "f" else each
+        for each, value in zip(data, (low, high), strict=True)
+    ]
+    found = ours(*wild, weights=1.0 - gone)
+    wanted = theirs(*(each[~gone].astype(float) for each in data))
+    np.testing.assert_allclose(found, wanted, rtol=2e-6)
+
+
+def test_errors_of_0_have_no_slope():
+    y = jnp.asarray(TARGETS)
+    for metric in (metrics.rmse, metrics.mae):
+        np.testing.assert_array_equal(jax.grad(metric)(y, y), 0)
+
+
+def test_a_threshold_is_no_row_of_weight_0():
+    y, score = np.array([1, 0, 0, 1]), np.array([4.0, 3.0, 1.0, 2.0])
+    found = metrics.threshold(y, score, weights=[1, 0, 1, 1])
+    assert (found.value, found.f1) == (2, 1)
+    found = metrics.threshold(y, np.array([4.0, 1, 1, 0]), weights=[0, 0, 1, 1])
+    assert found.value == 0
+
+
 def test_auc_counts_pairs():
     weights = WEIGHTS[1]
     i, j = np.flatnonzero(Y == 1), np.flatnonzero(Y != 1)

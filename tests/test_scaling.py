@@ -52,6 +52,15 @@ def test_fractional_weights_are_sklearn():
     np.testing.assert_allclose(ours.scale, theirs.scale_, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [2.0**-100, 2.0**126])
+def test_weights_of_any_unit(size):
+    """Their sum is no number of float32."""
+    weights = RANDOM.random(12).astype(np.float32)
+    wanted = scaling.standardise(X, weights=weights, ddof=0)
+    found = scaling.standardise(X, weights=np.float32(size) * weights, ddof=0)
+    chex.assert_trees_all_close(found, wanted, rtol=1e-6)
+
+
 def test_standardise_with_a_mean_of_many_standard_deviations():
     x = RANDOM.normal(1e4, 1.0, (60_000, 2)).astype(np.float32)
     shift, scale = scaling.standardise(x)

@@ -31,6 +31,30 @@ def test_grid_is_the_product():
     np.testing.assert_allclose(points["gamma"], [p["b_gamma"] for p in wanted])
 
 
+def test_random_search_over_forty_decades():
+    """Their ratio is no number of float32."""
+    points = selection.random_search(KEY, draws=4000, l2=(1e-20, 1e20))["l2"]
+    logs = np.log10(np.asarray(points, float))
+    assert logs.min() >= -20
+    assert logs.max() <= 20
+    counts = np.histogram(logs, np.linspace(-20, 20, 11))[0]
+    np.testing.assert_allclose(counts, 400, atol=4 * np.sqrt(400))
+    wide = selection.random_search(KEY, draws=4000, log=False, l2=(-3e38, 3e38))["l2"]
+    np.testing.assert_allclose(np.std(np.asarray(wide, float)), 3e38 / 3**0.5, 0.05)
+
+
+@pytest.mark.parametrize("pair", [(1e-50, 1.0), (1.0, 1e39), (1.0, 1.0)])
+def test_limits_that_the_draws_cannot_have(pair):
+    with pytest.raises(ValueError, match=r"^l2 must be \(low, high\)"):
+        selection.random_search(KEY, draws=3, l2=pair)
+
+
+@pytest.mark.parametrize("values", [["a"], [10**400], [np.nan, 1.0], [None]])
+def test_a_grid_of_no_numbers(values):
+    with pytest.raises(ValueError, match=r"^l2 "):
+        selection.grid(l2=values)
+
+
 def test_random_search_is_uniform_in_the_log():
     points = selection.random_search(KEY, draws=4000, l2=(1e-4, 1e2), gamma=(1, 2))
     assert set(points) == {"l2", "gamma"}

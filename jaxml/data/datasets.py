@@ -6,7 +6,8 @@ cache, with the extra `jaxml[datasets]`. Whatever its source, its SHA-256 is com
 with the one written here before a byte of it is used.
 
 All of them give NumPy arrays, uint8 pixels as they are on disk, unless a `scale` is
-given: they are then float32 and multiplied by it, 1/255 for [0, 1].
+given: they are then multiplied by it, 1/255 for [0, 1]. Such floats, and ratings, are
+of JAX's default width: float32, or float64 under jax.enable_x64.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
@@ -37,7 +39,7 @@ TEMPERATURES = tuple(round(1.6 + 0.1 * i, 1) for i in range(14))  # of `ising_sa
 class Data(NamedTuple):
     """Examples and their labels."""
 
-    x: np.ndarray  # (m, n) uint8 or float32, one row per example
+    x: np.ndarray  # (m, n) uint8 or floats, one row per example
     y: np.ndarray  # (m,) int32 labels, 0…k-1
 
 
@@ -46,7 +48,7 @@ class MovieLens(NamedTuple):
 
     user: np.ndarray  # (100000,) int32, 0…942
     item: np.ndarray  # (100000,) int32, 0…1681
-    rating: np.ndarray  # (100000,) float32, 1…5
+    rating: np.ndarray  # (100000,) floats, 1…5
     time: np.ndarray  # (100000,) int64, seconds since 1970
     titles: tuple[str, ...]  # of the 1,682 items, with the year
     genres: np.ndarray  # (1682, 19) uint8, 0 or 1
@@ -156,7 +158,7 @@ def digits(*, scale: float | None = None) -> Data:
     CC BY 4.0.
 
     Args:
-        scale: None for uint8; 1/16 for float32 in [0, 1].
+        scale: None for uint8; 1/16 for floats in [0, 1].
 
     Raises:
         ValueError: a scale that is not a number.
@@ -178,7 +180,7 @@ def mnist(*, scale: float | None = None) -> tuple[Data, Data]:
     Y. LeCun, C. Cortes and C. Burges (1998); CC BY-SA 3.0 as its mirrors state.
 
     Args:
-        scale: None for uint8, 0…255; 1/255 for float32 in [0, 1]; 1/256 for the numbers
+        scale: None for uint8, 0…255; 1/255 for floats in [0, 1]; 1/256 for the numbers
             of Nielsen's book.
 
     Returns:
@@ -254,7 +256,7 @@ def movielens_100k() -> MovieLens:
     return MovieLens(
         (user - 1).astype(np.int32),
         (item - 1).astype(np.int32),
-        rating.astype(np.float32),
+        rating.astype(jnp.result_type(float)),
         time,
         tuple(line[1] for line in lines),
         np.array([line[5:] for line in lines]).astype(np.uint8),
@@ -320,11 +322,11 @@ def ising_samples(
 # --- numbers -----------------------------------------------------------------------
 
 
-def _scale(scale: Any) -> np.float32 | None:
+def _scale(scale: Any) -> np.ndarray | None:
     if scale is None:
         return None
     try:
-        number = np.float32(float(scale))
+        number = np.asarray(float(scale), jnp.result_type(float))
     except (TypeError, ValueError):
         raise ValueError(f"scale must be a number or None, not {scale!r}") from None
     if not np.isfinite(number):
@@ -332,11 +334,11 @@ def _scale(scale: Any) -> np.float32 | None:
     return number
 
 
-def _scaled(x: np.ndarray, scale: np.float32 | None) -> np.ndarray:
-    return x if scale is None else np.multiply(x, scale, dtype=np.float32)
+def _scaled(x: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+    return x if scale is None else np.multiply(x, scale, dtype=scale.dtype)
 
 
-def _images(folder: str, scale: np.float32 | None) -> tuple[Data, Data]:
+def _images(folder: str, scale: np.ndarray | None) -> tuple[Data, Data]:
     parts = []
     for images, labels in (FILES[folder][:2], FILES[folder][2:]):
         x = _idx(_read(folder, images), images.name)
@@ -391,22 +393,42 @@ def _gunzip(content: bytes, name: str) -> bytes:
 
 def _read(folder: str, file: File) -> bytes:
     """What the file holds, verified; downloaded first if it is nowhere."""
-    places = [_cache() / folder / file.name]
-    if own := os.environ.get("JAXML_DATA"):
-        places.insert(0, Path(own) / folder / file.name)
-    for path in places:
-        if path.exists():
-            return _open(path, file)
-    _download(file, places[-1])
-    return _open(places[-1], file)
+    if own := _own(folder, file):
+        return _open(own, file)
+    try:
+        path = _cache() / folder / file.name
+    except RuntimeError:  # a user without HOME whom the system does not know
+        raise DataError(
+            f"{file.name} is not at hand, and there is no home folder for a cache: set "
+            f"JAXML_DATA to the folder that holds {folder}/{file.name}"
+        ) from None
+    if not _there(path):
+        _download(file, path)
+    return _open(path, file)
+
+
+def _own(folder: str, file: File) -> Path | None:
+    """The file's path in JAXML_DATA, if it is there."""
+    if not (own := os.environ.get("JAXML_DATA")):
+        return None
+    path = Path(own) / folder / file.name
+    return path if _there(path) else None
+
+
+def _there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:  # a folder that may not be searched
+        raise DataError(f"{path} cannot be read: {error}") from None
+    return True
 
 
 def _member(folder: str, archive: File, file: File) -> bytes:
     """A file of an archive, verified; or from the folder, if it was unpacked there."""
-    if own := os.environ.get("JAXML_DATA"):
-        path = Path(own) / folder / file.name
-        if path.exists():
-            return _open(path, file)
+    if own := _own(folder, file):
+        return _open(own, file)
     name = f"{folder}/{file.name}"
     try:
         # By its exact name, and never to disk: an archive may name any place.

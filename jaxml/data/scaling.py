@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._units import shares, unit
 
 
 class Params(NamedTuple):
@@ -49,6 +50,8 @@ def standardise(
 
     """
     w = _weights(weights, x)
+    size = unit(w.max())
+    w, one = w / size, 1 / size  # weights of any size, and the weight of a row in it
     total = w.sum()
     lowest, highest = _range(x, w)
     constant = lowest == highest
@@ -59,12 +62,13 @@ def standardise(
     mean = _average(x, w)
     rest = _average(x - mean, w)
     centred = x - mean - rest
-    # The largest deviation is the unit, so that squares neither over- nor underflow.
-    unit = jax.lax.stop_gradient(jnp.abs(centred).max(axis=0, keepdims=True))
-    unit = jnp.where(constant, 1, unit)
-    squares = jnp.matmul(w[None], _divide(centred, unit) ** 2, precision="highest")
-    variance = squares / jnp.where(total > ddof, total - ddof, jnp.nan)
-    scale = jnp.where(constant, 1, unit * jnp.sqrt(jnp.where(constant, 1, variance)))
+    # In units of the largest deviation squares neither over- nor underflow.
+    spread = unit(jnp.abs(centred).max(axis=0, keepdims=True))
+    squares = jnp.matmul(w[None], (centred / spread) ** 2, precision="highest")
+    free = total - ddof * one
+    variance = squares / jnp.where(free > 0, free, jnp.nan)
+    root = jnp.sqrt(jnp.where(constant, 1, variance))
+    scale = jnp.where(constant, 1, spread * root)
     return Params(jnp.where(constant, lowest, mean + rest)[0], scale[0])
 
 
@@ -172,7 +176,7 @@ def _weights(weights, x):
 def _average(x, w):
     """Weighted mean of each column, (1, n)."""
     # Shares, not w: the sum of w x may overflow where the mean does not.
-    return jnp.matmul((w / w.sum())[None], x, precision="highest")
+    return jnp.matmul(shares(w)[None], x, precision="highest")
 
 
 def _range(x, w):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._units import relative, shares
 from jaxml.data.scaling import one_hot
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 
@@ -34,7 +35,10 @@ def confident(y, probabilities, weights):
 
 
 def binned(confidence, w, bins: int, binning: str):
-    """The edges, (bins + 1,), and which row is in which bin, (m, bins) of 0 and 1."""
+    """The edges, (bins + 1,), and which row is in which bin, (m, bins) of 0 and 1.
+
+    Weights are `relative`.
+    """
     _check.option("binning", binning, BINNINGS)
     edges = jnp.arange(bins + 1, dtype=confidence.dtype) / bins
     if binning == "mass":
@@ -57,8 +61,9 @@ def totals(inside, *columns):
 
 
 def gaps(y, probabilities, bins, binning, weights):
-    """W_b (accuracy_b - confidence_b) and W_b, (bins,)."""
+    """W_b (accuracy_b - confidence_b) and W_b, (bins,), of relative weights."""
     confidence, hit, w = confident(y, probabilities, weights)
+    w = relative(w)
     _, inside = binned(confidence, w, bins, binning)
     return totals(inside, w * (hit - confidence), w)
 
@@ -77,11 +82,18 @@ def weights_or_ones(weights, like):
 
 def log_loss(z, goals, weights):
     """-Σ wᵢ Σ_c tᵢ_c log P(c | zᵢ) / Σ wᵢ."""
+    z = there(z, weights)
     if z.ndim == 1:
         each = jax.nn.softplus(z) - goals * z
     else:
         each = -jnp.sum(goals * jax.nn.log_softmax(z), axis=1)
-    return jnp.vdot(weights, each) / jnp.sum(weights)
+    return jnp.vdot(shares(weights), each)
+
+
+def there(scores, weights, instead=0):
+    """Scores, but `instead` for rows without weight, whatever they hold but NaN."""
+    gone = (weights == 0).reshape(-1, *[1] * (scores.ndim - 1))
+    return jnp.where(gone & ~jnp.isnan(scores), instead, scores)
 
 
 def by_autodiff(cost: Callable) -> Callable:
@@ -104,7 +116,8 @@ def pool(y, w):
 
     In each round all neighbouring blocks whose means do not rise are pooled at once, a
     dozen rounds for 100,000 rows of noise. (A scalar loop with a stack needs two steps
-    a row, but XLA copies the stack in each.)
+    a row, but XLA copies the stack in each.) A row without weight has no mean: it is in
+    the block of the row before it from the start.
     """
     m = len(y)
 
@@ -113,13 +126,12 @@ def pool(y, w):
             jnp.stack([w * y, w], axis=1), block, m, indices_are_sorted=True
         )[block]
         first = jnp.append(True, block[1:] != block[:-1])
-        last = jnp.roll(sums, 1, axis=0)
-        # Products, for a block without weight has no mean: it joins any other.
-        falls = last[:, 0] * sums[:, 1] >= sums[:, 0] * last[:, 1]
+        mean = sums[:, 0] / sums[:, 1]
+        falls = jnp.roll(mean, 1) >= mean
         kept = (first & ~falls).at[0].set(False)
         pooled = (first & falls).at[0].set(False)
         residual = jnp.sum(pooled).astype(y.dtype)
         return jnp.cumsum(kept, dtype=jnp.int32), Progress(0 * residual, residual)
 
-    start = jnp.arange(m, dtype=jnp.int32)
+    start = jnp.maximum(jnp.cumsum(w > 0, dtype=jnp.int32) - 1, 0)
     return iterate(step, start, tol=0.5, max_iter=m + 1, places=1).params

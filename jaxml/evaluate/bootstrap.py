@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._units import unit
 
 NUMBERS = 2**22  # so many weights are held at a time, if chunk does not say otherwise
 
@@ -104,7 +105,7 @@ def bootstrap(
     else:
         values = _left_out(statistic, chunk, rows, data)
         low, high = bca(estimate, draws, values, confidence=confidence, weights=rows)
-    error = jax.tree.map(lambda d: jnp.std(d, axis=0, ddof=1), draws)
+    error = jax.tree.map(_deviation, draws)
     return Bootstrap(estimate, error, low, high, draws)
 
 
@@ -135,8 +136,8 @@ def jackknife(
     m = jnp.sum(rows != 0).astype(rows.dtype)
 
     def spread(values):
-        apart = _apart(values, rows != 0)[1]
-        return jnp.sqrt((m - 1) / m * jnp.sum(apart**2, axis=0))
+        _, apart, size = _apart(values, rows != 0)
+        return size * jnp.sqrt((m - 1) / m * jnp.sum(apart**2, axis=0))
 
     def shift(values, estimate):
         return (m - 1) * (_apart(values, rows != 0)[0] - estimate)
@@ -215,7 +216,7 @@ def bca(
         below = jnp.mean(draws < estimate[None], axis=0, dtype=draws.dtype)
         at = jnp.mean(draws == estimate[None], axis=0, dtype=draws.dtype)
         z0 = jax.scipy.special.ndtri(below + at / 2)
-        _, apart = _apart(values, None if weights is None else weights != 0)
+        _, apart, _ = _apart(values, None if weights is None else weights != 0)
         squares = jnp.sum(apart**2, axis=0)
         a = -jnp.sum(apart**3, axis=0) / (6 * squares**1.5)
         found = []
@@ -245,12 +246,24 @@ def _quantile(draws, share):
 
 
 def _apart(values, there):
-    """θ̄ over the rows that are there, and θᵢ - θ̄, 0 for the others."""
+    """θ̄ over the rows that are there, and in a unit, that is told, θᵢ - θ̄: (…), (m, …).
+
+    0 for the other rows. In this unit squares and cubes neither over- nor underflow.
+    """
     if there is None:
         there = jnp.ones(len(values), bool)
     there = there[(..., *[None] * (values.ndim - 1))]
     mean = jnp.sum(jnp.where(there, values, 0), axis=0) / jnp.sum(there)
-    return mean, jnp.where(there, values - mean[None], 0)
+    apart = jnp.where(there, values - mean[None], 0)
+    size = unit(jnp.abs(apart).max(axis=0))
+    return mean, apart / size[None], size
+
+
+def _deviation(draws):
+    """The standard deviation over draws, (samples, …) to (…), of any size."""
+    apart = draws - jnp.mean(draws, axis=0, keepdims=True)
+    size = unit(jnp.abs(apart).max(axis=0))
+    return size * jnp.std(apart / size[None], axis=0, ddof=1)
 
 
 # --- samples -------------------------------------------------------------------------

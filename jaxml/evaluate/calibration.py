@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml.data.scaling import one_hot
+from jaxml._units import relative, shares, unit
+from jaxml.data import scaling
 from jaxml.evaluate._calibration import (
     binned,
     by_autodiff,
@@ -21,6 +22,7 @@ from jaxml.evaluate._calibration import (
     log_loss,
     pool,
     targets,
+    there,
     told,
     totals,
     valid,
@@ -105,6 +107,8 @@ def reliability(
 
     """
     confidence, hit, w = confident(y, probabilities, weights)
+    size = unit(w.max())
+    w = w / size
     edges, inside = binned(confidence, w, bins, binning)
     count, hits, sums = totals(inside, w, w * hit, w * confidence)
     # An empty bin is NaN, but has a derivative of 0 and spoils no other.
@@ -112,7 +116,7 @@ def reliability(
         jnp.where(count == 0, jnp.nan, each / jnp.where(count == 0, 1, count))
         for each in (hits, sums)
     )
-    return Reliability(sums, hits, count, edges)
+    return Reliability(sums, hits, count * size, edges)
 
 
 @_check.pure(
@@ -134,7 +138,8 @@ def ece(
     Source: Naeini, Cooper and Hauskrecht (2015).
     """
     apart, count = gaps(y, probabilities, bins, binning, weights)
-    return jnp.sum(jnp.abs(apart)) / jnp.sum(count)
+    # a · sgn a: the derivative of abs at 0 is 1 in JAX.
+    return jnp.sum(apart * jnp.sign(apart)) / jnp.sum(count)
 
 
 @_check.pure(
@@ -155,7 +160,7 @@ def mce(
     """
     apart, count = gaps(y, probabilities, bins, binning, weights)
     empty = count == 0
-    return jnp.max(jnp.abs(apart) / jnp.where(empty, 1, count))
+    return jnp.max(apart * jnp.sign(apart) / jnp.where(empty, 1, count))
 
 
 @_check.pure(y="m:labels", probabilities="m|m k", weights="m")
@@ -181,8 +186,9 @@ def brier(
     if p.ndim == 1:
         squares = (p - y.astype(p.dtype)) ** 2
     else:
-        squares = jnp.sum((p - one_hot(y, k=p.shape[1]).astype(p.dtype)) ** 2, axis=1)
-    return jnp.sum(w * squares) / jnp.sum(w)
+        hit = scaling.one_hot(y, k=p.shape[1]).astype(p.dtype)
+        squares = jnp.sum((p - hit) ** 2, axis=1)
+    return jnp.vdot(shares(w), squares)
 
 
 # --- mending --------------------------------------------------------------------------
@@ -213,7 +219,21 @@ def probability(params: Any, scores: jax.Array) -> jax.Array:
     _check.shapes(scores=(scores, "m"))
     if isinstance(params, Platt):
         return jax.nn.sigmoid(params.a * scores + params.b)
-    return jnp.interp(scores, params.score, params.probability)
+    return _between(scores, params.score, params.probability)
+
+
+def _between(s, score, f):
+    """f, (m,), between ascending scores, (m,), at s; constant beyond them.
+
+    jnp.interp takes scores less than 1e-14 apart for equal.
+    """
+    right = jnp.clip(jnp.searchsorted(score, s, side="right"), 1, len(score) - 1)
+    left = right - 1
+    beyond, gap = s >= score[right], score[right] - score[left]
+    part = jnp.where(beyond | (s < score[left]), 0, s - score[left])
+    found = f[left] + part / jnp.where(gap > 0, gap, 1) * (f[right] - f[left])
+    # Rounding must not carry f beyond the next row's.
+    return jnp.where(beyond | (found > f[right]), f[right], found)
 
 
 @_check.fit(static=("max_iter",), logits="m|m k", y="m|m k:classes", weights="m")
@@ -250,28 +270,34 @@ def temperature(
     """
     if y.ndim > logits.ndim:
         raise ValueError(f"y has shape {y.shape}, not (m,) as logits have")
-    data = logits, targets(y, logits), weights_or_ones(weights, logits)
+    goals, w = targets(y, logits), weights_or_ones(weights, logits)
+    z = there(logits, w)
+    if z.ndim == 2:  # what a row has in common says nothing, and would cost digits
+        z = z - jax.lax.stop_gradient(z.max(axis=1, keepdims=True))
+    size = unit(jnp.abs(z).max())  # squares shall neither over- nor underflow
+    data = z / size, goals, w
     kept = jax.lax.stop_gradient(data)
 
     def start_cost(theta):
         return log_loss(theta[0] * kept[0], *kept[1:])
 
     found = by_newton(
-        by_autodiff(start_cost), jnp.zeros(1, logits.dtype), tol=tol, max_iter=max_iter
+        by_autodiff(start_cost), jnp.zeros(1, z.dtype), tol=tol, max_iter=max_iter
     )
     beta, step = found.params.theta[0], found.params.direction[0]
-    status = told(found, step * kept[0], kept[2])
+    status = told(found, step * kept[0], w)
     # Cold is separable; hot, or upside down, is no better than a constant.
     upside = (status == Status.CONVERGED) & (beta <= 0)
     status = jnp.where(upside, Status.UNBOUNDED, status).astype(jnp.int32)
     params, value = solution(
         _temperature_cost, Temperature(1 / beta), found.cost, status, data, {}
     )
+    params = Temperature(size * params.temperature)
     return found._replace(params=params, cost=value, status=status)
 
 
-def _temperature_cost(params, logits, goals, weights):
-    return log_loss(logits / params.temperature, goals, weights)
+def _temperature_cost(params, z, goals, weights):
+    return log_loss(z / params.temperature, goals, weights)
 
 
 @_check.fit(static=("max_iter",), scores="m", y="m:classes 2", weights="m")
@@ -307,39 +333,40 @@ def platt(
     Source: Platt (1999); Lin, Lin and Weng (2007).
 
     """
-    data = scores, y.astype(scores.dtype), weights_or_ones(weights, scores)
-    s, t, w = jax.lax.stop_gradient(data)
-    # Scores of any scale and origin: the Hessian shall not depend on them.
-    share = w / jnp.sum(w)
-    centre = jnp.vdot(share, s)
-    spread = jnp.sqrt(jnp.vdot(share, (s - centre) ** 2))
-    alike = ~(spread > 10 * jnp.finfo(s.dtype).eps * jnp.abs(centre))
-    unit = (s - centre) / jnp.where(alike, 1, spread)
-    goals = _platt_targets(t, w)
+    w = weights_or_ones(weights, scores)
+    scale = _scale(scores[:, None], w)
+    centre, spread = scale.shift[0], scale.scale[0]
+    alike = ~(spread > 10 * jnp.finfo(scores.dtype).eps * jnp.abs(centre))
+    z = (there(scores, w, centre) - centre) / spread
+    data = jnp.where(alike, 0, z), y.astype(scores.dtype), w
+    kept = jax.lax.stop_gradient(data)
 
     def start_cost(theta):
-        return log_loss(theta[0] * unit + theta[1], goals, w)
+        return _platt_cost(Platt(*theta), *kept)
 
     found = by_newton(
-        by_autodiff(start_cost), jnp.zeros(2, s.dtype), tol=tol, max_iter=max_iter
+        by_autodiff(start_cost), jnp.zeros(2, z.dtype), tol=tol, max_iter=max_iter
     )
-    a = found.params.theta[0] / jnp.where(alike, 1, spread)
-    params = Platt(a, found.params.theta[1] - a * centre)
     status = jnp.where(alike, Status.SINGULAR, found.status)
     status = jnp.maximum(status, found.status).astype(jnp.int32)
+    params = Platt(*found.params.theta)
     params, value = solution(_platt_cost, params, found.cost, status, data, {})
+    a = params.a / spread
+    params = Platt(a, params.b - a * centre)
     return found._replace(params=params, cost=value, status=status)
 
 
-def _platt_targets(y, w):
-    positive, negative = jnp.vdot(w, y), jnp.vdot(w, 1 - y)
-    high, low = (positive + 1) / (positive + 2), 1 / (negative + 2)
-    return y * high + (1 - y) * low
+def _scale(scores, weights):
+    """Centre and spread of each column: the Hessian shall depend on neither."""
+    scale = scaling.standardise(scores, weights=weights, ddof=0)
+    return jax.lax.stop_gradient(scale)
 
 
-def _platt_cost(params, scores, y, weights):
-    z = params.a * scores + params.b
-    return log_loss(z, _platt_targets(y, weights), weights)
+def _platt_cost(params, z, y, weights):
+    positive, negative = jnp.vdot(weights, y), jnp.vdot(weights, 1 - y)
+    high, low = 1 - 1 / (positive + 2), 1 / (negative + 2)
+    goals = y * high + (1 - y) * low
+    return log_loss(params.a * z + params.b, goals, weights)
 
 
 @_check.fit(static=("max_iter",), logits="m k", y="m|m k:classes", weights="m")
@@ -373,9 +400,12 @@ def vector(
     Source: Guo et al. (2017).
 
     """
-    data = logits, targets(y, logits), weights_or_ones(weights, logits)
+    w = weights_or_ones(weights, logits)
+    scale = _scale(logits, w)
+    z = there(logits, w, scale.shift[None])
+    data = scaling.transform(scale, z), targets(y, logits), w
     z, y, w = jax.lax.stop_gradient(data)
-    k, share = z.shape[1], w / jnp.sum(w)
+    k, share = z.shape[1], shares(w)
 
     def derivatives(theta):
         value, g = jax.value_and_grad(_vector_cost)(_split(theta), z, y, w)
@@ -395,6 +425,9 @@ def vector(
     params, value = solution(
         _vector_cost, _split(found.params.theta), found.cost, status, data, {}
     )
+    scaled = params.w / scale.scale
+    b = params.b - scaled * scale.shift
+    params = Vector(scaled, b - jnp.mean(b))
     return found._replace(params=params, cost=value, status=status)
 
 
@@ -433,7 +466,7 @@ def isotonic(
     Source: Ayer et al. (1955); Zadrozny and Elkan (2002).
 
     """
-    y, w = y.astype(scores.dtype), weights_or_ones(weights, scores)
+    y, w = y.astype(scores.dtype), relative(weights_or_ones(weights, scores))
     # A row without weight goes where another is, so that it makes no corner of f.
     lowest = jnp.where(w > 0, scores, jnp.inf).min()
     scores = jnp.where(w > 0, scores, lowest)
@@ -445,7 +478,7 @@ def isotonic(
     sums = jax.ops.segment_sum(w * y, block, len(w), indices_are_sorted=True)
     f = (sums / jnp.where(inside == 0, 1, inside))[block]
     cost = jnp.vdot(w, (y - f) ** 2) / jnp.sum(w)
-    wrong = jnp.isnan(scores).any() | ~jnp.isfinite(cost)
+    wrong = ~jnp.isfinite(scores).all() | ~jnp.isfinite(cost)
     status = jnp.where(wrong, Status.NONFINITE, Status.CONVERGED).astype(jnp.int32)
     none = jnp.zeros(0, cost.dtype)
     zero = jnp.zeros((), cost.dtype)

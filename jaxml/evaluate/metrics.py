@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._units import relative, unit
 from jaxml.data.scaling import one_hot
 
 
@@ -53,11 +54,7 @@ def confusion(
         ValueError: labels that are not integers (m,) in 0…k-1, or k below 1.
 
     """
-    w = _weights(weights, y)
-    # A matrix product of one-hots: a scatter-add is slow, and on a GPU of random order.
-    true = one_hot(y, k=k).astype(w.dtype) * w[:, None]
-    columns = one_hot(predicted, k=k).astype(w.dtype)
-    return jnp.matmul(true.T, columns, precision="highest")
+    return _counts(y, predicted, k, _valid(weights, y))
 
 
 @_check.pure(static=("k",), y="m:labels", predicted="m:labels", weights="m")
@@ -72,7 +69,7 @@ def precision(
 
     Arguments and errors as in `confusion`. NaN for a class that is never predicted.
     """
-    matrix = confusion(y, predicted, k=k, weights=weights)
+    matrix = _counts(y, predicted, k, _weights(weights, y))
     return jnp.diagonal(matrix) / matrix.sum(axis=0)
 
 
@@ -88,7 +85,7 @@ def recall(
 
     Arguments and errors as in `confusion`. NaN for a class without rows.
     """
-    matrix = confusion(y, predicted, k=k, weights=weights)
+    matrix = _counts(y, predicted, k, _weights(weights, y))
     return jnp.diagonal(matrix) / matrix.sum(axis=1)
 
 
@@ -105,7 +102,7 @@ def f1(
     Arguments and errors as in `confusion`. NaN for a class that is neither there nor
     predicted; 0 for one that is either but never both.
     """
-    matrix = confusion(y, predicted, k=k, weights=weights)
+    matrix = _counts(y, predicted, k, _weights(weights, y))
     return 2 * jnp.diagonal(matrix) / (matrix.sum(axis=0) + matrix.sum(axis=1))
 
 
@@ -161,7 +158,8 @@ def rmse(
         ValueError: shapes that disagree, or values that are not finite.
 
     """
-    return jnp.sqrt(_mean((y - predicted) ** 2, _weights(weights, y)))
+    w = _weights(weights, y)
+    return _root(_there(y - predicted, w), w)
 
 
 @_check.pure(y="m", predicted="m", weights="m")
@@ -179,7 +177,10 @@ def mae(
         ValueError: values that are not finite, or not (m,).
 
     """
-    return _mean(jnp.abs(y - predicted), _weights(weights, y))
+    w = _weights(weights, y)
+    errors = _there(y - predicted, w)
+    # e · sgn e: the derivative of abs at 0 is 1 in JAX.
+    return _average(errors * jnp.sign(errors), w)
 
 
 @_check.pure(y="m", predicted="m", weights="m")
@@ -192,11 +193,14 @@ def r2(
     predictions are worse than ȳ.
     """
     w = _weights(weights, y)
-    total = _mean((y - _mean(y, w)) ** 2, w)
     # Compared, for the rounded mean of equal numbers need not equal them.
     lowest = jnp.where(w != 0, y, jnp.inf).min()
     constant = lowest == jnp.where(w != 0, y, -jnp.inf).max()
-    return jnp.where(constant, jnp.nan, 1 - _mean((y - predicted) ** 2, w) / total)
+    errors = _there(y - predicted, w)
+    around = _there(y - _average(_there(y, w), w), w)
+    around = around - _average(around, w)  # the rounding of a mean that is far from 0
+    apart = jnp.where(constant, 1, _root(around, w))
+    return jnp.where(constant, jnp.nan, 1 - (_root(errors, w) / apart) ** 2)
 
 
 @_check.pure(y="m:labels", score="m", weights="m")
@@ -259,6 +263,9 @@ def threshold(
     """
     _check.values("y", y, True, 2)
     w = _weights(weights, score)
+    # A row without weight draws no line: it goes where a row is that has some.
+    highest = jnp.where(w != 0, score, -jnp.inf).max()
+    score = jnp.where((w == 0) & ~jnp.isnan(score), highest, score)
     order = jnp.argsort(-score)
     score, positive, w = score[order], y[order] == 1, w[order]
     hits = jnp.cumsum(jnp.where(positive, w, 0))
@@ -272,7 +279,7 @@ def threshold(
     return Threshold(value, jnp.where(valid, found[best], jnp.nan))
 
 
-def _weights(weights, like):
+def _valid(weights, like):
     """Weights, 1 if None; NaN for a negative one, which only a trace lets in."""
     if weights is None:
         floating = jnp.issubdtype(like.dtype, jnp.floating)
@@ -280,5 +287,37 @@ def _weights(weights, like):
     return jnp.where(weights >= 0, weights, jnp.nan)
 
 
+def _weights(weights, like):
+    """Weights as in `_valid`, of a size at which they can be summed and multiplied."""
+    valid = _valid(weights, like)
+    return valid if weights is None else relative(valid)
+
+
+def _counts(y, predicted, k, w):
+    """Σ_r w_r [y_r = i][ŷ_r = j], (k, k)."""
+    # A matrix product of one-hots: a scatter-add is slow, and on a GPU of random order.
+    true = one_hot(y, k=k).astype(w.dtype) * w[:, None]
+    columns = one_hot(predicted, k=k).astype(w.dtype)
+    return jnp.matmul(true.T, columns, precision="highest")
+
+
+def _there(values, w):
+    """Values, 0 for a row that is not there, whatever it holds; NaN is kept."""
+    return jnp.where((w == 0) & ~jnp.isnan(values), 0, values)
+
+
 def _mean(values, w):
     return jnp.sum(w * values) / jnp.sum(w)
+
+
+def _average(values, w):
+    """Σ wᵢ vᵢ / Σ wᵢ for values of any size."""
+    size = unit(jnp.abs(values).max())
+    return size * _mean(values / size, w)
+
+
+def _root(values, w):
+    """√(Σ wᵢ vᵢ² / Σ wᵢ) for values of any size; where all are 0, a derivative of 0."""
+    size = unit(jnp.abs(values).max())
+    square = _mean((values / size) ** 2, w)
+    return size * jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))

@@ -36,18 +36,24 @@ def as_points(name: str, points, dtype) -> dict[str, jax.Array]:
     if not isinstance(points, Mapping):
         raise ValueError(f"{name} must be a dict of arrays, not {points!r}")
     arrays = {}
-    for each, values in points.items():
-        if values is None:
-            raise ValueError(f"{each} must be an array, not None")
-        values = jnp.stack(values) if isinstance(values, (list, tuple)) else values
-        arrays[each] = jnp.asarray(values, dtype)
-        if not jnp.ndim(values):
+    for each, given in points.items():
+        arrays[each] = values(each, given, dtype)
+        if not jnp.ndim(arrays[each]):
             raise ValueError(f"{name} holds a single {each}, not (g,) values")
-        _check.values(each, arrays[each], False, None)
     sizes = {each: len(values) for each, values in arrays.items()}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
         raise ValueError(f"{name} must hold as many values of each name, not {sizes}")
     return arrays
+
+
+def values(name: str, given, dtype) -> jax.Array:
+    """What is given, an array or a list that may hold arrays, as finite floats."""
+    some = isinstance(given, (list, tuple))
+    if some and any(isinstance(value, jax.Array) for value in given):
+        given = jnp.stack(given)
+    array = jnp.asarray(_check.array(name, given, False), dtype)
+    _check.values(name, array, False, None)
+    return array
 
 
 def compiled_in(name: str, function):

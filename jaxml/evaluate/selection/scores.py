@@ -357,7 +357,10 @@ def _out_of_fold(fit, predict, chunk, x, y, train, test, hyper):
 @functools.partial(jax.jit, static_argnums=4)
 def _summary(train, test, status, weights, greater) -> Scores:
     mean, error = _fold.over_folds(test, _fold.held_out(weights))
-    rank = jnp.where(jnp.isnan(mean), -jnp.inf, mean if greater else -mean)
+    # NaN is below the worst of all costs, ∞.
+    worst = jnp.finfo(mean.dtype).min
+    rank = jnp.maximum(mean if greater else -mean, worst)
+    rank = jnp.where(jnp.isnan(mean), -jnp.inf, rank)
     best = jnp.argmax(rank)
     margin = jnp.where(jnp.isnan(error[best]), 0, error[best])
     simplest = jnp.argmax(rank >= rank[best] - margin)

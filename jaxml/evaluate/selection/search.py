@@ -1,6 +1,7 @@
 """Points to try: grids, random draws, and descent along the derivative."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,7 +28,7 @@ def grid(**lists: Any) -> dict[str, jax.Array]:
     """
     if not lists:
         raise ValueError("lists must name a hyper-parameter: grid(l2=[1, 0.1])")
-    values = {name: jnp.asarray(each, float) for name, each in lists.items()}
+    values = {name: _fold.values(name, each, float) for name, each in lists.items()}
     for name, each in values.items():
         if each.ndim != 1:
             raise ValueError(f"{name} must be a list of numbers, not {lists[name]!r}")
@@ -63,19 +64,25 @@ def random_search(
         low, high = _limits(name, pair, log)
         key, use = jax.random.split(key)
         u = jax.random.uniform(use, (draws,))
-        found[name] = low * (high / low) ** u if log else low + (high - low) * u
+        # Half the way at a time: high / low, or high - low, may overflow.
+        half = math.sqrt(high / low) ** u if log else (high / 2 - low / 2) * u
+        drawn = low * half * half if log else low + half + half
+        found[name] = jnp.minimum(drawn, high)
     if not found:
         raise ValueError("limits must name a hyper-parameter: l2=(1e-4, 1)")
     return found
 
 
 def _limits(name: str, pair, log: bool):
+    width = jnp.finfo(jnp.result_type(float))
     try:
         low, high = (float(end) for end in pair)
     except (TypeError, ValueError):
         low = high = np.nan
-    if not (low < high and (low > 0 or not log)):
-        kind = "0 < low < high" if log else "low < high"
+    # Also in the width of what is drawn.
+    least = float(width.tiny if log else width.min)
+    if not least <= low < high <= float(width.max):
+        kind = f"{'0 < ' * log}low < high in {width.dtype}"
         raise ValueError(f"{name} must be (low, high) with {kind}, not {pair!r}")
     return low, high
 
