@@ -338,7 +338,7 @@ def platt(
     centre, spread = scale.shift[0], scale.scale[0]
     alike = ~(spread > 10 * jnp.finfo(scores.dtype).eps * jnp.abs(centre))
     z = (there(scores, w, centre) - centre) / spread
-    data = jnp.where(alike, 0, z), y.astype(scores.dtype), w
+    data = jnp.where(alike, 0 * z, z), y.astype(scores.dtype), w  # NaN stays
     kept = jax.lax.stop_gradient(data)
 
     def start_cost(theta):
