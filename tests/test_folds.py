@@ -135,6 +135,10 @@ def test_time_ordered(options):
         (lambda: selection.leave_one_out(1), "m must be at least 2"),
         (lambda: selection.grouped([0, 1], folds=3), "folds must be at most m = 2"),
         (lambda: selection.grouped([-1, 1], folds=2), "groups holds the label -1"),
+        (
+            lambda: selection.grouped(np.array([0, 2**32]), folds=2),
+            f"groups holds the label {2**32}",
+        ),
         (lambda: selection.time_ordered(5, folds=5), "held_out must be at least 1"),
         (lambda: selection.time_ordered(6, folds=5, gap=1), "m = 6 leaves no rows"),
         (lambda: selection.time_ordered(6, folds=2, gap=-1), "gap must be at least 0"),

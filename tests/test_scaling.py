@@ -139,6 +139,20 @@ def test_one_hot():
     np.testing.assert_array_equal(np.isnan(bad).all(1), [False, True, True])
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.uint64, bool])
+def test_labels_of_any_kind(kind):
+    """0.0 and 1.0 are labels, as they are to logistic.fit."""
+    y = np.array([0, 1, 1]).astype(kind)
+    np.testing.assert_array_equal(scaling.one_hot(y, k=2), np.eye(2)[[0, 1, 1]])
+
+
+@pytest.mark.parametrize("label", [2**32 + 5, 3_000_000_001, 0.5])
+def test_labels_are_looked_at_before_they_could_wrap(label):
+    wrong = rf"^y (holds the label|must hold integer labels, not) {label}"
+    with pytest.raises(ValueError, match=wrong):
+        scaling.one_hot(np.array([label, 1]), k=9)
+
+
 def labels(sizes):
     return RANDOM.permutation(np.repeat(np.arange(len(sizes)), sizes))
 

@@ -157,21 +157,6 @@ def test_what_the_fit_does_before_does_not_leak(x64):
     assert abs(after.test[0, 0] - scores.test[0, 0]) > 1
 
 
-def infinite_or_nan(params, x, y, *, weights):
-    """A cost that is NaN for the strongest penalty, and infinite for the others."""
-    return jnp.where(jnp.abs(params[0]).sum() < 1e-3, jnp.nan, jnp.inf)
-
-
-def test_nan_does_not_win():
-    """Not even against a cost of infinity, the worst there is."""
-    grid = {"l2": np.array([1e5, 1.0])}
-    scores = selection.cross_validate(
-        ridge, infinite_or_nan, X, Y, folds=FOLDS, grid=grid, greater=False
-    )
-    assert np.isnan(scores.mean[0])
-    assert scores.best == scores.simplest == 1
-
-
 def test_one_trace_for_all():
     """100 fits in one trace; values, weights and labels add none."""
     x, y = X.astype(np.float32), Y.astype(np.float32)
@@ -189,6 +174,21 @@ def test_one_trace_for_all():
         )
         assert scores.test.shape == (5, 20)
     assert ridge.traces == before + 1
+
+
+def infinite_or_nan(params, x, y, *, weights):
+    """A cost that is NaN for the strongest penalty, and infinite for the others."""
+    return jnp.where(jnp.abs(params[0]).sum() < 1e-3, jnp.nan, jnp.inf)
+
+
+def test_nan_does_not_win():
+    """Not even against a cost of infinity, the worst there is."""
+    grid = {"l2": np.array([1e5, 1.0])}
+    scores = selection.cross_validate(
+        ridge, infinite_or_nan, X, Y, folds=FOLDS, grid=grid, greater=False
+    )
+    assert np.isnan(scores.mean[0])
+    assert scores.best == scores.simplest == 1
 
 
 def test_leave_one_out_of_200_is_one_trace(x64):
