@@ -378,12 +378,12 @@ def test_labels_are_handed_on():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"folds": FOLDS.test}, r"folds must be Folds\(train, test\)"),
+        ({"folds": FOLDS.test}, r"folds must be a .*Folds\(train, test\), not a"),
         (
             {"folds": selection.leave_one_out(7)},
             r"folds.train has shape \(7, 7\), not \(f, m\) where m = 60",
         ),
-        ({"y": list(Y)}, "y must be an array, not a list"),
+        ({"y": (Y, Y)}, "y must be an array, not a tuple"),
         ({"y": Y[:-1]}, r"y has shape \(59,\), not \(m,\) or \(m, t\)"),
         ({"y": np.where(Y > 0, Y, np.nan)}, "y holds"),
         ({"x": np.where(X > 0, X, np.nan)}, "x holds"),
