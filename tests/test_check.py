@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from jax.experimental import checkify
 
 import jaxml
-from jaxml import _check, linear, ridge
+from jaxml import _check, kmeans, linear, mixture, ridge
 from jaxml._check import kinds
 from jaxml.networks import feedforward, neuron
 from jaxml.optimize import Fit, Status, minimize
@@ -549,6 +549,41 @@ def test_params_of_another_kind(params, message):
             call(params, X)
         wanted = "params must be a jaxml.regression.linear.Params(w, b), "
         assert str(caught.value) == wanted + message
+
+
+@pytest.mark.parametrize(
+    ("call", "params", "message"),
+    [
+        (
+            linear.predict,
+            LINE._replace(w=LINE.w[None]),
+            "params.w has shape (1, 4), not",
+        ),
+        (linear.predict, LINE._replace(w=np.ones(3)), "params.w has shape (3,), not "),
+        (
+            kmeans.fit,
+            kmeans.Params(np.ones((1, 2, N))),
+            f"params.centres has shape (1, 2, 4), not (k, n) where m = {M}, n = 4",
+        ),
+        (
+            mixture.fit,
+            mixture.Params(np.ones(2) / 2, np.ones((2, N)), np.ones((2, N, 3))),
+            "params.covariances has shape (2, 4, 3), not (k, n, n) or (n, n) or ",
+        ),
+    ],
+)
+def test_shapes_of_params(call, params, message):
+    """The fields of Params say their shapes, and share the letters of the arrays."""
+    for run in (call, jax.jit(call)):
+        with pytest.raises(ValueError, match=r"^params\.") as caught:
+            run(params, X)
+        assert str(caught.value).startswith(message)
+
+
+def test_the_shape_that_agrees_is_chosen():
+    """(2, 4) is a diagonal of each of two clusters where tied would be (4, 4)."""
+    params = mixture.Params(np.ones(2) / 2, np.ones((2, N)), np.ones((2, N)))
+    assert mixture.predict(params, X, covariance="diagonal").shape == (M,)
 
 
 def test_lists_in_params_are_arrays():

@@ -148,7 +148,10 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     floats = [arguments[n] for n, s in given.items() if n in typed and not s.labels]
     dtype = kinds.common_dtype(floats, [arguments[name] for name in roles.trees])
     compute = jnp.promote_types(dtype, jnp.float32)
-    kinds.agree({name: (arguments[name], shape.forms) for name, shape in given.items()})
+    forms = {name: (arguments[name], shape.forms) for name, shape in given.items()}
+    for name in roles.trees:
+        forms |= kinds.fields(name, arguments[name])
+    kinds.agree(forms)
     for name, shape in given.items():
         if shape.labels:
             k = shape.k or arguments.get("k")

@@ -197,6 +197,20 @@ def tree(name: str, value, kind):
     return jax.tree.map(functools.partial(leaf, name), value, is_leaf=_numbers)
 
 
+def fields(name: str, value) -> dict[str, tuple[Any, tuple]]:
+    """The fields of a NamedTuple whose annotation is a shape, and the forms of these.
+
+    `w: Annotated[jax.Array, "n|n t"]`; one that is None is left out.
+    """
+    found = {}
+    for field, hint in getattr(type(value), "__annotations__", {}).items():
+        leaf = getattr(value, field, None)
+        if hasattr(hint, "__metadata__") and leaf is not None:
+            leaf = leaf if hasattr(leaf, "shape") else np.asarray(leaf)
+            found[f"{name}.{field}"] = leaf, parse(hint.__metadata__[0]).forms
+    return found
+
+
 def _numbers(node) -> bool:
     """Whether a node is a list of numbers, maybe of several axes."""
     return isinstance(node, list) and all(
@@ -258,8 +272,8 @@ def agree(arrays: Mapping[str, tuple[Any, tuple]]) -> dict[str, int]:
         shape = array.shape
         if forms == (None,):
             continue
-        form = next((f for f in forms if len(f) == len(shape)), forms[0])
         known = dict(sizes)
+        form = _form(forms, shape, known)
         for axis, size in zip(form, shape, strict=False):
             sizes.setdefault(axis, size)
         wanted = [int(a) if a.isdigit() else sizes.get(a) for a in form]
@@ -270,6 +284,17 @@ def agree(arrays: Mapping[str, tuple[Any, tuple]]) -> dict[str, int]:
         if 0 in shape:
             raise ValueError(f"{name} is empty: it has shape {shape}")
     return sizes
+
+
+def _form(forms, shape, known):
+    """The form of that rank that agrees with what is known, or the nearest to it."""
+
+    def agrees(form):
+        sizes = zip(form, shape, strict=True)
+        return all(axis.isdigit() or known.get(axis, s) == s for axis, s in sizes)
+
+    ranked = [form for form in forms if len(form) == len(shape)]
+    return next(filter(agrees, ranked), (ranked or forms)[0])
 
 
 def _shape_message(name, shape, forms, known) -> str:

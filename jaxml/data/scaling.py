@@ -4,7 +4,7 @@ A scale is fitted to the training rows and then applied to all others:
 `params = standardise(x_train); transform(params, x_test)`.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,9 @@ from jaxml._units import shares, unit
 class Params(NamedTuple):
     """A scale for each column: z = (x - shift) / scale."""
 
-    shift: jax.Array  # (n,) mean, or minimum
-    scale: jax.Array  # (n,) standard deviation, or range; 1 for a constant column
+    shift: Annotated[jax.Array, "n"]  # mean, or minimum
+    # standard deviation, or range; 1 for a constant column
+    scale: Annotated[jax.Array, "n"]
 
 
 class Split(NamedTuple):

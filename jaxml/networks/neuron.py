@@ -5,7 +5,7 @@ the course does for the sigmoid, g' = a (1 - a): back-propagation has a at hand.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,9 @@ class Activation(NamedTuple):
 class Params(NamedTuple):
     """A perceptron, and how often it had to be put right."""
 
-    theta: jax.Array  # (n + 1,) the threshold's bias, then the weights
-    mistakes: jax.Array  # () int32, examples answered wrongly while learning
+    theta: Annotated[jax.Array, "n_plus_1"]  # the threshold's bias, then the weights
+    # int32, examples answered wrongly while learning
+    mistakes: Annotated[jax.Array, ""]
 
 
 @_check.pure(z="...")

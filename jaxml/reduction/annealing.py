@@ -8,7 +8,7 @@ variance of a cluster, it splits, as a magnet chooses a direction. At T = 0 this
 `kmeans`; at T = 2σ² it is EM for a `mixture` of Gaussians of variance σ².
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +26,9 @@ LEAST = 1e-6  # of F: what an exchange of clusters must gain
 class Params(NamedTuple):
     """Centres, and how many rows belong to each."""
 
-    centres: jax.Array  # (k, n) y
-    shares: jax.Array  # (k,) p, which sum to 1; 0 for a centre that is not in use
+    centres: Annotated[jax.Array, "k n"]  # y
+    # p, which sum to 1; 0 for a centre that is not in use
+    shares: Annotated[jax.Array, "k"]
 
 
 @_check.pure(jit=True, x="m n")

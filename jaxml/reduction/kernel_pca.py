@@ -5,7 +5,7 @@ There Σ = Σ pᵢ φ̃ᵢ φ̃ᵢᵀ, p = w / Σw and φ̃ = φ - Σ pᵢ φᵢ
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,12 @@ from jaxml.regression import kernels
 class Params(NamedTuple):
     """Directions in the space of a kernel, by the rows that span them."""
 
-    x: jax.Array  # (m, n) rows
-    share: jax.Array  # (m,) p, the part that each has in the mean
-    centre: jax.Array  # (m,) Σⱼ pⱼ k(xᵢ, xⱼ) - Σⱼₗ pⱼ pₗ k(xⱼ, xₗ)
-    alpha: jax.Array  # (m, k) a direction is Σᵢ αᵢ φ̃ᵢ
-    variances: jax.Array  # (k,) along each, falling
-    total: jax.Array  # () tr Σ, along all
+    x: Annotated[jax.Array, "rows n"]  # rows
+    share: Annotated[jax.Array, "rows"]  # p, the part that each has in the mean
+    centre: Annotated[jax.Array, "rows"]  # Σⱼ pⱼ k(xᵢ, xⱼ) - Σⱼₗ pⱼ pₗ k(xⱼ, xₗ)
+    alpha: Annotated[jax.Array, "rows k"]  # a direction is Σᵢ αᵢ φ̃ᵢ
+    variances: Annotated[jax.Array, "k"]  # along each, falling
+    total: Annotated[jax.Array, ""]  # tr Σ, along all
 
 
 @_check.pure(static=("kernel", "degree"), x="r n")

@@ -8,7 +8,7 @@ which `jaxml.best` takes the cheapest.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ ROUNDS = 5  # of "parallel"
 class Params(NamedTuple):
     """The centres of the clusters."""
 
-    centres: jax.Array  # (k, n) μ, one row for each cluster
+    centres: Annotated[jax.Array, "k n"]  # μ, one row for each cluster
 
 
 @_check.pure(x="m n", weights="m", jit=True)

@@ -5,7 +5,7 @@ tells what is out of the ordinary. With all Σ_k = T/2 this is `annealing` at T.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,10 @@ LOG_2PI = math.log(2 * math.pi)
 class Params(NamedTuple):
     """k Gaussians and their shares."""
 
-    weights: jax.Array  # (k,) π, which sum to 1
-    means: jax.Array  # (k, n) μ
-    covariances: jax.Array  # Σ: (k, n, n), tied (n, n), diagonal (k, n), spherical (k,)
+    weights: Annotated[jax.Array, "k"]  # π, which sum to 1
+    means: Annotated[jax.Array, "k n"]  # μ
+    # Σ: full, tied, diagonal or spherical
+    covariances: Annotated[jax.Array, "k n n|n n|k n|k"]
 
 
 @_check.pure(static=("covariance",), jit=True, x="m n")

@@ -7,7 +7,7 @@ computed first, what it consists of is a NamedTuple that comes first thereafter.
 """
 
 import itertools
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +21,17 @@ from jaxml.regression.kernels import Kernel
 class RandomFourier(NamedTuple):
     """Waves, drawn at random, whose products average to a kernel."""
 
-    frequencies: jax.Array  # (n, k) ω
-    phases: jax.Array  # (k,) in [0, 2π)
+    frequencies: Annotated[jax.Array, "n k"]  # ω
+    phases: Annotated[jax.Array, "k"]  # in [0, 2π)
 
 
 class Nystroem(NamedTuple):
     """The rows a kernel is sampled at, and what makes their features orthonormal."""
 
-    landmarks: jax.Array  # (k, n)
-    whitening: jax.Array  # (k, k) K^(-1/2), K the matrix of the landmarks
-    gamma: jax.Array  # () the kernel's γ
-    offset: jax.Array  # () its c
+    landmarks: Annotated[jax.Array, "k n"]
+    whitening: Annotated[jax.Array, "k k"]  # K^(-1/2), K the matrix of the landmarks
+    gamma: Annotated[jax.Array, ""]  # the kernel's γ
+    offset: Annotated[jax.Array, ""]  # its c
 
 
 # --- polynomials --------------------------------------------------------------------

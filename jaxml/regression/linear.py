@@ -1,6 +1,6 @@
 """Least squares for any number of targets: h(x) = x·w + b (slides 1.1)."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,8 @@ LOST = 1e-3  # the relative error of w from which equations count as singular
 class Params(NamedTuple):
     """A linear map and its intercept."""
 
-    w: jax.Array  # (n,) weights; (n, t) for t targets
-    b: Any  # () intercept, an array; (t,)
+    w: Annotated[jax.Array, "n|n t"]  # weights, of t targets
+    b: Annotated[Any, "|t"]  # intercept, an array
 
 
 @_check.pure(x="m n")

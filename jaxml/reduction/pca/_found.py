@@ -1,7 +1,7 @@
 """Principal components that were found, by whatever way, and their derivatives."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,13 @@ from jaxml.reduction._eigen import Pairs, beyond, beyond_rows, moved
 class Params(NamedTuple):
     """A mean, and the directions along which rows spread most about it."""
 
-    mean: jax.Array  # (n,) μ
-    u: jax.Array  # (n, k) principal directions, orthonormal columns
-    variances: jax.Array  # (k,) S, the variance along each, falling
-    total: jax.Array  # () tr Σ, the variance along all n directions together
-    noise: jax.Array  # () σ² = (tr Σ - Σ S) / (n - k), along the others; 0 for k = n
+    mean: Annotated[jax.Array, "n"]  # μ
+    u: Annotated[jax.Array, "n k"]  # principal directions, orthonormal columns
+    variances: Annotated[jax.Array, "k"]  # S, the variance along each, falling
+    # tr Σ, the variance along all n directions together
+    total: Annotated[jax.Array, ""]
+    # σ² = (tr Σ - Σ S) / (n - k), along the others; 0 for k = n
+    noise: Annotated[jax.Array, ""]
 
 
 def agree(params: Params, x: jax.Array) -> None:

@@ -8,7 +8,7 @@ what is known of the other side. `fit` alternates between the sides; mini-batche
 with l2 and l2_bias of `cost` times the share of the ratings that is in a batch.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +25,11 @@ from jaxml.reduction.recommend.factors import TRIPLETS
 class Params(NamedTuple):
     """A mean, biases and factors."""
 
-    mu: jax.Array  # () mean of all ratings
-    b_user: jax.Array  # (users,)
-    b_item: jax.Array  # (items,)
-    theta: jax.Array  # (users, k) Θ, what each user likes
-    x: jax.Array  # (items, k) X, what each item is like
+    mu: Annotated[jax.Array, ""]  # mean of all ratings
+    b_user: Annotated[jax.Array, "users"]
+    b_item: Annotated[jax.Array, "items"]
+    theta: Annotated[jax.Array, "users k"]  # Θ, what each user likes
+    x: Annotated[jax.Array, "items k"]  # X, what each item is like
 
 
 @_check.pure(static=("users", "items", "k"))

@@ -6,7 +6,7 @@ scattered: on an accelerator the last digits depend on the order it takes, those
 alternating least squares do not.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +29,8 @@ TRIPLETS: dict[str, Any] = {
 class Params(NamedTuple):
     """Vectors whose product is a rating; a rotation of both changes nothing."""
 
-    theta: jax.Array  # (users, k) Θ, what each user likes
-    x: jax.Array  # (items, k) X, what each item is like
+    theta: Annotated[jax.Array, "users k"]  # Θ, what each user likes
+    x: Annotated[jax.Array, "items k"]  # X, what each item is like
 
 
 @_check.pure(static=("users", "items", "k"))

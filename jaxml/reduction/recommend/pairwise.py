@@ -5,7 +5,7 @@ A cost of orders, not of values, for implicit feedback. It is descended by mini-
 loop, another solver or early stopping.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +23,9 @@ from jaxml.reduction.recommend.lists import Known, is_known, known
 class Params(NamedTuple):
     """Factors, and how popular an item is."""
 
-    b_item: jax.Array  # (items,)
-    theta: jax.Array  # (users, k) Θ
-    x: jax.Array  # (items, k) X
+    b_item: Annotated[jax.Array, "items"]
+    theta: Annotated[jax.Array, "users k"]  # Θ
+    x: Annotated[jax.Array, "items k"]  # X
 
 
 @_check.pure(static=("users", "items", "k"))

@@ -1,6 +1,6 @@
 """f(x) = Σ αᵢ k(xᵢ, x) + b: what every kernel machine here has in common."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,13 @@ from jaxml.regression.svm._gram import PRECOMPUTED, Rows, Spec
 class Params(NamedTuple):
     """f(x) = Σ αᵢ k(xᵢ, x) + b."""
 
-    x: jax.Array  # (m, n) rows; for a precomputed kernel their places, (m,) int32
-    alpha: jax.Array  # (m,) with its sign; 0 off the support. Of p machines, (p, m)
-    b: jax.Array  # (), or (p,)
-    gamma: jax.Array  # () γ of the kernel
-    offset: jax.Array  # () c of the kernel
+    # for a precomputed kernel the places of the rows, int32
+    x: Annotated[jax.Array, "rows n|rows"]
+    # with its sign; 0 off the support
+    alpha: Annotated[jax.Array, "rows|machines rows"]
+    b: Annotated[jax.Array, "|machines"]
+    gamma: Annotated[jax.Array, ""]  # γ of the kernel
+    offset: Annotated[jax.Array, ""]  # c of the kernel
 
 
 def rows_of(x, kernel, gamma, offset, weights) -> Rows:

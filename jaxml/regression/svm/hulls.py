@@ -6,7 +6,7 @@ reduced, so that no single row has much to say, this is the ν-SVM.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,11 @@ from jaxml.regression.svm import _nearest
 class Params(NamedTuple):
     """The shortest segment between two hulls."""
 
-    alpha: jax.Array  # (m,) coefficients, of sum 1 in each class
-    p: jax.Array  # (n,) Σ αᵢ xᵢ over class 0
-    q: jax.Array  # (n,) Σ αᵢ xᵢ over class 1
-    levels: jax.Array  # (2,) (q - p)·x of the rows at the edge of either class
+    alpha: Annotated[jax.Array, "rows"]  # coefficients, of sum 1 in each class
+    p: Annotated[jax.Array, "n"]  # Σ αᵢ xᵢ over class 0
+    q: Annotated[jax.Array, "n"]  # Σ αᵢ xᵢ over class 1
+    # (q - p)·x of the rows at the edge of either class
+    levels: Annotated[jax.Array, "2"]
 
 
 @_check.fit(

@@ -5,7 +5,7 @@ plane, and the margin between f = 1 and f = -1 is 2/|w| wide. The rows that touc
 press on it with forces aᵢ >= 0 that balance: Σ sᵢ aᵢ = 0, Σ sᵢ aᵢ xᵢ = w.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,10 @@ LOSSES = ("squared_hinge", "hinge")
 class Params(NamedTuple):
     """A plane, and the forces that hold it."""
 
-    w: jax.Array  # (n,)
-    b: jax.Array  # ()
-    alpha: Any  # (m,) array α = s a, of the rows of the fit; 0 off the support
+    w: Annotated[jax.Array, "n"]
+    b: Annotated[jax.Array, ""]
+    # α = s a, of the rows of the fit; 0 off the support
+    alpha: Annotated[Any, "rows"]
 
 
 @_check.pure(x="m n")
