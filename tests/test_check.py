@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from jax.experimental import checkify
 
 import jaxml
-from jaxml import _check, kmeans, linear, mixture, ridge
+from jaxml import _check, bootstrap, ising, kmeans, linear, mixture, ridge, xy
 from jaxml._check import kinds
 from jaxml.networks import feedforward, neuron
 from jaxml.optimize import Fit, Status, minimize
@@ -259,6 +259,21 @@ def test_counts(value, message):
 def test_a_traced_count_is_told_to_be_static():
     with pytest.raises(ValueError, match=r"^max_iter must be static"):
         jax.jit(lambda k: fitted(X, Y, max_iter=k))(3)
+
+
+@pytest.mark.parametrize("wrong", ["mean", 3, None])
+def test_functions(wrong):
+    """A function is told to be one, by name, and not when it is called inside."""
+    with pytest.raises(ValueError, match=r"^statistic must be a function, not "):
+        bootstrap.jackknife(wrong, X)
+
+
+@pytest.mark.parametrize("wrong", ["a", 3, (2, -1), (2, 1.5), (2, 2**31), None])
+def test_shapes_of_lattices(wrong):
+    for lattice in (ising, xy):
+        with pytest.raises(ValueError, match=r"^shape must be "):
+            lattice.init(jax.random.key(0), shape=wrong)
+    assert ising.init(jax.random.key(0), shape=[2, 2]).shape == (2, 2)
 
 
 def test_static_arguments():

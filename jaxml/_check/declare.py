@@ -99,18 +99,18 @@ class Roles(NamedTuple):
     more: str | None  # **name: further hyper-parameters, scalars or arrays
     static: tuple[str, ...]
     key: bool
-    defaults: dict[str, Any]
+    parameters: dict[str, inspect.Parameter]
 
 
 def _roles(signature, parsed, static, trees) -> Roles:
-    named = signature.parameters.values()
+    parameters = dict(signature.parameters)
+    named = parameters.values()
     rest = [p for p in named if p.name not in {*parsed, *static, "key"}]
     scalars = [p for p in rest if p.kind is p.KEYWORD_ONLY and p.name not in trees]
     hyper = tuple(p.name for p in scalars)
     more = next((p.name for p in rest if p.kind is p.VAR_KEYWORD), None)
     kinds = {p.name: p.annotation for p in rest if p.name not in {*hyper, more}}
-    defaults = {p.name: p.default for p in named}
-    return Roles(parsed, kinds, hyper, more, static, "key" in defaults, defaults)
+    return Roles(parsed, kinds, hyper, more, static, "key" in parameters, parameters)
 
 
 def _bind(name, signature, args, kwargs) -> dict[str, Any]:
@@ -133,7 +133,8 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
     Values are looked at last, so that a wrong shape is never searched for NaN.
     """
     for name in roles.static:
-        arguments[name] = kinds.static(name, arguments[name], roles.defaults[name])
+        parameter = roles.parameters[name]
+        arguments[name] = kinds.static(name, arguments[name], parameter)
     if roles.key:
         kinds.key(arguments["key"])
     given = {n: s for n, s in roles.arrays.items() if _given(n, arguments, roles)}
@@ -163,7 +164,8 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
             functools.partial(kinds.cast_leaf, compute), arguments[name]
         )
     for name in roles.hyper:
-        value = kinds.hyper(name, arguments[name], compute, roles.defaults[name])
+        default = roles.parameters[name].default
+        value = kinds.hyper(name, arguments[name], compute, default)
         # Where nothing is jitted a Python number stays one: a literal 0 costs nothing.
         # (np.float64 is a float too, but one that would promote float32.)
         if jit or type(arguments[name]) not in (int, float):
@@ -184,7 +186,7 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
 
 
 def _given(name, arguments, roles) -> bool:
-    if arguments[name] is None and roles.defaults[name] is not None:
+    if arguments[name] is None and roles.parameters[name].default is not None:
         raise ValueError(f"{name} must be an array, not None")
     return arguments[name] is not None
 

@@ -1,8 +1,11 @@
 """Kinds and shapes, checked always, also while tracing."""
 
 import functools
+import inspect
 import operator
-from collections.abc import Iterable, Mapping
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -84,8 +87,12 @@ def _whole(name: str, array, more: str = "") -> None:
         raise ValueError(f"{must} {wrong[0]}{more}")
 
 
-def static(name: str, value, default):
-    """A static argument: hashable, no array; lists become tuples, counts are ints."""
+def static(name: str, value, parameter: inspect.Parameter):
+    """A static argument: hashable, no array; lists become tuples, counts are ints.
+
+    Where a function or a shape is annotated, it has to be one.
+    """
+    default = parameter.default
     if isinstance(value, (jax.Array, jax.core.Tracer)) or (
         isinstance(value, np.ndarray) and value.ndim
     ):
@@ -94,12 +101,28 @@ def static(name: str, value, default):
         value = tuple(value)
     if isinstance(default, bool):
         return boolean(name, value)
+    if value is not None or default is not None:
+        value = _annotated(name, value, parameter.annotation)
     if name in COUNTS and not (value is None and default is None):
         value = count(name, value, at_least=COUNTS[name])
     try:
         hash(value)
     except TypeError:
         raise ValueError(f"{name} must be hashable, not {value!r}") from None
+    return value
+
+
+def _annotated(name: str, value, annotation):
+    """A value of the kinds that an annotation tells apart."""
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        kinds = [a for a in typing.get_args(annotation) if a is not type(None)]
+        annotation = kinds[0] if len(kinds) == 1 else Any
+    if typing.get_origin(annotation) is Callable and not callable(value):
+        raise ValueError(f"{name} must be a function, not {value!r}")
+    if annotation == tuple[int, ...]:
+        if not isinstance(value, tuple):
+            raise ValueError(f"{name} must be a tuple of sizes, not {value!r}")
+        return tuple(count(name, size) for size in value)
     return value
 
 
