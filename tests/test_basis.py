@@ -152,6 +152,27 @@ def test_b_spline_is_a_partition_of_unity(degree, outside):
     assert ((ours[:20] != 0).reshape(20, N, -1).sum(axis=2) <= degree + 1).all()
 
 
+@pytest.mark.parametrize("outside", ["linear", "continue"])
+def test_splines_of_columns_with_many_equal_entries(outside):
+    """Half the rows at the maximum or minimum, or all: the functions sum to 1 yet."""
+    x = np.array(X)
+    x[:10, 0], x[10:, 1], x[:, 2] = x[:, 0].max() + 1, x[:, 1].min() - 1, 7.25
+    knots = basis.knots(x, k=6, spacing="quantile")
+    x = np.concatenate([x, x + np.array([0, 0, 0.5])])
+    ours = basis.b_spline(x, knots, outside=outside).reshape(40, N, -1)
+    np.testing.assert_allclose(ours.sum(axis=2), 1, atol=1e-5)
+    assert (ours >= -1e-6).all()
+    inner, low, high = knots[:, 0], knots[3, 0], knots[-4, 0]
+    # SciPy's sum to 0 at the end, where it takes a piece without width.
+    inside = ((x[:, 0] >= low) & (x[:, 0] < high)).nonzero()[0]
+    wanted = BSpline.design_matrix(
+        np.asarray(x[inside, 0], float), np.asarray(inner, float), 3
+    ).toarray()
+    np.testing.assert_allclose(ours[inside, 0], wanted, atol=1e-5)
+    meet = basis.b_spline(x, np.full(12, 7.25))
+    assert np.isnan(meet).all()
+
+
 def test_b_spline_continues_as_a_line(x64):
     knots = jnp.linspace(0, 1, 12)
     functions = jax.vmap(lambda x: basis.b_spline(x[None, None], knots)[0])

@@ -468,6 +468,47 @@ def test_bounds_agree_with_curve_fit(x64, box):
     assert cost[0] <= cost[1] * (1 + 1e-8)
 
 
+@pytest.mark.parametrize("rate", [1e-5, 1e-4, 0.0])
+def test_a_small_value_far_below_its_upper_bound(rate):
+    """No start is moved but one on a bound, and no digits of a small value are lost."""
+    x = np.linspace(0, 3e5, M)
+    y = 2 * np.exp(-1.005e-5 * x) + SIGMA / 10
+    bounds = {"lower": {"rate": 0.0}, "upper": {"rate": 1.0}}
+    found = jaxml.check(curve.fit(_slow_decay, {"rate": rate}, x, y, **bounds))
+    wanted = scipy.curve_fit(
+        lambda x, rate: 2 * np.exp(-rate * x), x, y, 1e-5, bounds=(0, 1)
+    )[0]
+    np.testing.assert_allclose(found.params["rate"], wanted, rtol=1e-5)
+    mirrored = curve.fit(
+        _growth, {"rate": -rate}, x, y, lower={"rate": -1.0}, upper={"rate": 0.0}
+    )
+    np.testing.assert_allclose(jaxml.check(mirrored).params["rate"], -wanted, rtol=1e-5)
+
+
+def _slow_decay(params, x):
+    return 2 * jnp.exp(-params["rate"] * x)
+
+
+def _growth(params, x):
+    return 2 * jnp.exp(params["rate"] * x)
+
+
+@pytest.mark.parametrize("unit", [2.0**-75, 2.0**66])
+def test_units_of_y(unit):
+    """Where squares under- or overflow the answer is that of other units yet."""
+    tables = []
+    for of_y, model in ((1, decay), (unit, optimize.recipe(_scaled, unit=unit))):
+        y = np.float32(Y) * of_y
+        found = jaxml.check(curve.fit(model, START, X, y))
+        table = curve.inference(model, found.params, X, y)
+        tables.append([*flat(found.params), *flat(table.standard_error), table.r2])
+    np.testing.assert_allclose(*tables, rtol=1e-4)
+
+
+def _scaled(params, x, *, unit):
+    return unit * decay(params, x)
+
+
 @pytest.mark.long
 def test_derivatives_at_a_bound(x64):
     """A parameter at its bound goes with the bound; the others answer to it."""

@@ -140,7 +140,7 @@ def b_spline(
 
     Returns:
         (m, n (t - degree - 1)) values, which sum to 1 for each column of x, outside the
-        domain as well. All NaN for knots that do not ascend.
+        domain as well. All NaN for knots that do not ascend, or all meet.
 
     Raises:
         ValueError: fewer than 2·degree + 2 knots, or another shape.
@@ -178,10 +178,13 @@ def _spline(x, knots, degree: int, outside: str):
 
 
 def _cox_de_boor(x, knots, degree: int):
-    # The piece x lies in; the first and the last reach on beyond the domain.
-    piece = jnp.searchsorted(knots, x, side="right") - 1
-    piece = jnp.clip(piece, degree, len(knots) - degree - 2)
-    valid = (jnp.diff(knots) >= 0).all() & ~jnp.isnan(x)
+    # The piece x lies in; the first and the last of those that have a width, though
+    # knots may meet at the ends of the domain, reach on beyond it.
+    low, high = knots[degree], knots[len(knots) - degree - 1]
+    first = jnp.searchsorted(knots, low, side="right") - 1
+    last = jnp.searchsorted(knots, high, side="left") - 1
+    piece = jnp.clip(jnp.searchsorted(knots, x, side="right") - 1, first, last)
+    valid = (jnp.diff(knots) >= 0).all() & (low < high) & ~jnp.isnan(x)
     steps = (piece[:, None] == jnp.arange(len(knots) - 1)[None]).astype(x.dtype)
     functions = jnp.where(valid[:, None], steps, jnp.nan)
     t, x = knots[None], x[:, None]
@@ -218,6 +221,10 @@ def knots(
         weights: (m,) as frequencies, Σw >= 1: a weight of 2 is a row that is there
             twice; rows of weight 0 are not.
 
+    Returns:
+        (k + 2·degree, n) knots. Those of a column whose entries are all c are uniform
+        from c - |c|/2 to c + |c|/2, or ±½ where c is 0.
+
     Source: Eilers and Marx (1996), for knots that go on beyond the data.
     """
     _check.option("spacing", spacing, ("uniform", "quantile"))
@@ -226,8 +233,12 @@ def knots(
     w = jnp.where(w >= 0, w, jnp.nan)
     share = jnp.linspace(0, 1, k, dtype=x.dtype)
     between = jax.vmap(lambda c: _quantiles(c, w, share, spacing), 1, 1)(x)
-    beyond = jnp.arange(1, degree + 1, dtype=x.dtype)[:, None]
     low, high = between[:1], between[-1:]
+    width = jnp.where(low == 0, 1, jnp.abs(low))
+    around = low + (share - 0.5)[:, None] * width
+    between = jnp.where(low == high, around, between)
+    low, high = between[:1], between[-1:]
+    beyond = jnp.arange(1, degree + 1, dtype=x.dtype)[:, None]
     before = low - beyond[::-1] * (between[1:2] - low)
     after = high + beyond * (high - between[-2:-1])
     return jnp.concatenate([before, between, after])

@@ -29,6 +29,7 @@ from jaxml.optimize.minimize import PATIENCE
 from jaxml.optimize.newton import levenberg_marquardt
 from jaxml.optimize.recipe import accepted, build, canonical, recipe
 from jaxml.regression import _bounded, _student
+from jaxml.regression._least_squares import relative, units
 
 ROUNDING = 4  # ulp of y: a projection of the residual below that is rounding
 
@@ -63,6 +64,7 @@ class _Data(NamedTuple):
     sigma: Any  # (m,) or None
     weights: Any  # (m,) or None
     factor: Any  # (m, m) Cholesky factor of noise, or None
+    unit: Any = 1  # () of residuals over their errors: their squares may underflow
 
 
 @_check.fit(
@@ -93,15 +95,16 @@ def fit(
 ) -> Fit:
     """Minimise J(θ) = ½ Σ wᵢ (f(θ, xᵢ) - yᵢ)² / σᵢ² / Σ wᵢ from θ = params.
 
-    Bounds are kept by a change of variable, θ = l + (u - l)(1 + sin v)/2 between two of
-    them and θ = l + s (√(v² + 1) - 1) above one (James & Roos 1975), so that every
-    solver and the derivatives hold as they are. A bound that the data push against is
-    reached in the limit: to rounding, but with no residual below √ε.
+    Bounds are kept by a change of variable, θ = l + (u - l) sin² v between two of them
+    and θ = l + s (√(v² + 1) - 1) above one (James & Roos 1975), so that every solver
+    and the derivatives hold as they are. A bound that the data push against is reached
+    in the limit, to rounding.
 
     Args:
         model: f(params, x) -> (m,); static.
-        params: pytree of floats to start from, between the bounds; the start itself
-            gets no derivative.
+        params: pytree of floats to start from, between the bounds; one on a bound is
+            put a little inside, where it has a slope. The start itself gets no
+            derivative.
         x: (m,) or (m, n).
         y: (m,) what was measured.
         sigma: (m,) standard deviations of y, or numbers in proportion to them; 1 if
@@ -116,8 +119,12 @@ def fit(
         rate: () its rate; None for one that searches a line or needs none.
         tol: () stop when the residual is as good as orthogonal to the curve's tangents:
             the largest cosine between it and a column of the Jacobian is at most tol,
-            or its projection is within rounding of y. At a bound only a cosine counts
-            that leads inside. (MINPACK's gtol; no units of parameters enter.)
+            or its projection is within rounding of y. A cosine that leads towards a
+            bound counts as far as the bound is, where a step that changes the curve by
+            the residual's length would lead beyond it. (MINPACK's gtol; no units of
+            parameters enter. The cost can fall by about its square, relatively; a
+            search that can go no further has converged too if that is less than what
+            rounding of y does to the cost.)
         max_iter: the most steps.
 
     Returns:
@@ -133,7 +140,8 @@ def fit(
     """
     transform = build(canonical("solver", solver), rate)
     start = jax.lax.stop_gradient(_shapely(model, params, x))
-    data = _data(model, start, x, y, sigma, noise, weights)
+    data = _data(model, start, x, y, sigma, noise, relative(weights))
+    unit = data.unit
     natural = jax.lax.stop_gradient(_lengths(model, start, data))
     bounds = _bounded.bounds_of(start, lower, upper, natural)
     everything = data, bounds, start
@@ -146,32 +154,48 @@ def fit(
     extra = accepted(transform, {"residual_fn": lambda free: residual(free, *fixed)})
 
     def step(state):
-        free, memory, value, slope = state
+        free, memory, value, slope, rounding = state
+        # A step may raise the cost by what rounding of y does to it: or else a search
+        # would stand still where that happened to lower it.
+        known = value * (1 + rounding)
         updates, memory = transform.update(
-            slope, memory, free, value=value, grad=slope, value_fn=objective, **extra
+            slope, memory, free, value=known, grad=slope, value_fn=objective, **extra
         )
         free = optax.apply_updates(free, updates)
         value, slope = jax.value_and_grad(objective)(free)
-        progress = Progress(value, _cosine(free, *fixed, model=model))
-        return (free, memory, value, slope), progress
+        found, rounding = progress(free, value)
+        return (free, memory, value, slope, rounding), found
+
+    def progress(free, value):
+        cosine, rounding = _cosine(free, *fixed, model=model)
+        settled = (cosine <= ROUNDING * rounding) & (tol > 0)
+        status = jnp.where(settled, Status.CONVERGED, Status.RUNNING)
+        return Progress(value, cosine, status), rounding
 
     free = _bounded.free_of(*fixed[1:])
     value, slope = jax.value_and_grad(objective)(free)
+    begin, rounding = progress(free, value)
     search = iterate(
         step,
-        (free, transform.init(free), value, slope),
-        Progress(value, _cosine(free, *fixed, model=model)),
+        (free, transform.init(free), value, slope, rounding),
+        begin,
         tol=tol,
         max_iter=max_iter,
         patience=PATIENCE,
     )
     free = search.params[0]
+    # Where no step is better any more, what is left to gain may be less than what
+    # rounding of y does to the cost.
+    rounding = search.params[-1]
+    settled = (search.status == Status.STALLED) & (search.residual**2 <= rounding)
+    status = jnp.where(settled & (tol > 0), Status.CONVERGED, search.status)
     _, jacobian = _linearise(model, _bounded.params(free, *fixed[1:]), fixed[0])
-    undetermined = (search.status == Status.CONVERGED) & _singular(_factor(jacobian)[0])
-    status = jnp.where(undetermined, Status.SINGULAR, search.status)
+    undetermined = (status == Status.CONVERGED) & _singular(_factor(jacobian)[0])
+    status = jnp.where(undetermined, Status.SINGULAR, status).astype(jnp.int32)
     free, value = solution(cost, free, search.cost, status, everything, {})
     found = _bounded.params(free, bounds, start)
-    return search._replace(params=found, cost=value, status=status)
+    value, history = value * unit * unit, search.history * unit * unit
+    return search._replace(params=found, cost=value, status=status, history=history)
 
 
 @_check.pure(
@@ -238,14 +262,20 @@ def inference(
     dof = rows - flat.size
     chi2 = jnp.vdot(r, r)
     reduced = chi2 / jnp.where(dof > 0, dof, jnp.nan)
-    variance = jnp.ones_like(chi2) if absolute else reduced
-    covariance = variance * _inverse_gram(jacobian)
-    error = jnp.sqrt(jnp.diagonal(covariance))
+    spread = 1 / data.unit if absolute else jnp.sqrt(reduced)
+    root, length = _inverse_root(jacobian)
+    # Not the root of a square, which may be no number.
+    error = spread * jnp.sqrt(jnp.sum(root**2, axis=1)) / length
+    covariance = spread * product(root, root.T) / length[None] * spread
+    covariance /= length[:, None]
     dof = jnp.where(absolute, jnp.inf, dof)
     t = _critical(confidence, dof)
-    one, level = _white(data, jnp.ones_like(y)), _white(data, y)
+    one = _white(data, jnp.full_like(y, data.unit))  # the best constant has no unit
+    level = _white(data, y)
     about = level - jnp.vdot(one, level) / jnp.vdot(one, one) * one
     r2 = 1 - chi2 / jnp.vdot(about, about)
+    chi2, reduced = chi2 * data.unit * data.unit, reduced * data.unit * data.unit
+    variance = jnp.ones_like(chi2) if absolute else reduced
     error, low, high = map(unravel, (error, flat - t * error, flat + t * error))
     return Inference(error, low, high, covariance, chi2, reduced, r2, dof, variance)
 
@@ -302,6 +332,7 @@ def _cost(free, data, bounds, start, *, model):
     if data.factor is not None:
         r = _white(data, r)
         return 0.5 * jnp.vdot(r, r) / len(r)
+    r = r / data.unit
     r = r if data.sigma is None else r / data.sigma
     if data.weights is None:
         return 0.5 * jnp.mean(r**2)
@@ -314,16 +345,20 @@ def _residual(free, data, bounds, start, *, model):
 
 
 def _cosine(free, data, bounds, start, *, model):
-    """The largest cosine between the residual and a tangent that is free to move."""
-    r, jacobian = _linearise(model, _bounded.params(free, bounds, start), data)
-    length = jnp.linalg.norm(jacobian, axis=0)
+    """The largest cosine between the residual and a tangent that is free to move.
+
+    And one that an error of y in its last digit may have, however small the residual.
+    """
+    params = _bounded.params(free, bounds, start)
+    r, jacobian = _linearise(model, params, data)
+    length, size = jnp.linalg.norm(jacobian, axis=0), jnp.linalg.norm(r)
     slope = product(r, jacobian)
-    along = jnp.abs(slope) / jnp.where(length > 0, length, 1)
-    along = along * _bounded.freedom(free, slope, bounds)
-    size = jnp.linalg.norm(r)
-    rounding = ROUNDING * jnp.finfo(r.dtype).eps * jnp.linalg.norm(_white(data, data.y))
-    largest = jnp.max(along)
-    return jnp.where(largest <= rounding, 0, largest / size)
+    some = jnp.where(length > 0, length, 1)
+    flat = ravel_pytree(params)[0]
+    along = jnp.abs(slope) / some * _bounded.freedom(flat, slope, size / some, bounds)
+    rounding = jnp.finfo(r.dtype).eps * jnp.linalg.norm(_white(data, data.y))
+    size = jnp.where(size > 0, size, 1)
+    return jnp.max(along) / size, rounding / size
 
 
 def _linearise(model, params, data: _Data):
@@ -343,6 +378,7 @@ def _lengths(model, params, data: _Data):
 
 def _white(data: _Data, r):
     """Residuals or their tangents, (m, …), in units of their errors."""
+    r = r / data.unit
     if data.factor is not None:
         return jax.scipy.linalg.solve_triangular(data.factor, r, lower=True)
     scale = jnp.ones_like(data.y)
@@ -369,16 +405,18 @@ def _singular(upper):
     return sizes[-1] <= len(upper) * jnp.finfo(upper.dtype).eps * sizes[0]
 
 
-def _inverse_gram(jacobian):
-    """(JᵀJ)⁻¹, (p, p), by QR of J with columns of length 1; infinite if singular."""
+def _inverse_root(jacobian):
+    """B, (p, p), and D, (p,), with (JᵀJ)⁻¹ = D⁻¹BBᵀD⁻¹; B is infinite if singular.
+
+    By QR of J D⁻¹, with columns of length 1.
+    """
     p = jacobian.shape[1]
     if len(jacobian) < p:
-        return jnp.full((p, p), jnp.inf, jacobian.dtype)
+        return jnp.full((p, p), jnp.inf, jacobian.dtype), jnp.ones(p, jacobian.dtype)
     upper, length = _factor(jacobian)
     singular, eye = _singular(upper), jnp.eye(p, dtype=upper.dtype)
     root = jax.scipy.linalg.solve_triangular(jnp.where(singular, eye, upper), eye)
-    inverse = product(root, root.T) / jnp.outer(length, length)
-    return jnp.where(singular, jnp.inf, inverse)
+    return jnp.where(singular, jnp.inf, root), length
 
 
 def _critical(confidence, dof):
@@ -423,18 +461,28 @@ def _data(model, params, x, y, sigma, noise, weights) -> _Data:
             raise ValueError(
                 "noise stands in place of sigma and weights: give it alone"
             )
-        return _Data(x, y, None, None, jnp.linalg.cholesky(noise))
+        data = _Data(x, y, None, None, jnp.linalg.cholesky(noise))
+        return data._replace(unit=_unit(_white(data, y)))
     if sigma is not None:  # only a trace lets others in
         sigma = jnp.where(sigma > 0, sigma, jnp.nan)
     if weights is not None:
         # A row that is absent may lie where the model is not finite: it is moved to
         # another's place. It has no derivative then: that of the root of 0 is none.
-        absent = (weights == 0) & ~jnp.isfinite(model(params, x))
+        absent = (weights == 0) & ~jnp.isfinite((model(params, x) - y) ** 2)
         root = jnp.sqrt(jnp.where(absent, weights, 1))
         weights = jnp.where(absent, root, weights)
-        there = x[jnp.argmax(weights != 0)]
-        x = jnp.where(absent[(..., *[None] * (x.ndim - 1))], there[None], x)
-    return _Data(x, y, sigma, weights, None)
+        there = jnp.argmax(weights != 0)
+        x = jnp.where(absent[(..., *[None] * (x.ndim - 1))], x[there][None], x)
+        y = jnp.where(absent, y[there], y)
+    data = _Data(x, y, sigma, weights, None)
+    return data._replace(unit=_unit(_white(data, y)))
+
+
+def _unit(y):
+    """1, or a power of two near the largest |y| where squares of y are in danger."""
+    unit = units(y, None)
+    room = 2.0 ** (jnp.finfo(y.dtype).maxexp // 4)
+    return jnp.where((unit < room) & (unit > 1 / room), 1, unit)
 
 
 def _shapely(model, params, x):
