@@ -270,6 +270,34 @@ def test_weights_have_no_unit(solver):
     assert optax.tree.norm(slope) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_cg_has_converged_where_it_says_so(dtype):
+    """J is within 1e-4 of NumPy's least, for columns of all conditions and units."""
+    rng = np.random.default_rng(11)
+    u, _, vt = np.linalg.svd(rng.normal(size=(100, 30, 8)), full_matrices=False)
+    spread = 10 ** (-rng.uniform(0, 5, (100, 1)) * rng.uniform(0, 1, (100, 8)))
+    x = (u * spread[:, None]) @ vt * 10 ** rng.uniform(-3, 3, (100, 1, 8))
+    y = (x / x.std(1, keepdims=True)).sum(2)
+    y += (
+        y.std(1)[:, None]
+        * 10 ** rng.uniform(-2, 1, (100, 1))
+        * rng.normal(size=(100, 30))
+    )
+    x, y = x.astype(dtype), y.astype(dtype)
+    with jax.enable_x64(dtype == np.float64):
+        run = jax.jit(jax.vmap(lambda x, y: linear.fit(x, y, solver="cg")))
+        fits = jax.tree.map(np.asarray, run(x, y))
+    good = fits.status == Status.CONVERGED
+    assert good.sum() >= (100 if dtype == np.float64 else 80)
+    assert (fits.residual >= 0).all()
+    for a, b, w in zip(x[good], y[good], fits.params.w[good], strict=True):
+        a, b = a.astype(float), b.astype(float)
+        a, b = a - a.mean(0), b - b.mean()
+        scale = a.std(0)
+        r = b - a / scale @ np.linalg.lstsq(a / scale, b)[0]
+        assert np.sum((b - a @ w.astype(float)) ** 2) <= (1 + 1e-4) * np.sum(r**2)
+
+
 # --- inference ---------------------------------------------------------------------
 
 

@@ -4,18 +4,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml._rows import (
     Normal,
-    mean,
     normal,
     product,
     total,
     with_ones,
 )
-from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.regression import _refined
+
+CALM = 10  # steps for which an estimate of "cg" has to be good
 
 
 class Solved(NamedTuple):
@@ -53,7 +55,14 @@ def centred(a, share, intercept: bool):
     near = product(share, a)
     a = a - near[None]
     rest = product(share, a)
-    return a - rest[None], near + rest
+    a, mean = a - rest[None], near + rest
+    # What is left of a constant is rounding, and not small once it is scaled.
+    there = share > 0
+    spread = jnp.max(
+        jnp.abs(a), axis=0, where=there if a.ndim == 1 else there[:, None], initial=0
+    )
+    constant = spread <= 4 * jnp.finfo(a.dtype).eps * jnp.abs(mean)
+    return jnp.where(constant[None] if a.ndim > 1 else constant, 0, a), mean
 
 
 def units(a, weights):
@@ -240,18 +249,24 @@ def by_svd(x, y, weights, intercept: bool) -> Solved:
 def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
     """Conjugate gradients on the normal equations, which are never formed (CGLS).
 
-    Params are (w, b); the residual is |∂J/∂w|, columns scaled, relative to that at 0.
+    Params are (w, b). The residual is an estimate of J less its minimum, relative to J
+    plus 100 ε J(0): ½ |s|² / λ for the gradient s, columns scaled, and the least
+    curvature λ of a direction so far. It has to be below tol for some steps, in which
+    directions of less curvature come to light, and then with the rows themselves.
 
     Source: Hestenes and Stiefel (1952); Björck (1996), algorithm 7.4.1.
     """
-    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
-    share = (weights / jnp.sum(weights))[:, None]
-    mean_x = mean(x, weights) if intercept else jnp.zeros_like(x[0])
-    mean_y = mean(y, weights) if intercept else jnp.zeros_like(y[0])
+    share = shares(x, weights)
     # A centred copy: x·v - x̄·v would lose its digits far from the origin.
-    x = x - mean_x[None]
+    x, mean_x = centred(x, share, intercept)
+    y, mean_y = centred(y, share, intercept)
+    # In units in which no square under- or overflows.
+    of_x, of_y = units(x, weights)[:, None], jnp.max(units(y, weights))
+    x, y = x / of_x.T, y / of_y
+    share = share[:, None]
     squares = product(share[:, 0], x**2)
     scale = jnp.sqrt(jnp.where(squares > 0, squares, 1))[:, None]
+    few = 100 * jnp.finfo(x.dtype).eps
 
     def forward(v):
         return product(x, v / scale)
@@ -259,27 +274,85 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
     def back(r):
         return product((r * share).T, x).T / scale
 
-    def step(state):
-        v, r, s, p, energy = state
-        q = forward(p)
+    def cost(r):
+        return 0.5 * jnp.sum(share * r**2)
+
+    def excess(r, energy, least):
+        gain = 0.5 * jnp.sum(energy / jnp.where(least > 0, least, 1))
+        size = cost(r) + few * null
+        return gain / jnp.where(size > 0, size, 1)
+
+    def step(state: _Conjugate):
+        q = forward(state.p)
         curvature = jnp.sum(share * q**2, axis=0)
-        length = energy / jnp.where(curvature > 0, curvature, 1)
-        v, r = v + length[None] * p, r - length[None] * q
+        length = state.energy / jnp.where(curvature > 0, curvature, 1)
+        v, r = state.v + length[None] * state.p, state.r - length[None] * q
         s = back(r)
-        new = jnp.sum(s**2, axis=0)
-        p = s + (new / jnp.where(energy > 0, energy, 1))[None] * p
-        return (v, r, s, p, new), progress(r, new)
+        energy = jnp.sum(s**2, axis=0)
+        own = jnp.sum(state.p**2, axis=0)
+        bend = jnp.where(own > 0, curvature / jnp.where(own > 0, own, 1), jnp.inf)
+        least = jnp.minimum(state.least, bend)
+        p = s + (energy / jnp.where(state.energy > 0, state.energy, 1))[None] * state.p
+        left = excess(r, energy, least)
+        calm = jnp.where(left <= tol, state.calm + 1, 0)
+        gained = state.gained + 0.5 * jnp.sum(length * state.energy)
+        onward = _Conjugate(v, r, s, p, energy, least, calm, gained)
+        # What recursion makes of the residual drifts away from it.
+        return lax.cond(calm >= CALM, judged, lambda s: (s, below(s, left)), onward)
 
-    def progress(r, energy):
-        start = jnp.where(first > 0, first, 1)
-        return Progress(0.5 * jnp.sum(share * r**2), jnp.sqrt(jnp.max(energy / start)))
+    def judged(state: _Conjugate):
+        r = y - forward(state.v)
+        s = back(r)
+        energy = jnp.sum(s**2, axis=0)
+        # What was gained since such a look is what was left to gain then.
+        size = cost(r) + few * null
+        before = state.gained / jnp.where(size > 0, size, 1)
+        before += excess(state.r, state.energy, state.least)
+        left = jnp.minimum(excess(r, energy, state.least), before)
+        again = _Conjugate(
+            state.v, r, s, s, energy, state.least, jnp.int32(0), jnp.zeros_like(null)
+        )
+        return again, Progress(cost(r), left, jnp.int32(Status.RUNNING))
 
-    r = y - mean_y[None]
-    s = back(r)
+    def below(state, left):
+        # Not yet known with the rows: no reason to end.
+        left = jnp.where(left <= tol, jnp.nextafter(tol, jnp.inf), left)
+        return Progress(cost(state.r), left, jnp.int32(Status.RUNNING))
+
+    null = cost(y)
+    s = back(y)
     first = jnp.sum(s**2, axis=0)
-    state = jnp.zeros_like(s), r, s, s, first
-    fit = iterate(
-        step, state, progress(r, first), tol=tol, max_iter=max_iter, patience=50
+    far = jnp.full_like(first, jnp.inf)
+    state = _Conjugate(
+        jnp.zeros_like(s), y, s, s, first, far, jnp.int32(0), jnp.zeros_like(null)
     )
-    w = fit.params[0] / scale
-    return fit._replace(params=(w, mean_y - product(mean_x, w)))
+    nothing = jnp.where(jnp.all(first == 0), 0, jnp.inf).astype(null.dtype)
+    start = Progress(null, nothing, jnp.int32(Status.RUNNING))
+    fit = iterate(step, state, start, tol=tol, max_iter=max_iter, patience=50)
+    found = fit.params
+    # Where no step is better any more, what is left may be rounding.
+    end = judged(found)[1]
+    rounding = 16 * jnp.finfo(x.dtype).eps
+    settled = (fit.status == Status.STALLED) & (end.residual <= rounding) & (tol > 0)
+    status = jnp.where(settled, Status.CONVERGED, fit.status).astype(jnp.int32)
+    w = found.v / scale * (of_y / of_x)
+    return fit._replace(
+        params=(w, mean_y - product(mean_x, w)),
+        cost=end.cost * of_y * of_y,
+        residual=jnp.where(found.calm > 0, end.residual, fit.residual),
+        status=status,
+        history=fit.history * of_y * of_y,
+    )
+
+
+class _Conjugate(NamedTuple):
+    """Where conjugate gradients stand, for t targets."""
+
+    v: jax.Array  # (n, t) solution, columns scaled
+    r: jax.Array  # (m, t) residuals
+    s: jax.Array  # (n, t) minus the gradient
+    p: jax.Array  # (n, t) direction
+    energy: jax.Array  # (t,) |s|²
+    least: jax.Array  # (t,) the least curvature of a direction so far
+    calm: jax.Array  # () int32, steps since the estimate is below tol
+    gained: jax.Array  # () by how much J has fallen since r was found from the rows

@@ -113,13 +113,16 @@ def fit(
             if that finds the columns too much alike (under vmap both are run).
         intercept: whether there is a b; else it stays 0.
         rate: () the argument of a recipe.
-        tol: () of "cg": largest |∂J| relative to that at 0; of a recipe: largest |∂J|.
+        tol: () of "cg": largest J less its minimum, as estimated, relative to J plus
+            100 ε J(0); of a recipe: largest |∂J|, in the units of the data.
         max_iter: most steps of "cg" or a recipe.
 
     Returns:
-        Fit with Params. residual is |∂J|. Status SINGULAR where columns depend on each
+        Fit with Params; for y of shape (m, 1) w is (n, 1) and `predict` gives (m, 1).
+        residual is |∂J|, or what tol says. Status SINGULAR where columns depend on each
         other so far that w has lost all but three digits, or is not unique; params then
-        are of no use, except those of "svd", which have the least |w|.
+        are of no use, except those of "svd", which have the least |w|. "cg" does not
+        look whether w is unique.
 
     Raises:
         ValueError: an unknown solver, shapes that do not agree, values not finite, too
