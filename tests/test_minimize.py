@@ -63,6 +63,7 @@ QUICK = {
         "misra1a": F32,
         "mgh09": F64,
         "beale": F64,
+        "freudenstein-roth": F64,
         "rosenbrock-2": F64,
         "wood": F64,
     },
@@ -94,6 +95,65 @@ def test_the_quick_grid_is_broad():
     assert set(QUICK) == set(problems.SOLVERS)
     assert min(len(names) for names in QUICK.values()) >= 3
     assert min(tried.count(name) for name in problems.PROBLEMS) >= 2
+
+
+PUBLISHED = [
+    (problems.jennrich_sampson, [0.3, 0.4], 124.362),
+    (problems.chebyquad, 10 * np.arange(1, 9) / 9, 3.51687e-3),
+]
+
+
+@pytest.mark.parametrize(("residual", "start", "squares"), PUBLISHED)
+def test_conjugate_directions_far_from_the_minimum(residual, start, squares, x64):
+    """A step of the gradient's length ends where e^x is 0, or at a cost of 1e221."""
+    cost = problems.half(residual)
+    fit = minimize(cost, np.array(start), solver=optimize.conjugate, max_iter=2000)
+    assert fit.status == Status.CONVERGED
+    np.testing.assert_allclose(2 * fit.cost, squares, rtol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["hager-zhang", "gauss_newton"])
+def test_no_search_ends_above_its_start(solver):
+    """From starts at which most searches of float32 fail."""
+    starts = (
+        np.random.default_rng(0).normal(size=(40, 8))
+        * np.geomspace(1, 1e3, 40)[:, None]
+    )
+    cost = problems.half(problems.chebyquad)
+    more = {"residual": problems.chebyquad} if solver == "gauss_newton" else {}
+
+    def run(start):
+        options = {"solver": problems.SOLVERS[solver], "max_iter": 4, **more}
+        return minimize(cost, start, **options), cost(start)
+
+    fit, begun = jax.jit(jax.vmap(run))(starts.astype(F32))
+    known = np.isfinite(begun)
+    assert known.sum() > 20
+    assert (fit.cost <= begun * (1 + 1e-6))[known].all()
+    assert np.isfinite(fit.params[known]).all()
+
+
+@pytest.mark.parametrize(
+    ("solver", "power"), [(optax.lbfgs, 20), (optimize.newton, 40)]
+)
+def test_the_default_tol_knows_no_units(solver, power):
+    """A cost of 2^±20 of its size is minimised as well; by Newton to the same bits."""
+    start = {"w": np.array([0.5, -1.0, 2.0], np.float32)}
+
+    def run(unit):
+        return minimize(_bowl_in, start, X, unit, solver=solver)
+
+    fits = [run(np.float32(2.0**p)) for p in (-power, 0, power)]
+    for fit in fits:
+        assert fit.status == Status.CONVERGED
+        np.testing.assert_allclose(fit.params["w"], 1 / X, rtol=1e-4)
+    if solver is optimize.newton:
+        for fit in fits:
+            np.testing.assert_allclose(fit.params["w"], fits[1].params["w"], rtol=1e-6)
+
+
+def _bowl_in(params, x, unit):
+    return unit * bowl(params, x)
 
 
 # --- minimize itself -----------------------------------------------------------------

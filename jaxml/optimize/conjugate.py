@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxml import _check
+from jaxml.optimize._search import zoom
 
 
 class ConjugateState(NamedTuple):
@@ -74,22 +75,19 @@ def conjugate(
         beta: "fletcher-reeves", "polak-ribiere+", "hestenes-stiefel", "hager-zhang".
         restart: steepest descent after so many directions; None for twice the number
             of parameters.
-        linesearch: an optax line search; None for strong Wolfe with curvature 0.1.
+        linesearch: an optax line search; None for strong Wolfe with curvature 0.1. A
+            search of this one that fails leaves params as they are.
 
     Source: Nocedal and Wright (2006), section 5.2; Hager and Zhang (2006).
 
     """
     if linesearch is None:
-        linesearch = _visible(
-            optax.scale_by_zoom_linesearch(
-                max_linesearch_steps=30, max_learning_rate=rate, curv_rtol=0.1
-            )
-        )
+        linesearch = _begun(zoom(rate, curv_rtol=0.1))
     return optax.chain(scale_by_conjugate(beta=beta, restart=restart), linesearch)
 
 
-def _visible(search):
-    """Begin each search with a step that changes params.
+def _begun(search):
+    """Begin each search with a step that changes params, the first with a short one.
 
     The zoom search begins with the step it took last. After one that failed this may be
     so short that the next sees nothing but rounding, and fails in its turn, for ever.
@@ -98,14 +96,29 @@ def _visible(search):
     def update(updates, state, params=None, **extra):
         length, size = optax.tree.norm(updates), optax.tree.norm(params)
         least = _ratio(jnp.finfo(size.dtype).eps * size, length)
-        first = jnp.maximum(
-            state.learning_rate, least.astype(state.learning_rate.dtype)
+        begin = jnp.where(
+            jnp.isinf(state.value),  # nothing was searched yet
+            _first_step(updates, params, extra["value"]),
+            state.learning_rate,
         )
+        begin = jnp.maximum(begin, least).astype(state.learning_rate.dtype)
         return search.update(
-            updates, state._replace(learning_rate=first), params, **extra
+            updates, state._replace(learning_rate=begin), params, **extra
         )
 
     return optax.GradientTransformationExtraArgs(search.init, update)
+
+
+def _first_step(updates, params, value):
+    """0.01 |p| / |g|, by the largest entries, else 0.01 |J| / |g|², else 1.
+
+    The gradient has units, and its length says little about that of a step. Source:
+    Hager and Zhang (2006), step I0.
+    """
+    size, length = (optax.tree.norm(tree, ord=jnp.inf) for tree in (params, updates))
+    far, fall = _ratio(size, length), _ratio(jnp.abs(value), _dot(updates, updates))
+    first = 0.01 * jnp.where(far > 0, far, fall)
+    return jnp.where((first > 0) & jnp.isfinite(first), first, 1)
 
 
 @_check.host

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from jaxml import _check
-from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize._search import SLACK
+from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.recipe import accepted, build, canonical
 
+FALL = 1e-5  # of the gradient at the start, or of the cost, if no tol is given
 PATIENCE = 100  # steps without any improvement after which a search has stalled
 
 
@@ -27,7 +29,7 @@ def minimize(
     schedule: Any = None,
     residual: Callable[..., jax.Array] | None = None,
     hessian: Callable[..., jax.Array] | None = None,
-    tol: Any = 1e-5,
+    tol: Any = None,
     max_iter: int = 500,
     **hyper: Any,
 ) -> Fit:
@@ -46,13 +48,17 @@ def minimize(
             for levenberg_marquardt and gauss_newton.
         hessian: H(params, *data, **hyper), (n, n) over the raveled params, if there is
             a faster way than autodiff; for newton.
-        tol: () stop when the Euclidean norm of the gradient is at most tol.
+        tol: () stop when the Euclidean norm of the gradient is at most tol, whose unit
+            is that of the gradient. None for 1e-5 of the norm at the start or of
+            max(1, |J|), whichever is less: in small units no start is a minimum, and
+            one that is far away is no yardstick.
         max_iter: the most steps.
         hyper: scalars, or arrays, that cost takes by name; traced.
 
     Returns:
         A Fit; residual is the norm of the gradient. Its params have derivatives with
-        respect to data and hyper: those of the exact minimum.
+        respect to data and hyper: those of the exact minimum. A search along lines that
+        ends above its start hands back the start; no other is CONVERGED there.
 
     Raises:
         ValueError: an argument of the wrong kind, or values that are not finite.
@@ -71,6 +77,14 @@ def minimize(
     given = {n: bound(f) for n, f in given.items() if f is not None}
     extra = accepted(transform, given)
 
+    def progress(value, grad, first):
+        """CONVERGED by the default rule, which goes with the cost."""
+        norm = optax.tree.norm(grad)
+        if tol is not None:
+            return Progress(value, norm)
+        small = norm <= FALL * jnp.minimum(first, jnp.maximum(1, jnp.abs(value)))
+        return Progress(value, norm, jnp.where(small, Status.CONVERGED, Status.RUNNING))
+
     def step(state):
         params, memory, value, grad = state
         updates, memory = transform.update(
@@ -78,22 +92,42 @@ def minimize(
         )
         params = optax.apply_updates(params, updates)
         value, grad = _evaluate(objective, params, memory)
-        return (params, memory, value, grad), Progress(value, optax.tree.norm(grad))
+        return (params, memory, value, grad), progress(value, grad, start.residual)
 
     _floats(params)
     params = jax.lax.stop_gradient(params)
     _scalar(jax.eval_shape(objective, params))
     value, grad = jax.value_and_grad(objective)(params)
+    start = progress(value, grad, optax.tree.norm(grad))
     fit = iterate(
         step,
         (params, transform.init(params), value, grad),
-        Progress(value, optax.tree.norm(grad)),
-        tol=tol,
+        start,
+        tol=jnp.finfo(value.dtype).tiny if tol is None else tol,
         max_iter=max_iter,
         patience=PATIENCE,
     )
+    fit = _not_above(fit, params, start)
     found, value = solution(cost, fit.params[0], fit.cost, fit.status, data, hyper)
     return fit._replace(params=found, cost=value)
+
+
+def _not_above(fit: Fit, params, start: Progress) -> Fit:
+    """The start, where a search along lines ended above it; none converges there."""
+    risen = fit.cost > start.cost + SLACK * jnp.abs(start.cost)
+    status = jnp.where(
+        risen & (fit.status == Status.CONVERGED), Status.STALLED, fit.status
+    ).astype(jnp.int32)
+    found, memory, *rest = fit.params
+    if optax.tree.get(memory, "value", None) is None:
+        return fit._replace(status=status)
+
+    def choose(new, old):
+        return jax.tree.map(lambda n, o: jnp.where(risen, o, n), new, old)
+
+    cost, residual = choose((fit.cost, fit.residual), (start.cost, start.residual))
+    state = choose(found, params), memory, *rest
+    return fit._replace(params=state, cost=cost, residual=residual, status=status)
 
 
 def _floats(params) -> None:

@@ -14,7 +14,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
+from jaxml.optimize._search import zoom
 from jaxml.optimize.fit import Progress, Status, iterate
+
+SHORT = 1e-2  # length of a step, as a share of the direction, that asks for damping
 
 
 class DampedState(NamedTuple):
@@ -25,6 +28,13 @@ class DampedState(NamedTuple):
     scale: jax.Array  # (n,) D
     value: jax.Array  # () cost at the current params
     grad: Any  # its gradient
+
+
+class SearchedState(NamedTuple):
+    """The line search, and how much its next direction is damped."""
+
+    search: Any  # the state of the search
+    damping: jax.Array  # () in units of the Jacobian's columns
 
 
 @_check.host
@@ -84,13 +94,14 @@ def gauss_newton(rate: Any = None) -> optax.GradientTransformationExtraArgs:
     multiple of s; None for no bound. Source: Nocedal and Wright (2006), section 10.3.
     """
 
-    def direction(g, params, unravel, value_fn, residual_fn):
+    def direction(g, params, unravel, value_fn, residual_fn, damping):
         r, jacobian = _linearise(residual_fn, params, unravel)
         # A trace of damping keeps s small along columns that depend on others: their
-        # rounding, ε, would be divided by anything less than √ε.
+        # rounding, ε, would be divided by anything less than √ε. More of it where the
+        # Jacobian is singular at the minimum itself, and s leads nowhere.
         lengths = jnp.linalg.norm(jacobian, axis=0)
         lengths = jnp.where(lengths > 0, lengths, 1)
-        trace = jnp.finfo(g.dtype).eps ** 0.5 * jnp.diag(lengths)
+        trace = damping * jnp.diag(lengths)
         q, upper = jnp.linalg.qr(jnp.concatenate([jacobian, trace]))
         return -jax.scipy.linalg.solve_triangular(upper, q[: r.size].T @ r)
 
@@ -111,7 +122,7 @@ def newton_cg(
     """
     max_inner = _check.count("max_inner", max_inner)
 
-    def direction(g, params, unravel, value_fn, residual_fn):
+    def direction(g, params, unravel, value_fn, residual_fn, damping):
         def product(v):
             slope = jax.grad(value_fn)
             return ravel_pytree(jax.jvp(slope, (params,), (unravel(v),))[1])[0]
@@ -213,20 +224,26 @@ def _damped(curvature: Callable, rate, damping: float):
 
 def _searched(direction: Callable, rate):
     """Steps along direction(…), as long as a line search finds best."""
-    search = optax.scale_by_zoom_linesearch(
-        max_linesearch_steps=30,
-        max_learning_rate=rate,
-        initial_guess_strategy="one",
-    )
+    search = zoom(rate, initial_guess_strategy="one")
+
+    def init(params):
+        eps = jnp.finfo(ravel_pytree(params)[0].dtype).eps
+        return SearchedState(search.init(params), jnp.asarray(eps**0.5, eps.dtype))
 
     def update(
         updates, state, params=None, *, value, grad, value_fn, residual_fn=None, **extra
     ):
         g, unravel = ravel_pytree(updates)
-        s = direction(g, params, unravel, value_fn, residual_fn)
+        s = direction(g, params, unravel, value_fn, residual_fn, state.damping)
         s = jnp.where(jnp.vdot(s, g) < 0, s, -g)
-        return search.update(
-            unravel(s), state, params, value=value, grad=grad, value_fn=value_fn
+        moved, found = search.update(
+            unravel(s), state.search, params, value=value, grad=grad, value_fn=value_fn
         )
+        failed = (optax.tree.norm(moved) == 0) | (found.learning_rate < SHORT)
+        least = jnp.finfo(g.dtype).eps ** 0.5
+        grown = jnp.clip(10 * state.damping, 10 * SHORT**2, 1 / SHORT)
+        shrunk = jnp.maximum(state.damping / 10, least)
+        damping = jnp.where(failed, grown, shrunk).astype(g.dtype)
+        return moved, SearchedState(found, damping)
 
-    return optax.GradientTransformationExtraArgs(search.init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
