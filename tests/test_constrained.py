@@ -116,6 +116,89 @@ def test_vmap_jit_and_one_trace():
     assert constrained.traces == before
 
 
+# --- units ----------------------------------------------------------------------------
+
+
+def _worth(p, s, c):
+    return s * jnp.sum((p - jnp.array([2.0, 0, 0])) ** 2)
+
+
+def _split_up(p, s, c):
+    """One plane in units of its own, one not."""
+    return {"a": c * (p[0] + p[1] - 1), "b": p[2] - 0.25}
+
+
+def _in_a_ball(p, s, c):
+    return c * (jnp.vdot(p, p) - 1)
+
+
+@pytest.mark.parametrize(
+    ("rules", "least"),
+    [
+        ({"equality": _split_up}, [1.5, -0.5, 0.25]),
+        ({"inequality": _in_a_ball}, [1.0, 0.0, 0.0]),
+    ],
+)
+def test_the_minimum_has_no_units(rules, least):
+    """Of the cost, or of one constraint: forces change as J over c, p does not."""
+    powers = np.array([(0, 0), (20, 0), (-20, 0), (0, 20), (0, -20), (13, -7)])
+    s, c = 2.0 ** powers.T.astype(np.float32)
+
+    def run(s, c):
+        return constrained(_worth, jnp.zeros(3), s, c, **rules)
+
+    fits = jax.jit(jax.vmap(run))(s, c)
+    assert fits.status.tolist() == [Status.CONVERGED] * 6
+    np.testing.assert_allclose(
+        fits.params.params, np.tile(least, (6, 1)), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(fits.cost / s, np.full(6, fits.cost[0]), rtol=1e-5)
+    if fits.params.inequality is not None:
+        # ∇J + ν∇g = 0 at (1, 0, 0): -2 s + 2 c ν = 0.
+        np.testing.assert_allclose(fits.params.inequality, s / c, rtol=1e-5)
+    else:
+        np.testing.assert_allclose(fits.params.equality["a"], s / c, rtol=1e-4)
+        np.testing.assert_allclose(fits.params.equality["b"], -0.5 * s, rtol=1e-4)
+
+
+def _secular(x, y, t):
+    """The w of ridge with |w|² = t, by bisection of λ in float64, or least squares."""
+    u, s, vt = np.linalg.svd(x, full_matrices=False)
+    c = s * (u.T @ y)
+    if np.sum((c / s**2) ** 2) <= t:
+        return vt.T @ (c / s**2)
+    low, high = 1e-12, 1e12
+    for _ in range(200):
+        middle = np.sqrt(low * high)
+        inside = np.sum((c / (s**2 + middle)) ** 2) < t
+        low, high = (low, middle) if inside else (middle, high)
+    return vt.T @ (c / (s**2 + high))
+
+
+def test_random_balls():
+    """Rows, targets and radii of many sizes, in float32."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 12, 3)) * 10 ** rng.uniform(-1, 1, (40, 1, 3))
+    w = rng.normal(size=(40, 3)) * 10 ** rng.uniform(-2, 2, (40, 1))
+    noise = rng.normal(size=(40, 12)) * 10 ** rng.uniform(-1, 1, (40, 1))
+    y = np.einsum("smn,sn->sm", x, w) + noise
+    free = [np.sum(np.linalg.lstsq(a, b)[0] ** 2) for a, b in zip(x, y, strict=True)]
+    t = free * rng.uniform(0.05, 1.2, 40)
+
+    def run(x, y, t):
+        return constrained(rss, jnp.zeros(3), x, y, inequality=ball, t=t)
+
+    arrays = [a.astype(np.float32) for a in (x, y, t)]
+    fits = jax.jit(jax.vmap(run))(*arrays)
+    assert fits.status.tolist() == [Status.CONVERGED] * 40
+    for i in range(40):
+        exact = _secular(x[i], y[i], t[i])
+        least = np.sum((y[i] - x[i] @ exact) ** 2)
+        np.testing.assert_allclose(fits.cost[i], least, rtol=1e-4)
+        found = np.asarray(fits.params.params[i], float)
+        assert found @ found <= t[i] * (1 + 1e-4)
+
+
 # --- what other problems are ----------------------------------------------------------
 
 
@@ -302,7 +385,8 @@ def test_standard_problems(name, dtype):
     with jax.enable_x64(wide) if wide else contextlib.nullcontext():
         start = np.array(start, dtype)
         scale = max(1, abs(least))
-        tol = 1e-9 if wide else 3e-5 * scale
+        # In units of the problem, which are larger than the absolute ones below.
+        tol = 1e-11 if wide else 3e-5
         fit = constrained(cost, start, equality=h, inequality=g, tol=tol)
         assert fit.status == Status.CONVERGED
         np.testing.assert_allclose(

@@ -21,7 +21,7 @@ from jaxml.optimize.newton import newton
 from jaxml.optimize.proximal import _names, accelerate
 from jaxml.optimize.recipe import canonical
 
-FIRST = 10.0  # the first ρ, for costs and constraints of the order of 1
+FIRST = 10.0  # the first ρ, in units of the problem
 GROWTH = 10.0  # of ρ, where the constraints are not met a quarter as badly as before
 DENSE = 300  # up to so many params and multipliers their conditions are solved too
 NEAR = 1e-2  # how far this may move params; farther it might find a maximum
@@ -36,10 +36,24 @@ class Solution(NamedTuple):
     inequality: Any  # ν >= 0, like what the inequality returns; None likewise
 
 
+class Units(NamedTuple):
+    """What cost, constraints and params are measured in; forces are cost over those.
+
+    That of J is |p| max(|∇J|, |p| |∇∇J|), that of a constraint c is max(|p| |∇c|, |c|):
+    near a solution J and c in these units have gradients of about 1, or curvatures.
+    """
+
+    cost: jax.Array  # ()
+    equality: Any  # like h
+    inequality: Any  # like g
+    length: jax.Array  # () |p|, or a hundredth of what it was at the start
+
+
 class Search(NamedTuple):
     """Where the method of multipliers stands."""
 
     found: Solution
+    units: Units
     penalty: jax.Array  # () ρ
     violation: jax.Array  # () how badly the constraints were met in the last round
     residual: jax.Array  # () of the conditions of Karush, Kuhn and Tucker
@@ -83,7 +97,8 @@ def constrained(
     The method of multipliers: J + λ·h + ρ/2 |h|² + |max(ν + ρg, 0)|² / 2ρ is minimised
     over params, then λ := λ + ρh and ν := max(ν + ρg, 0), and ρ grows where the
     constraints are not met much better than before. A step of Newton's method for all
-    conditions ends each round, if there are few params.
+    conditions ends each round, if there are few params. Cost, constraints and params
+    are measured in units of their own, taken anew in each round.
 
     Args:
         cost: J(params, *data, **hyper), a scalar; static, as in optimize.minimize.
@@ -98,7 +113,7 @@ def constrained(
         solver: recipe of an optax transformation that minimises over params, such as
             newton, or optax.lbfgs for very many; where there is a projection, projected
             gradients are used instead.
-        tol: () stop when the residual is at most tol.
+        tol: () stop when the residual is at most tol, which has no units.
         max_iter: the most rounds, with new multipliers each.
         max_inner: the most steps of one round.
         hyper: scalars, or arrays; traced. Each function gets those that it takes by
@@ -107,12 +122,15 @@ def constrained(
     Returns:
         A Fit with Solution(params, equality, inequality), that is p, λ and ν. residual
         is the Euclidean norm of ∇J + λ·∇h + ν·∇g (for projections p less the projection
-        of p - that), h and min(ν, -g). The solution has derivatives with respect to
-        data and hyper; they need a matrix of all params and multipliers, and they are
-        NaN where the multipliers are not unique. Of a cost or a constraint that is not
-        convex the minimum may be a local one. Status UNBOUNDED where the multipliers
-        grow without bound: the constraints contradict each other, or their gradients
-        do not allow for multipliers.
+        of p - that), h and min(ν, -g), each in its unit: J in that of |p| |∇J| or of
+        |p|² |∇∇J| if this is more, a constraint c in that of |p| |∇c| or of |c|, and a
+        force in that of J over that of c, with the largest entries for |·|; |p| counts
+        as a hundredth of its start at least. The solution has derivatives with respect
+        to data and hyper; they need a matrix of all params and multipliers, and they
+        are NaN where the multipliers are not unique. Of a cost or a constraint that is
+        not convex the minimum may be a local one. Status UNBOUNDED where the
+        multipliers grow without bound: the constraints contradict each other, or their
+        gradients do not allow for multipliers.
 
     Raises:
         ValueError: an argument of the wrong kind, or values that are not finite.
@@ -125,40 +143,44 @@ def constrained(
     problem = _problem(cost, equality, inequality, projection, hyper)
     inner = _descent(problem, canonical("solver", solver), max_inner)
     fixed, constants = jax.lax.stop_gradient((data, hyper))
-    start = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
+    begun = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
 
-    def conditions(found: Solution):
-        return _conditions(problem, found, fixed, constants)
+    def measure(found: Solution, units: Units):
+        missed = _conditions(problem, found, fixed, constants, units)
+        return jnp.linalg.norm(ravel_pytree(missed)[0])
 
-    def measure(found: Solution):
-        return jnp.linalg.norm(ravel_pytree(conditions(found))[0])
-
-    def polish(found: Solution):
+    def polish(found: Solution, units: Units):
         if ravel_pytree(found)[0].size > DENSE:
-            return found, measure(found)
-        return _newton_step(conditions, measure, found)
+            return found, measure(found, units)
+        of = partial(_conditions, problem, data=fixed, hyper=constants, units=units)
+        return _newton_step(of, found, units)
 
     def progress(state: Search, status=Status.RUNNING):
         value = problem.cost(state.found.params, fixed, constants)
         return Progress(value, state.residual, status)
 
     def step(state: Search):
+        penalty, units = state.penalty, state.units
         tight = jnp.maximum(0.1 * jnp.minimum(state.residual, 1), 0.1 * tol)
-        found = inner(state.found, state.penalty, fixed, constants, tight)
-        found, violation = _forces(problem, found, state.penalty, fixed, constants)
+        found = inner(state.found, penalty, units, fixed, constants, tight)
+        found, violation = _forces(problem, found, penalty, units, fixed, constants)
         slow = violation > 0.25 * state.violation
         eps = jnp.finfo(violation.dtype).eps
         most = 1 / eps**0.5 * FIRST
-        penalty = jnp.where(slow, GROWTH * state.penalty, state.penalty)
-        hopeless = slow & (state.penalty >= most) & (violation > eps**0.5)
+        grown = jnp.where(slow, GROWTH * penalty, penalty)
+        hopeless = slow & (grown >= most) & (violation > eps**0.5)
         status = jnp.where(hopeless, Status.UNBOUNDED, Status.RUNNING)
-        penalty = jnp.minimum(penalty, most)
-        found, residual = polish(found)
-        new = Search(found, penalty, violation, residual)
+        units = _units(problem, found.params, first, fixed, constants)
+        found, residual = polish(found, units)
+        grown = jnp.minimum(grown, most)
+        new = Search(found, units, grown, violation, residual)
         return new, progress(new, status)
 
-    far = jnp.asarray(jnp.inf, start[1].dtype)
-    state = Search(start[0], start[1], far, measure(start[0]))
+    first = _first_length(problem, begun.params, fixed, constants)
+    units = _units(problem, begun.params, first, fixed, constants)
+    far = jnp.full_like(units.cost, jnp.inf)
+    penalty = jnp.full_like(units.cost, FIRST)
+    state = Search(begun, units, penalty, far, measure(begun, units))
     fit = iterate(
         step, state, progress(state), tol=tol, max_iter=max_iter, patience=PATIENCE
     )
@@ -194,7 +216,7 @@ def _problem(cost, equality, inequality, projection, hyper) -> Problem:
 
 
 def _start(problem: Problem, params, data, hyper):
-    """The start with multipliers of 0, and the first ρ."""
+    """The start with multipliers of 0."""
     for leaf in jax.tree.leaves(params):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"params must hold floats, not {leaf.dtype}")
@@ -202,24 +224,101 @@ def _start(problem: Problem, params, data, hyper):
     if jnp.shape(value) != ():
         raise ValueError(f"cost must return a real scalar, not {value}")
     h, g = (f(params, data, hyper) for f in problem[1:3])
-    found = Solution(params, *jax.tree.map(jnp.zeros_like, (h, g)))
-    return found, jnp.full_like(value, FIRST)
+    return Solution(params, *jax.tree.map(jnp.zeros_like, (h, g)))
+
+
+def _largest(tree) -> jax.Array:
+    return jnp.max(jnp.abs(ravel_pytree(tree)[0]))
+
+
+def _bend(cost, params):
+    """|∇J| and |∇∇J| in its direction, (), by their largest entries."""
+    slope = jax.grad(cost)
+    g = slope(params)
+    steep = _largest(g)
+    scale = jnp.where(steep > 0, steep, 1)
+    along = jax.tree.map(lambda a: jnp.where(steep > 0, a / scale, 1), g)
+    return steep, _largest(jax.jvp(slope, (params,), (along,))[1])
+
+
+def _first_length(problem: Problem, params, data, hyper) -> jax.Array:
+    """|p| at the start, or else that of a step down the cost, or 1."""
+    size = _largest(params)
+    steep, bend = _bend(lambda p: problem.cost(p, data, hyper), params)
+    step = steep / jnp.where(bend > 0, bend, 1)
+    known = (bend > 0) & (step > 0) & jnp.isfinite(step)
+    return jnp.where(size > 0, size, jnp.where(known, step, 1))
+
+
+def _units(problem: Problem, params, first, data, hyper) -> Units:
+    length = jnp.maximum(_largest(params), 0.01 * first)
+    steep, bend = _bend(lambda p: problem.cost(p, data, hyper), params)
+    cost = length * jnp.maximum(steep, length * bend)
+
+    def of(constraint):
+        c, back = jax.vjp(lambda p: constraint(p, data, hyper), params)
+        flat, unravel = ravel_pytree(c)
+        if flat.size == 0:
+            return c
+
+        def slope(v):
+            return _largest(back(unravel(v)))
+
+        if max(flat.size, ravel_pytree(params)[0].size) <= DENSE:
+            steep = jax.lax.map(slope, jnp.eye(flat.size, dtype=flat.dtype))
+        else:  # one for all of them
+            steep = slope(jnp.ones_like(flat))
+        unit = jnp.maximum(length.astype(flat.dtype) * steep, jnp.abs(flat))
+        return unravel(jnp.where(unit > 0, unit, 1))
+
+    cost = jnp.where(cost > 0, cost, 1)
+    return Units(cost, of(problem.equality), of(problem.inequality), length)
+
+
+def _scaled(tree, by):
+    return jax.tree.map(jnp.multiply, tree, by)
+
+
+def _over(tree, by):
+    return jax.tree.map(jnp.divide, tree, by)
+
+
+def _in_units(found: Solution, units: Units, times) -> Solution:
+    """p / |p|, and forces times the unit of a constraint over that of the cost.
+
+    times is `_over` for this, or `_scaled` for the way back.
+    """
+
+    def force(m, unit):
+        return times(m, jax.tree.map(lambda u: units.cost.astype(u.dtype) / u, unit))
+
+    def length(p):
+        return times(p, units.length.astype(p.dtype))
+
+    return Solution(
+        jax.tree.map(length, found.params),
+        force(found.equality, units.equality),
+        force(found.inequality, units.inequality),
+    )
 
 
 def _descent(problem: Problem, solver, max_inner: int):
     """Minimise over params for given multipliers and ρ."""
 
-    def augmented(params, found, penalty, data, hyper):
+    def augmented(params, found, penalty, units, data, hyper):
         h, g = (f(params, data, hyper) for f in problem[1:3])
-        value = problem.cost(params, data, hyper)
-        value += _dot(found.equality, h) + 0.5 * penalty * _dot(h, h)
-        forces = _pushed(found.inequality, g, penalty)
-        return value + 0.5 / penalty * _dot(forces, forces)
+        value = problem.cost(params, data, hyper) / units.cost
+        h, g = _over(h, units.equality), _over(g, units.inequality)
+        forces = _in_units(found, units, _over)
+        value += _dot(forces.equality, h) + 0.5 * penalty * _dot(h, h)
+        pushed = _pushed(forces.inequality, g, penalty)
+        return value + 0.5 / penalty * _dot(pushed, pushed)
 
     project = problem.projection
 
-    def run(found: Solution, penalty, data, hyper, tol):
-        rest = found, penalty, data, hyper
+    def run(found: Solution, penalty, units, data, hyper, tol):
+        rest = found, penalty, units, data, hyper
+        tol = tol / units.length
         if project is None:
             fit = minimize(
                 augmented,
@@ -252,37 +351,46 @@ def _dot(a, b):
     return 0.0 if a is None else optax.tree.vdot(a, b)
 
 
-def _forces(problem: Problem, found: Solution, penalty, data, hyper):
+def _forces(problem: Problem, found: Solution, penalty, units: Units, data, hyper):
     """New multipliers, and how badly the constraints are met."""
     h, g = (f(found.params, data, hyper) for f in problem[1:3])
-    equality = jax.tree.map(lambda m, h: m + penalty * h, found.equality, h)
-    inequality = _pushed(found.inequality, g, penalty)
+    h, g = _over(h, units.equality), _over(g, units.inequality)
+    forces = _in_units(found, units, _over)
+    equality = jax.tree.map(lambda m, h: m + penalty * h, forces.equality, h)
+    inequality = _pushed(forces.inequality, g, penalty)
     missed = h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), inequality, g)
     violation = jnp.max(jnp.abs(ravel_pytree(missed)[0]), initial=0)
     violation = violation.astype(penalty.dtype)  # of no constraints it has none
-    return Solution(found.params, equality, inequality), violation
+    forces = Solution(forces.params, equality, inequality)
+    found = _in_units(forces, units, _scaled)._replace(params=found.params)
+    return found, violation
 
 
-def _newton_step(conditions, measure, found: Solution):
+def _newton_step(conditions, found: Solution, units: Units):
     """One step of Newton's method for all conditions, taken if it is short and good.
 
     Near a solution it squares the error, and multipliers have all the digits that the
     precision allows, where λ + ρh has those of h.
     """
-    flat, unravel = ravel_pytree(found)
+    flat, unravel = ravel_pytree(_in_units(found, units, _over))
     size = ravel_pytree(found.params)[0].size
 
+    def back(v):
+        return _in_units(unravel(v), units, _scaled)
+
     def of(v):
-        return ravel_pytree(conditions(unravel(v)))[0]
+        return ravel_pytree(conditions(back(v)))[0]
 
     left, matrix = of(flat), jax.jacfwd(of)(flat)
     move = jnp.linalg.solve(matrix, left)
     trial = unravel(flat - move)
     trial = trial._replace(inequality=jax.tree.map(jax.nn.relu, trial.inequality))
-    before, after = jnp.linalg.norm(left), measure(trial)
-    reach = NEAR * jnp.maximum(1, jnp.max(jnp.abs(flat[:size])))
-    taken = (after < before) & (jnp.max(jnp.abs(move[:size])) <= reach)
-    chosen = jax.tree.map(lambda new, old: jnp.where(taken, new, old), trial, found)
+    trial = ravel_pytree(trial)[0]
+    before, after = jnp.linalg.norm(left), jnp.linalg.norm(of(trial))
+    taken = (after < before) & (jnp.max(jnp.abs(move[:size])) <= NEAR)
+    chosen = jax.tree.map(
+        lambda new, old: jnp.where(taken, new, old), back(trial), found
+    )
     return chosen, jnp.where(taken, after, before)
 
 
@@ -293,21 +401,27 @@ def _lagrangian(problem: Problem, found: Solution, data, hyper):
     return value + _dot(found.equality, h) + _dot(found.inequality, g)
 
 
-def _conditions(problem: Problem, found: Solution, data, hyper) -> Solution:
+def _conditions(problem: Problem, found: Solution, data, hyper, units=None) -> Solution:
     """What is 0 at a solution, and nowhere else if the problem is convex."""
 
     def of(params):
         return _lagrangian(problem, found._replace(params=params), data, hyper)
 
     push = jax.grad(of)(found.params)
-    if problem.projection is not None:
-        moved = optax.tree.sub(found.params, push)
-        nearest = problem.projection(moved, data, hyper)
-        push = optax.tree.sub(found.params, nearest)
     h, g = (f(found.params, data, hyper) for f in problem[1:3])
-    return Solution(
-        push, h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), found.inequality, g)
-    )
+    nu = found.inequality
+    if units is not None:
+        h, g = _over(h, units.equality), _over(g, units.inequality)
+        nu = _in_units(found, units, _over).inequality
+        push = jax.tree.map(
+            lambda a: a * (units.length / units.cost).astype(a.dtype), push
+        )
+    if problem.projection is not None:
+        length = 1 if units is None else units.length
+        moved = jax.tree.map(lambda p, a: p - length * a, found.params, push)
+        nearest = problem.projection(moved, data, hyper)
+        push = jax.tree.map(lambda p, q: (p - q) / length, found.params, nearest)
+    return Solution(push, h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), nu, g))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
