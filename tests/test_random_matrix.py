@@ -245,6 +245,36 @@ def test_significant_components(shape):
     assert np.mean(np.asarray(run(np.stack(sets).astype("f")).number) == 3) >= 0.95
 
 
+def test_constant_columns_and_exact_rank():
+    """Of noise beside constants none is significant; of rank 2 without noise, 2."""
+    noise = RNG.normal(size=(200, 20))
+    constant = np.tile(RNG.normal(size=30) * 1e3, (200, 1))
+    exact = RNG.normal(size=(200, 2)) @ RNG.normal(size=(2, 50))
+    sets = np.stack([np.c_[noise, constant], exact, np.ones((200, 50))]).astype("f")
+    found = jax.jit(jax.vmap(rmt.significant_components))(sets)
+    np.testing.assert_array_equal(found.number, [0, 2, 0])
+    np.testing.assert_allclose(found.noise, [1, 0, 0], atol=0.1)
+    alone = rmt.significant_components(noise.astype("f"))
+    for a, b in zip(found, alone, strict=True):
+        np.testing.assert_allclose(a[0], b, rtol=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [-65, 40])
+def test_significant_components_have_no_unit(exponent):
+    """In units in which squares have no float32, and far from the origin."""
+    signal, x = spiked(200, 50, (4, 2.5, 1.8))
+    x = (np.rint(x * 2**10) / 2**10).astype("f")
+    one = rmt.significant_components(x)
+    assert one.number == 3
+    two = rmt.significant_components(x * np.float32(2.0**exponent))
+    assert two.number == 3
+    far = rmt.significant_components(x + 1024)
+    np.testing.assert_array_equal(far.number, 3)
+    np.testing.assert_allclose(far.edge, one.edge, rtol=1e-5)
+    known = rmt.significant_components(x * 1024, variance=0.49 * 2.0**20)
+    assert known.number == rmt.significant_components(x, variance=0.49).number
+
+
 def test_largest_of_noise_by_simulation():
     """The 99 % quantile, and the mean -1.2065 of Tracy and Widom's distribution."""
     draws = []
@@ -264,5 +294,17 @@ def test_refused():
         rmt.significant_components(np.ones((2, 3)))
     with pytest.raises(ValueError, match="^rows must be at least 2"):
         rmt.largest(rows=1, columns=3)
+    with pytest.raises(ValueError, match="^variance must lie in"):
+        rmt.edges(gamma=0.5, variance=-1.0)
+    value = np.float32(0.3)
+    told = jax.jit(
+        lambda v: (
+            rmt.edges(gamma=0.5, variance=v),
+            [f(value, gamma=0.5, variance=v) for f in (rmt.density, rmt.cumulative)],
+            rmt.bbp_eigenvalue(value, gamma=0.5, variance=v),
+            rmt.median(gamma=0.5, variance=v),
+        )
+    )(-1.0)
+    assert np.isnan(jax.tree.leaves(told)).all()
     with pytest.raises(ValueError, match="^gamma must lie in"):
         rmt.edges(gamma=-1.0)

@@ -71,12 +71,10 @@ def density(x: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
 
     """
     low, high = _edges(gamma, variance)
-    inside = (x > low) & (x < high)
-    x = jnp.where(inside | jnp.isnan(x), x, variance * (1 + gamma))
+    valued = ((x > low) & (x < high)) | jnp.isnan(x) | jnp.isnan(high)
+    x = jnp.where(valued, x, variance * (1 + gamma))
     root = jnp.sqrt((high - x) * (x - low))
-    return jnp.where(
-        inside | jnp.isnan(x), root / (2 * jnp.pi * variance * gamma * x), 0
-    )
+    return jnp.where(valued, root / (2 * jnp.pi * variance * gamma * x), 0)
 
 
 @_check.pure(x="...")
@@ -98,7 +96,7 @@ def cumulative(x: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
     least = jnp.where(x < 0, 0, 1 - _share(gamma))
     outside = jnp.where(x >= high, 1, least)
     value = jnp.where(inside, 1 - _share(gamma) * _above(angle, gamma), outside)
-    return jnp.where(jnp.isnan(x), jnp.nan, value)
+    return jnp.where(jnp.isnan(x) | jnp.isnan(high), jnp.nan, value)
 
 
 @_check.pure(p="...")
@@ -121,7 +119,7 @@ def quantile(p: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
     slope = _slope(angle, jax.lax.stop_gradient(gamma))
     step = (_above(angle, gamma) - wanted) / jnp.where(slope > 0, slope, 1)
     angle -= step - jax.lax.stop_gradient(step)
-    x = variance * (1 + gamma + 2 * jnp.sqrt(gamma) * jnp.cos(angle))
+    x = _positive(variance) * (1 + gamma + 2 * jnp.sqrt(gamma) * jnp.cos(angle))
     valid = (p >= 0) & (p <= 1)
     return jnp.where(valid, jnp.where(zero, 0, x), jnp.nan)
 
@@ -129,7 +127,7 @@ def quantile(p: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
 @_check.pure()
 def median(*, gamma: Any, variance: Any = 1.0) -> jax.Array:
     """x with F(x) = ½, (): `quantile` for gamma and variance, as in `density`."""
-    return variance * _median(jnp.asarray(gamma))
+    return _positive(variance) * _median(jnp.asarray(gamma))
 
 
 def _median(gamma: jax.Array) -> jax.Array:
@@ -138,8 +136,13 @@ def _median(gamma: jax.Array) -> jax.Array:
 
 def _edges(gamma, variance=1.0) -> Band:
     # What is public casts its arguments to the widest float where it has no array.
-    root = jnp.sqrt(gamma)
+    variance, root = _positive(variance), jnp.sqrt(gamma)
     return Band(variance * (1 - root) ** 2, variance * (1 + root) ** 2)
+
+
+def _positive(variance):
+    """σ², NaN where a trace let in what is none."""
+    return jnp.where(variance > 0, variance, jnp.nan)
 
 
 def _eps(x) -> float:
@@ -222,7 +225,7 @@ def bbp_eigenvalue(spike: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.
     out, ell = _out(spike, 1 + jnp.sqrt(gamma))
     edge = _edges(gamma).high
     value = jnp.where(out, ell * (1 + gamma / (ell - 1)), edge)
-    return variance * _known(spike, value)
+    return _positive(variance) * _known(spike, value)
 
 
 @_check.pure(spike="...")
@@ -251,7 +254,7 @@ def bbp_spike(eigenvalue: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.
         variance: () σ².
 
     """
-    value = eigenvalue / variance
+    value = eigenvalue / _positive(variance)
     out, value = _out(value, _edges(gamma).high)
     b = value + 1 - gamma
     # b² - 4λ, as a product that loses no digits at the edge
@@ -412,10 +415,10 @@ def largest(*, rows: int, columns: int, variance: Any = 1.0) -> Largest:
     """
     m = _check.count("rows", rows, at_least=2)
     n = _check.count("columns", columns)
-    return _largest(m, n, jnp.asarray(variance))
+    return _largest(m, n, _positive(variance))
 
 
-def _largest(m: int, n: int, variance: jax.Array) -> Largest:
+def _largest(m: int, n: Any, variance: jax.Array) -> Largest:
     left, right = (m - 1) ** 0.5, n**0.5
     scale = (left + right) * (1 / left + 1 / right) ** (1 / 3) / m
     return Largest(variance * ((left + right) ** 2 / m), variance * scale)
@@ -427,12 +430,14 @@ def significant_components(x: jax.Array, *, variance: Any = None) -> Significant
 
     λ are those of the covariance of the rows about their mean, and centre and scale
     those of `largest`: the edge of the band, and a margin that noise alone exceeds with
-    1 %.
+    1 %. Columns that are constant do not count among the n, and eigenvalues that are 0
+    but for rounding are no components.
 
     Args:
         x: (m, n) rows, at least 3.
         variance: () σ² of the noise; from the median eigenvalue if None, which takes
-            components that matter to be few.
+            components that matter to be few. Where half of them are 0 there is no
+            noise.
 
     Raises:
         ValueError: x of less than 3 rows, not (m, n) or not finite.
@@ -441,21 +446,45 @@ def significant_components(x: jax.Array, *, variance: Any = None) -> Significant
     m, n = x.shape
     if m < 3:
         raise ValueError(f"x has {m} rows: the edge of a band needs at least 3")
+    # From the first row constant columns are 0, and in units of the largest entry, by
+    # a power of two, no square is lost.
+    x = x - x[:1]
+    varies = jnp.any(x != 0, axis=0)
+    unit = _power_of_two(jnp.max(jnp.abs(x)))
+    x = x / unit
     centre, matrix = covariance(x, None)
     if n < m:
         values = jnp.linalg.eigvalsh(matrix)
     else:
         y = x - centre[None]
         values = jnp.linalg.eigvalsh(product(y, y.T) / m)[1:]  # the mean took one
-    values = values * (m / (m - 1))
     free = m - 1
+    rounding = 10 * max(m, n) ** 0.5 * _eps(x) * values[-1]
+    values = jnp.where(values > rounding, values, 0) * (m / free)
+    columns = jnp.maximum(jnp.sum(varies), 1).astype(x.dtype)
     if variance is None:
         # Those above 0 have the band of γ or, for more columns than rows, of 1/γ.
-        ratio = jnp.asarray(min(n / free, free / n), x.dtype)
-        noise = jnp.median(values) / (max(1.0, n / free) * _median(ratio))
+        gamma = columns / free
+        middle = _middle(values, jnp.minimum(columns, free))
+        median_ = _median(jnp.minimum(gamma, 1 / gamma))
+        noise = middle / (jnp.maximum(1, gamma) * median_)
     else:
-        noise = _known(values[-1], jnp.asarray(variance, x.dtype))
-    centre, scale = _largest(free, n, noise)
+        noise = _known(values[-1], _positive(jnp.asarray(variance, x.dtype)))
+        noise = noise / unit / unit
+    centre, scale = _largest(free, columns, noise)
     edge = centre + QUANTILE * scale
-    number = jnp.sum(values > edge).astype(jnp.int32)
-    return Significant(number, noise, edge)
+    number = jnp.sum((values > edge) & (values > rounding)).astype(jnp.int32)
+    return Significant(number, noise * unit * unit, edge * unit * unit)
+
+
+def _power_of_two(value):
+    """The power of two above a value, 1 for 0: a factor that rounds nothing."""
+    exponent = jnp.frexp(jax.lax.stop_gradient(value))[1]
+    return jnp.ldexp(jnp.ones_like(value), exponent)
+
+
+def _middle(values, count):
+    """The median of the last of rising values, as many as count says."""
+    first = len(values) - count.astype(jnp.int32)
+    last = len(values) - 1
+    return (values[(first + last) // 2] + values[(first + last + 1) // 2]) / 2
