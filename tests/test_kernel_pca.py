@@ -11,6 +11,7 @@ from sklearn.decomposition import KernelPCA
 from jaxml import check
 from jaxml.optimize import Status, recipe
 from jaxml.reduction import kernel_pca, pca
+from jaxml.reduction._eigen import leading
 from jaxml.regression import kernels
 
 RNG = np.random.default_rng(0)
@@ -79,6 +80,115 @@ def test_circles():
     assert np.std(z[:, 0]) ** 2 == pytest.approx(
         float(fit.params.variances[0]), rel=1e-3
     )
+
+
+# --- many rows ------------------------------------------------------------------------
+
+MANY = RNG.normal(size=(600, 3)) * [3, 2, 1]
+COUNTS = np.arange(600) % 3
+
+
+def by_numpy(x, k, weights, gamma=0.1):
+    """Variances, and z of the rows, from the whole matrix in float64."""
+    x = x.astype(float)
+    p = weights / weights.sum()
+    gram = np.exp(-gamma * np.sum((x[:, None] - x[None]) ** 2, axis=2))
+    inner = gram - (gram @ p)[:, None] - (p @ gram)[None] + p @ gram @ p
+    root = np.sqrt(p)
+    values, u = np.linalg.eigh(root[:, None] * inner * root)
+    z = inner @ (root[:, None] * u[:, ::-1][:, :k]) / np.sqrt(values[::-1][:k])
+    return values[::-1], z
+
+
+@pytest.mark.parametrize("way", ["matrix", "blocks"])
+def test_few_directions_of_many(way, monkeypatch):
+    """Iterated for, with a matrix and without: float32 beside NumPy's float64."""
+    if way == "blocks":
+        monkeypatch.setattr(kernel_pca, "LARGE", 100)
+        monkeypatch.setattr(kernel_pca, "ENTRIES", 50 * 600)
+    jax.clear_caches()
+    run = jax.jit(lambda x, w: kernel_pca.fit(x, k=3, gamma=0.1, weights=w))
+    fit = check(run(MANY, COUNTS))
+    values, z = by_numpy(MANY, 3, COUNTS)
+    np.testing.assert_allclose(fit.params.variances, values[:3], rtol=1e-5)
+    same_up_to_signs(kernel_pca.transform(fit.params, MANY, gamma=0.1), z, atol=1e-4)
+    np.testing.assert_allclose(fit.cost, values[3:].sum(), rtol=1e-5)
+    assert fit.residual < 2e-5
+    slope = jax.jit(jax.grad(lambda g: kernel_pca.fit(MANY, k=3, gamma=g).cost))(0.1)
+    if way == "blocks":
+        space = run.lower(MANY, COUNTS * 1.0).compile().memory_analysis()
+        assert space.temp_size_in_bytes < 600 * 600 * 4
+        assert np.isnan(slope)
+    else:
+        total = lambda g: by_numpy(MANY, 3, np.ones(600), g)[0][3:].sum()
+        numeric = (total(0.1 + 1e-5) - total(0.1 - 1e-5)) / 2e-5
+        np.testing.assert_allclose(slope, numeric, rtol=1e-3)
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("fall", ["slow", "one", "none", "equal", "beyond squares"])
+def test_iterated_pairs(fall, x64):
+    """Of matrices with spectra of all kinds; what is said to be right is."""
+    n = 600
+    spectrum = {
+        "slow": np.linspace(1, 0.5, n),
+        "one": np.r_[1, np.zeros(n - 1)],
+        "none": np.zeros(n),
+        "equal": np.r_[np.ones(5), 0.5 * np.ones(n - 5)],
+        "beyond squares": 0.97 ** np.arange(n) * 1e-30,
+    }[fall]
+    q = np.linalg.qr(np.random.default_rng(1).normal(size=(n, n)))[0]
+    matrix = (q * spectrum @ q.T).astype("f")
+    values, u = map(np.asarray, leading(jnp.asarray((matrix + matrix.T) / 2), 3))
+    atol = 1e-5 * spectrum.max()
+    np.testing.assert_allclose(values, spectrum[:3], rtol=1e-5, atol=atol)
+    np.testing.assert_allclose(u.T @ u, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(matrix @ u, u * values, atol=2 * atol)
+
+
+# --- what is hard ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", PEER)
+def test_one_row_far_away(kernel):
+    """Variances as in float64, or status SINGULAR; a cost is never below 0."""
+    x = X.astype("f")
+    x[3] = 1e6
+    fit = kernel_pca.fit(x, k=2, kernel=kernel, **OPTIONS)
+    assert fit.cost >= 0
+    if kernel != "rbf":
+        assert fit.status == Status.SINGULAR
+    else:
+        values, _ = by_numpy(x, 2, np.ones(30), 0.4)
+        np.testing.assert_allclose(check(fit).params.variances, values[:2], rtol=1e-5)
+
+
+def test_linear_kernel_far_from_the_origin():
+    """A thousand widths away, in float32: nothing changes."""
+    x = (np.rint(X * 2**10) / 2**10).astype("f")
+    one, two = (check(kernel_pca.fit(c, k=2, kernel="linear")) for c in (x, x + 1024))
+    np.testing.assert_allclose(two.params.variances, one.params.variances, rtol=1e-5)
+    z = [
+        kernel_pca.transform(fit.params, rows, kernel="linear")
+        for fit, rows in ((one, x), (two, x + 1024))
+    ]
+    same_up_to_signs(z[1], np.asarray(z[0]), atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", PEER)
+def test_rows_of_weight_0_are_not_there(kernel):
+    x = np.concatenate([X, np.full((4, 3), 1e6), np.full((4, 3), -1e6)])
+    weights = np.r_[np.ones(30), np.zeros(8)]
+    options = {"k": 2, "kernel": kernel, **OPTIONS}
+    one = check(kernel_pca.fit(x, weights=weights, **options))
+    two = check(kernel_pca.fit(X, **options))
+    np.testing.assert_allclose(one.params.variances, two.params.variances, rtol=1e-5)
+    np.testing.assert_allclose(one.cost, two.cost, rtol=1e-4)
+    z = [
+        kernel_pca.transform(fit.params, NEW, kernel=kernel, **OPTIONS)
+        for fit in (one, two)
+    ]
+    same_up_to_signs(z[0], np.asarray(z[1]), atol=1e-4)
 
 
 def test_kernels_of_ones_own(x64):

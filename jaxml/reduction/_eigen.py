@@ -14,7 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._rows import product
+from jaxml.optimize.fit import Progress, iterate
 
+LARGE = 500  # rows from which few of many pairs are iterated for
+EXTRA = 8  # columns of the iteration more than are asked for
+DEPTH = 4  # products with the matrix in each cycle
+CYCLES, PATIENCE = 100, 3  # at most, and how many of them without progress
 SAME = 1e-3  # entries this near to the largest share its rank, as a part of it
 
 
@@ -48,6 +53,15 @@ def top(values: jax.Array, vectors: jax.Array, k: int) -> Pairs:
     """The k leading of the rising eigenvalues of a matrix that has none below 0."""
     # A value below 0 is rounding.
     return Pairs(jnp.maximum(values[::-1][:k], 0), signed(vectors[:, ::-1][:, :k]))
+
+
+def misfit(pairs: Pairs, push: jax.Array) -> jax.Array:
+    """The largest |Σ uᵢ - λᵢ uᵢ| / λ₁, (), where push is Σ u, (n, k)."""
+    values, u = pairs
+    largest = jnp.max(values)
+    largest = jnp.where(largest == 0, 1, largest)  # before squares, which may underflow
+    error = push / largest - u * (values / largest)[None]
+    return jnp.sqrt(jnp.max(jnp.sum(error**2, axis=0)))
 
 
 def rounding(values: jax.Array, n: int) -> jax.Array:
@@ -101,11 +115,71 @@ def beyond_rows(pairs: Pairs, left: jax.Array, *, rows: jax.Array) -> Outside:
     return Outside((left + inner) / jnp.where(apart, values, 1)[None], apart)
 
 
+def few(k: int, n: int) -> bool:
+    """Whether k pairs are so few of n that it is worth iterating for them."""
+    return n >= LARGE and k + EXTRA <= n // 20
+
+
+def iterated(times: Callable[[jax.Array], jax.Array], n: int, k: int, dtype):
+    """The k leading Pairs of v -> Σ v, (n, l), and whether they are right, ().
+
+    A block Krylov space of a few products, again and again from the best that the last
+    one held: each cycle damps what is not wanted like a polynomial of their number.
+    Right to √n ε, as a decomposition is. Source: Golub and Underwood (1977).
+    """
+    columns = min(k + EXTRA, n // DEPTH)
+
+    def cycle(state):
+        block, images = state[0], []
+        basis = block
+        for i in range(DEPTH):
+            images.append(times(block))
+            if i == DEPTH - 1:
+                break
+            block = images[-1]
+            for _ in range(3):  # again for what rounding left, which may be all
+                block = block - product(basis, product(basis.T, block))
+                block = jnp.linalg.qr(block)[0]
+            basis = jnp.concatenate([basis, block], axis=1)
+        image = jnp.concatenate(images, axis=1)
+        small = product(basis.T, image)
+        values, turn = jnp.linalg.eigh((small + small.T) / 2)  # Rayleigh and Ritz
+        turn = turn[:, ::-1][:, :columns]
+        block, image = product(basis, turn), product(image, turn)
+        pairs = Pairs(values[::-1][:k], block[:, :k])
+        cost = -jnp.sum(pairs.values)
+        return (block, pairs.values), Progress(cost, misfit(pairs, image[:, :k]))
+
+    # Any start will do, but for one without a part along what is wanted.
+    block = jax.random.normal(jax.random.key(0), (n, columns), dtype)
+    start = jnp.linalg.qr(block)[0], jnp.zeros(k, dtype)
+    tol = n**0.5 * float(jnp.finfo(dtype).eps)
+    fit = iterate(cycle, start, tol=tol, max_iter=CYCLES, patience=PATIENCE)
+    block, values = fit.params
+    pairs = Pairs(jnp.maximum(values, 0), signed(block[:, :k]))
+    return pairs, fit.residual <= 10 * tol
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def leading(matrix: jax.Array, k: int) -> Pairs:
     """The k leading pairs of a positive semi-definite matrix, with safe derivatives."""
-    values, vectors = jnp.linalg.eigh(matrix)
-    return top(values, vectors, k)
+
+    def decomposed():
+        values, vectors = jnp.linalg.eigh(matrix)
+        return top(values, vectors, k)
+
+    n = len(matrix)
+    if not few(k, n):
+        return decomposed()
+    pairs, right = iterated(partial(product, matrix), n, k, matrix.dtype)
+    # Where variances fall too slowly for it.
+    return jax.lax.cond(right, lambda: pairs, decomposed)
+
+
+def left_over(total: jax.Array, values: jax.Array) -> jax.Array:
+    """tr Σ - Σ λᵢ, (); below 0 it is rounding, and cut off, but not its derivative."""
+    rest = total - jnp.sum(values)
+    return rest + jax.lax.stop_gradient(jnp.maximum(rest, 0) - rest)
 
 
 @leading.defjvp

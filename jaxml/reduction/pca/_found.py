@@ -45,14 +45,6 @@ def joined(mean: jax.Array, pairs: Pairs, rest: jax.Array) -> Params:
     return Params(mean, u, values, jnp.sum(values) + rest, noise)
 
 
-def misfit(pairs: Pairs, push: jax.Array) -> jax.Array:
-    """The largest |Σ uᵢ - λᵢ uᵢ| / λ₁, (), where push is Σ u, (n, k)."""
-    values, u = pairs
-    size = jnp.sqrt(jnp.max(jnp.sum((push - u * values[None]) ** 2, axis=0)))
-    largest = jnp.max(values)
-    return jnp.where(largest == 0, size, size / jnp.where(largest == 0, 1, largest))
-
-
 def solved(fit: Fit, x: jax.Array, weights: jax.Array | None) -> Fit:
     """The fit with Params of x and weights, and with their derivatives."""
     params = _solution(fit.params, fit.status, x, weights)

@@ -9,8 +9,8 @@ from jaxml import _check
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.reduction._covariance import Products, products
-from jaxml.reduction._eigen import Pairs, signed
-from jaxml.reduction.pca._found import Params, agree, at_most, joined, misfit, solved
+from jaxml.reduction._eigen import Pairs, misfit, signed
+from jaxml.reduction.pca._found import Params, agree, at_most, joined, solved
 
 PATIENCE = 30  # steps without progress: float32 may not reach tol
 

@@ -7,9 +7,9 @@ from jaxml import _check
 from jaxml._rows import mean, product, symmetric
 from jaxml.optimize.fit import UNRECORDED, Fit, Status
 from jaxml.reduction._covariance import centred, covariance
-from jaxml.reduction._eigen import Pairs, signed, top
+from jaxml.reduction._eigen import Pairs, misfit, signed, top
 from jaxml.reduction.pca._found import Params as Params
-from jaxml.reduction.pca._found import agree, at_most, joined, misfit, solved
+from jaxml.reduction.pca._found import agree, at_most, joined, solved
 
 SOLVERS = ("auto", "eigen", "gram", "svd")
 SMALL = 1e7  # m n min(m, n) up to which the rows themselves are decomposed

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml.reduction._covariance import covariance
-from jaxml.reduction._eigen import leading
+from jaxml.reduction._eigen import leading, left_over
 from jaxml.reduction.pca._found import Params, at_most, joined
 
 
@@ -74,7 +74,4 @@ def from_moments(moments: Moments, *, k: int) -> Params:
     at_most(k, n, "n")
     matrix = scatter / weight
     pairs = leading(matrix, k)
-    rest = jnp.trace(matrix) - jnp.sum(pairs.values)
-    # Below 0 it is rounding; only the value is cut off, not its derivative.
-    rest += jax.lax.stop_gradient(jnp.maximum(rest, 0) - rest)
-    return joined(centre, pairs, rest)
+    return joined(centre, pairs, left_over(jnp.trace(matrix), pairs.values))
