@@ -174,6 +174,28 @@ def test_periodic_rows(solver):
     np.testing.assert_allclose(check(fit).params.variances, exact, rtol=1e-2)
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_units(solver):
+    """Powers of two change nothing; what float32 has no squares of is told."""
+    x = data("tall", np.float32)
+    one = check(pca.fit(x, k=K, solver=solver)).params
+    for exponent in (-20, 20):
+        two = check(pca.fit(x * np.float32(2.0**exponent), k=K, solver=solver)).params
+        np.testing.assert_allclose(two.u, one.u, atol=1e-5)
+        np.testing.assert_allclose(
+            pca.explained_variance_ratio(two), pca.explained_variance_ratio(one), 1e-5
+        )
+    for exponent, status in ((-66, Status.SINGULAR), (66, Status.NONFINITE)):
+        fit = pca.fit(x * np.float32(2.0**exponent), k=K, solver=solver)
+        assert fit.status == status
+    weights = np.r_[np.ones(len(x)), 0]
+    far = np.concatenate([x, np.full((1, 7), 1e30, "f")])
+    cost = pca.cost(one, far, weights=weights)
+    np.testing.assert_allclose(cost, pca.cost(one, x), rtol=1e-5)
+    two = check(pca.fit(far, k=K, solver=solver, weights=weights)).params
+    np.testing.assert_allclose(two.variances, one.variances, rtol=1e-5)
+
+
 def test_svd_sees_smaller_variances():
     """In float32: 1e-10 of the first, where squares have lost it."""
     scales = np.array([1, 1e-2, 1e-5])

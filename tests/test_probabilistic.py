@@ -101,3 +101,17 @@ def test_evidence_of_a_flat_spectrum(x64):
     x = np.c_[x[:, :3], x[:, :2]]
     found = np.asarray(pca.evidence(x))
     assert (found[3:] == -np.inf).all()
+
+
+def test_evidence_needs_noise():
+    """No more rows than columns leave none; no unit is too small or too large."""
+    x = data("tall", np.float32)
+    with pytest.raises(ValueError, match="^x has 7 rows of n = 7 columns"):
+        pca.evidence(x[:7])
+    weights = np.r_[np.ones(7), np.zeros(33)]
+    assert np.isnan(pca.evidence(x, weights=weights)).all()
+    one = np.asarray(pca.evidence(x))
+    for exponent in (-70, 60):
+        two = np.asarray(pca.evidence(x * np.float32(2.0**exponent)))
+        shift = len(x) * 7 * exponent * np.log(2)
+        np.testing.assert_allclose(two + shift, one, rtol=1e-3, atol=0.02)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import product
-from jaxml.reduction._covariance import covariance
+from jaxml.reduction._covariance import covariance, power_of_two
 
 NARROW = 0.25  # √γ below which sums in closed form lose digits
 TERMS = 30  # of their series there: 0.25^28 is below rounding
@@ -450,7 +450,7 @@ def significant_components(x: jax.Array, *, variance: Any = None) -> Significant
     # a power of two, no square is lost.
     x = x - x[:1]
     varies = jnp.any(x != 0, axis=0)
-    unit = _power_of_two(jnp.max(jnp.abs(x)))
+    unit = power_of_two(jnp.max(jnp.abs(x)))
     x = x / unit
     centre, matrix = covariance(x, None)
     if n < m:
@@ -460,7 +460,7 @@ def significant_components(x: jax.Array, *, variance: Any = None) -> Significant
         values = jnp.linalg.eigvalsh(product(y, y.T) / m)[1:]  # the mean took one
     free = m - 1
     rounding = 10 * max(m, n) ** 0.5 * _eps(x) * values[-1]
-    values = jnp.where(values > rounding, values, 0) * (m / free)
+    values = jnp.where(values <= rounding, 0, values) * (m / free)
     columns = jnp.maximum(jnp.sum(varies), 1).astype(x.dtype)
     if variance is None:
         # Those above 0 have the band of γ or, for more columns than rows, of 1/γ.
@@ -475,12 +475,6 @@ def significant_components(x: jax.Array, *, variance: Any = None) -> Significant
     edge = centre + QUANTILE * scale
     number = jnp.sum((values > edge) & (values > rounding)).astype(jnp.int32)
     return Significant(number, noise * unit * unit, edge * unit * unit)
-
-
-def _power_of_two(value):
-    """The power of two above a value, 1 for 0: a factor that rounds nothing."""
-    exponent = jnp.frexp(jax.lax.stop_gradient(value))[1]
-    return jnp.ldexp(jnp.ones_like(value), exponent)
 
 
 def _middle(values, count):

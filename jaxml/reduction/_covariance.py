@@ -34,6 +34,12 @@ def near(x: jax.Array, weights: jax.Array | None) -> jax.Array:
     return mean(x, weights)
 
 
+def power_of_two(value: jax.Array) -> jax.Array:
+    """The power of two above a value, (), 1 for 0: a unit that rounds nothing off."""
+    exponent = jnp.frexp(jax.lax.stop_gradient(value))[1]
+    return jnp.ldexp(jnp.ones_like(value), exponent)
+
+
 def covariance(x: jax.Array, weights: jax.Array | None) -> Covariance:
     """μ and Σ of the rows of x, (m, n)."""
     centre = near(x, weights)

@@ -46,14 +46,35 @@ def joined(mean: jax.Array, pairs: Pairs, rest: jax.Array) -> Params:
 
 
 def solved(fit: Fit, x: jax.Array, weights: jax.Array | None) -> Fit:
-    """The fit with Params of x and weights, and with their derivatives."""
-    params = _solution(fit.params, fit.status, x, weights)
+    """The fit with Params of x and weights, and with their derivatives.
+
+    SINGULAR where squares of the rows about their mean underflow, and NONFINITE where
+    they overflow.
+    """
+    status = _resolved(*jax.lax.stop_gradient((fit.params, fit.status, x, weights)))
+    fit = fit._replace(status=status)
+    params = _solution(fit.params, status, x, weights)
     kept = jnp.sum(params.variances)
     n, k = params.u.shape
     # Its value keeps the digits that the difference loses.
     rest = params.total - kept
     cost = rest + jax.lax.stop_gradient(fit.params.noise * (n - k) - rest)
     return fit._replace(params=params, cost=cost)
+
+
+def _resolved(params: Params, status, x, weights):
+    """The status, but for variances that have no digits."""
+    info = jnp.finfo(x.dtype)
+
+    def differ():
+        y = jnp.abs(x - params.mean[None])
+        y = y if weights is None else jnp.where(weights[:, None] > 0, y, 0)
+        return jnp.max(y - 4 * float(info.eps) * jnp.abs(params.mean)[None]) > 0
+
+    small = params.variances[0] < float(info.tiny) / float(info.eps)
+    lost = jax.lax.cond(small, differ, lambda: jnp.bool_(False))
+    status = jnp.where(lost, jnp.maximum(status, Status.SINGULAR), status)
+    return jnp.where(jnp.isfinite(params.total), status, Status.NONFINITE)
 
 
 @jax.custom_jvp

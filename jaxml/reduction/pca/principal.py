@@ -87,7 +87,10 @@ def cost(
         ValueError: shapes that do not agree, values not finite or out of range.
 
     """
-    return mean(jnp.sum((x - reconstruct(params, x)) ** 2, axis=1), weights)
+    error = x - reconstruct(params, x)
+    if weights is not None:  # what a row of weight 0 holds may have no square
+        error = jnp.where(weights[:, None] > 0, error, 0)
+    return mean(jnp.sum(error**2, axis=1), weights)
 
 
 @_check.fit(static=("k", "solver"), x="m n", weights="m")
@@ -117,10 +120,12 @@ def fit(
         cost is J and residual the largest |Σ uᵢ - Sᵢ uᵢ| / S₁. scikit-learn divides by
         m - 1: its variances are m/(m - 1) times these; and its noise is a mean over
         min(m, n) - k directions, not n - k. Constant data have variances 0, and
-        directions that mean nothing. Where variances coincide directions can turn among
-        each other; derivatives leave such a turn out, so that those of `reconstruct`,
-        distances and all else that depends on U Uᵀ are right. They are NaN where S_k
-        coincides with the variance after it.
+        directions that mean nothing. Where variances underflow (rows of 1e-16 in
+        float32) status is SINGULAR, and where they overflow NONFINITE: change the unit.
+        Where variances coincide directions can turn among each other; derivatives leave
+        such a turn out, so that those of `reconstruct`, distances and all else that
+        depends on U Uᵀ are right. They are NaN where S_k coincides with the variance
+        after it.
 
     Raises:
         ValueError: an unknown solver, k above min(m, n), shapes that do not agree,

@@ -13,7 +13,7 @@ from jax.scipy.special import gammaln
 
 from jaxml import _check
 from jaxml._rows import product
-from jaxml.reduction._covariance import centred
+from jaxml.reduction._covariance import centred, power_of_two
 from jaxml.reduction.pca._found import Params, agree
 
 
@@ -93,8 +93,9 @@ def evidence(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     `1 + jnp.argmax(evidence(x))` is the best k.
 
     Args:
-        x: (m, n) rows, more than n of them.
-        weights: (m,) how often each row was seen; 1 if None.
+        x: (m, n) rows, more than n of them: fewer leave no noise.
+        weights: (m,) how often each row was seen; 1 if None. NaN where that is n times
+            or less in all, or no more than n rows were.
 
     Returns:
         Log-evidences up to a term that all k share. -inf from the first direction of
@@ -102,14 +103,21 @@ def evidence(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
         gives +inf.
 
     Raises:
-        ValueError: shapes that do not agree, values not finite or out of range.
+        ValueError: x of n rows or less, shapes that do not agree, values not finite or
+            out of range.
 
     Source: Minka (2000), equation 30.
 
     """
     n = x.shape[1]
+    if len(x) <= n:
+        raise ValueError(
+            f"x has {len(x)} rows of n = {n} columns: more than n it needs"
+        )
     m = len(x) if weights is None else jnp.sum(weights)
     rows = centred(x, weights)[1]
+    unit = power_of_two(jnp.max(jnp.abs(rows)))  # so that no square underflows
+    rows = rows / unit
     s = jnp.linalg.eigvalsh(product(rows.T, rows))[::-1]
     k = jnp.arange(1, n)
     log, each = jnp.log(s), k.astype(s.dtype)
@@ -123,7 +131,11 @@ def evidence(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     value += (d + each) / 2 * jnp.log(2 * jnp.pi) - curvature / 2
     value -= each / 2 * jnp.log(m)
     none = s[:-1] <= 10 * n * float(jnp.finfo(s.dtype).eps) * s[0]
-    return jnp.where(none, -jnp.inf, value)
+    value = jnp.where(none, -jnp.inf, value) - m * n * jnp.log(unit)
+    if weights is None:
+        return value
+    enough = (m > n) & (jnp.sum(weights > 0) > n)
+    return jnp.where(enough, value, jnp.nan)
 
 
 def _pairs(s: jax.Array, rest: jax.Array) -> jax.Array:
