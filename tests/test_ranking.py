@@ -79,3 +79,38 @@ def test_splits(count):
         if (mine & test).any():  # nothing learned from is later than what is judged
             assert time[mine & ~test].max() <= time[mine & test].min()
     assert many.any()
+
+
+def test_what_is_shown_twice_counts_once():
+    """Sets have no repetitions: no measure passes 1, and one list equals another."""
+    once = np.array([[0, 5, 4], [0, 5, 5], [3, 1, 5]])
+    twice = np.array([[0, 0, 4], [0, 0, 0], [3, 1, 1]])
+    measures = ranking.precision, ranking.recall, ranking.average_precision
+    for measure in (*measures, ranking.ndcg):
+        found = measure(RELEVANCE, twice)
+        assert found == measure(RELEVANCE, once)
+        assert found <= 1
+
+
+def test_no_such_item_and_negative_relevance():
+    import jax
+
+    beyond = np.where(RANKED == 5, 6, RANKED)
+    for measure in (ranking.precision, ranking.ndcg):
+        with pytest.raises(ValueError, match="ranked holds the label 6"):
+            measure(RELEVANCE, beyond)
+        assert np.isnan(jax.jit(measure)(RELEVANCE, beyond))
+    with pytest.raises(ValueError, match="relevance must lie in"):
+        ranking.ndcg(RELEVANCE - 1, RANKED)
+    assert np.isnan(jax.jit(ranking.ndcg)(RELEVANCE - 1, RANKED))
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, np.float64])
+def test_seconds_since_1970(kind):
+    """Ten of them are nothing to a float32, and milliseconds no int32."""
+    time = 881250949 + np.random.default_rng(1).permutation(60)
+    user = RANDOM.integers(0, 6, 60)
+    for unit in (1, 1000):
+        test = np.asarray(ranking.latest(user, kind(time * unit), count=2).test)
+        for u in range(6):
+            assert set(time[test & (user == u)]) == set(np.sort(time[user == u])[-2:])

@@ -3,17 +3,21 @@
 `relevance`, (m, items), says for each of m users what an item turned out to be worth,
 from ratings that were held out: 0 where nothing is known. `ranked`, (m, N), are the
 items shown, the best first, as `recommend.top_n` finds them; the number of items stands
-where none was left. Each score is a mean over the users for whom anything is relevant,
+where none was left. What is shown again counts where it first stands. Each score is a mean over the users for whom anything is relevant,
 with weights; a block of users at a time keeps (m, items) small. NaN where there is no
 such user.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxml import _check
+from jaxml._check.ranges import within
 
 LISTS: dict[str, Any] = {
     "relevance": "m n",
@@ -30,11 +34,12 @@ def precision(
 
     Args:
         relevance: (m, items) above 0 where an item is relevant to a user.
-        ranked: (m, N) the items shown, the best first.
+        ranked: (m, N) the items shown, the best first; `items` where none was left.
         weights: (m,) weights w of the users; 1 if None.
 
     Raises:
-        ValueError: shapes that do not agree, values not finite.
+        ValueError: shapes that do not agree, values not finite, numbers of items above
+            `items`.
 
     """
     hit = _gains((relevance > 0).astype(relevance.dtype), ranked)
@@ -85,6 +90,8 @@ def ndcg(
 
     Source: Järvelin and Kekäläinen (2002).
     """
+    within("relevance", relevance, "[0, inf)")
+    relevance = jnp.where(relevance < 0, jnp.nan, relevance)
     count = ranked.shape[1]
     discount = 1 / jnp.log2(jnp.arange(2, count + 2, dtype=relevance.dtype))
     most = min(count, relevance.shape[1])
@@ -94,11 +101,16 @@ def ndcg(
 
 
 def _gains(relevance, ranked):
-    """(m, N) the relevance of what is shown; 0 where nothing is."""
-    n = relevance.shape[1]
-    taken = jnp.take_along_axis(relevance, jnp.clip(ranked, 0, n - 1), axis=1)
-    gains = jnp.where(ranked < n, taken, 0)
-    return jnp.where(ranked < 0, jnp.nan, gains)
+    """(m, N) the relevance of what is shown for the first time; 0 where nothing is."""
+    n, count = relevance.shape[1], ranked.shape[1]
+    _check.values("ranked", ranked, True, n + 1)
+    row = jnp.arange(len(ranked), dtype=jnp.int32)[:, None]
+    place = jnp.arange(count, dtype=jnp.int32)[None]
+    item = jnp.clip(ranked, 0, n)
+    first = jnp.full((len(ranked), n + 1), count).at[row, item].min(place)
+    new = (first[row, item] == place) & (item < n)
+    taken = jnp.take_along_axis(relevance, jnp.minimum(item, n - 1), axis=1)
+    return jnp.where(ranked != item, jnp.nan, jnp.where(new, taken, 0))
 
 
 def _known(total):
@@ -148,7 +160,29 @@ def leave_out(key: jax.Array, user: jax.Array, *, count: int) -> Split:
     return _last(user, shuffled, count)
 
 
-@_check.pure(static=("count",), user="m:labels", time="m")
+def _ranked(function: Callable[..., Split]) -> Callable[..., Split]:
+    """Hand on which place each time has, found before anything is rounded."""
+
+    @functools.wraps(function)
+    def wrapper(user: Any, time: Any, *, count: int) -> Split:
+        array, xp = _check.array("time", time, False), jnp
+        if isinstance(array, np.ndarray):
+            # A list of numbers would have been rounded to JAX's default width.
+            array, xp = np.asarray(time), np
+        if xp is jnp:
+            _check.values("time", array, False, None)
+        elif not np.isfinite(array).all():
+            raise ValueError("time must be finite")
+        if array.ndim:
+            order = xp.argsort(array, axis=-1, stable=True)
+            array = xp.argsort(order, axis=-1).astype(np.int32)
+        return function(user, array, count=count)
+
+    return wrapper
+
+
+@_ranked
+@_check.pure(static=("count",), user="m:labels", time="m:labels")
 def latest(user: jax.Array, time: jax.Array, *, count: int) -> Split:
     """The last `count` ratings of each user are held out: no user's future is learned.
 
@@ -156,9 +190,13 @@ def latest(user: jax.Array, time: jax.Array, *, count: int) -> Split:
     than `count` ratings keep them all. (What others did later is still learned from;
     `time < t` as weights is a split for all users at once.)
 
+    Times in NumPy arrays and lists are compared exactly, as they are; those in arrays
+    of JAX have already been rounded to its width, in which float32 does not tell the
+    seconds of two minutes apart: int32 does, until 2038.
+
     Args:
         user: (m,) who rated.
-        time: (m,) when, in any unit.
+        time: (m,) when, integers or floats, in any unit.
         count: how many ratings of each user are held out.
 
     Returns:
@@ -168,10 +206,7 @@ def latest(user: jax.Array, time: jax.Array, *, count: int) -> Split:
         ValueError: users that are not integers (m,), times not finite.
 
     """
-    order = jnp.argsort(time, stable=True)
-    m = len(user)
-    rank = jnp.zeros(m, jnp.int32).at[order].set(jnp.arange(m, dtype=jnp.int32))
-    return _last(user, rank, count)
+    return _last(user, time, count)
 
 
 def _last(user, rank, count: int) -> Split:
