@@ -89,12 +89,33 @@ def test_known_pairs():
     assert not wanted.all()
 
 
+def test_known_pairs_of_weight_0():
+    """They are not known, as if they had been left out."""
+    user, item = RANDOM.integers(0, 20, 60), RANDOM.integers(0, 9, 60)
+    weights = RANDOM.integers(0, 2, 60) * 1.0
+    pairs = lists.known(user, item, users=20, weights=weights)
+    left = lists.known(user[weights > 0], item[weights > 0], users=20)
+    u, i = (a.ravel() for a in np.mgrid[:20, :9])
+    found, wanted = (lists.is_known(p, u, i) for p in (pairs, left))
+    assert (found == wanted).all()
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros(0, int)])
+def test_who_has_seen_nothing(empty):
+    scores = RANDOM.normal(size=(2, 5))
+    top = lists.top_n(scores, (empty, empty), count=3)
+    np.testing.assert_array_equal(top.item, np.argsort(-scores, axis=1)[:, :3])
+
+
 def test_what_is_refused():
     scores, none = np.zeros((2, 3)), np.array([0])
     with pytest.raises(ValueError, match="count must be at most the number of items"):
         lists.top_n(scores, (none, none), count=4)
     with pytest.raises(ValueError, match="seen holds the label 3"):
         lists.top_n(scores, (none, np.array([3])), count=1)
+    for wrong in (np.zeros((3, 2), int), none, (none,), (none, np.zeros(2, int))):
+        with pytest.raises(ValueError, match="seen must"):
+            lists.top_n(scores, wrong, count=1)
     with pytest.raises(ValueError, match="count must be below"):
         lists.similar(of(scores), none, count=2)
     with pytest.raises(ValueError, match="metric must be one of"):

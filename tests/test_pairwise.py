@@ -54,6 +54,23 @@ def test_cost_by_hand(x64):
     assert abs(draws.mean() - sum(terms)) < 4 * draws.std() / 4000**0.5
 
 
+def test_what_is_held_out_is_not_known():
+    """The one user's other choice has weight 0: it is drawn, and falls behind."""
+    start = pairwise.init(jax.random.key(0), users=1, items=2, k=2)
+    options = {"l2": 0.0, "rate": 0.1, "batch": 1, "epochs": 10}
+    fit = pairwise.fit(start, jax.random.key(1), [0], [0], **options)
+    assert fit.params.b_item[0] > fit.params.b_item[1]
+    both = pairwise.fit(
+        start,
+        jax.random.key(1),
+        [0, 0],
+        [0, 1],
+        **{**options, "batch": 2},
+        weights=[1.0, 0.0],
+    )
+    assert both.params.b_item[0] > both.params.b_item[1]
+
+
 @pytest.mark.long
 def test_choices_are_ranked_first():
     """Two camps of users who choose within their own half of the items."""

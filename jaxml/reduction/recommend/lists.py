@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxml import _check
@@ -25,7 +26,8 @@ def top_n(scores: jax.Array, seen: tuple[jax.Array, jax.Array], *, count: int) -
     Args:
         scores: (m, items) of some users, as `recommend.scores` gives them.
         seen: (rows, items) of what was seen, (s,) integers each, in any order: the row
-            of scores that belongs to the user, and the item.
+            of scores that belongs to the user, and the item. Both are empty where
+            nobody has seen anything.
         count: how many items.
 
     Returns:
@@ -37,8 +39,7 @@ def top_n(scores: jax.Array, seen: tuple[jax.Array, jax.Array], *, count: int) -
 
     """
     m, n = scores.shape
-    row, item = (_check.array("seen", a, True) for a in seen)
-    _check.shapes(seen=(row, "s"), items=(item, "s"))
+    row, item = _pair(seen)
     _check.values("seen", row, True, m)
     _check.values("seen", item, True, n)
     if count > n:
@@ -48,6 +49,23 @@ def top_n(scores: jax.Array, seen: tuple[jax.Array, jax.Array], *, count: int) -
     hidden = jnp.zeros(scores.shape, bool).at[row, item].set(True, mode="drop")
     score, best = jax.lax.top_k(jnp.where(hidden, -jnp.inf, scores), count)
     return Top(jnp.where(score == -jnp.inf, n, best).astype(jnp.int32), score)
+
+
+def _pair(seen) -> tuple[jax.Array, jax.Array]:
+    """The two index arrays of seen, which may be empty."""
+    if not isinstance(seen, (tuple, list)) or len(seen) != 2:
+        raise ValueError("seen must be a pair of arrays, (rows of scores, items)")
+    row, item = (jnp.zeros(0, jnp.int32) if _none(a) else a for a in seen)
+    row, item = (_check.array("seen", a, True) for a in (row, item))
+    if row.ndim != 1 or row.shape != item.shape:
+        shapes = f"{row.shape} and {item.shape}"
+        raise ValueError(f"seen must hold two arrays (s,), not of {shapes}")
+    return jnp.asarray(row, jnp.int32), jnp.asarray(item, jnp.int32)
+
+
+def _none(array) -> bool:
+    """Whether an array is empty, and so has no kind of number."""
+    return np.shape(array) == (0,)
 
 
 class Similar(NamedTuple):
@@ -103,14 +121,21 @@ class Known(NamedTuple):
     start: jax.Array  # (users + 1,) int32, where the items of each user begin
 
 
-@_check.pure(static=("users",), user="m:labels", item="m:labels")
-def known(user: jax.Array, item: jax.Array, *, users: int) -> Known:
+@_check.pure(static=("users",), user="m:labels", item="m:labels", weights="m")
+def known(
+    user: jax.Array,
+    item: jax.Array,
+    *,
+    users: int,
+    weights: jax.Array | None = None,
+) -> Known:
     """The pairs (user, item), sorted; for `is_known`.
 
     Args:
         user: (m,) integers 0 … users - 1.
         item: (m,) integers.
         users: how many users there are.
+        weights: (m,) weights of the pairs: those of weight 0 are not known.
 
     Returns:
         Known.
@@ -120,6 +145,8 @@ def known(user: jax.Array, item: jax.Array, *, users: int) -> Known:
 
     """
     _check.values("user", user, True, users)
+    if weights is not None:  # behind those of all users
+        user = jnp.where(weights == 0, users, user)
     order = jnp.lexsort((item, user))
     bounds = jnp.arange(users + 1, dtype=jnp.int32)
     start = jnp.searchsorted(user[order], bounds).astype(jnp.int32)

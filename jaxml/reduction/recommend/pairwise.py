@@ -131,7 +131,8 @@ def fit(
         item: (m,) what.
         l2: () penalty, as in `cost`.
         rate: () the solver's.
-        weights: (m,) weights w of the choices; 1 if None.
+        weights: (m,) weights w of the choices; 1 if None. What has weight 0 is not
+            known to have been chosen, and may be drawn as j.
         solver: a recipe `rate -> optax transformation`.
         batch: choices in a batch, at most m.
         epochs: passes over the choices.
@@ -146,7 +147,7 @@ def fit(
 
     """
     inside(params.theta, params.x, user, item)
-    seen = known(user, item, users=len(params.theta))
+    seen = known(user, item, users=len(params.theta), weights=weights)
     options = {"solver": solver, "rate": rate, "stochastic": True}
     update = train.descend(cost, **options, l2=l2, seen=seen)
     state = train.start(update, params, key)
