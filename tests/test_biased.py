@@ -83,7 +83,7 @@ def test_the_minimum_and_the_unseen(monkeypatch, x64):
         data.many(monkeypatch),
         l2=4.0,
         l2_bias=1.0,
-        tol=1e-9,
+        tol=1e-14,
         max_iter=500,
     )
     p = check(fit).params
@@ -125,3 +125,9 @@ def test_fold_in_is_a_row_of_the_fit(monkeypatch, x64):
     )
     np.testing.assert_allclose(found.theta, fit.params.theta[3], rtol=1e-9)
     np.testing.assert_allclose(found.b_user, fit.params.b_user[3], rtol=1e-9)
+
+
+def test_who_has_rated_nothing():
+    found = biased.fold_in(params(), [], [], l2=0.7, l2_bias=0.3)
+    np.testing.assert_array_equal(found.theta, np.zeros(2))
+    assert found.b_user == 0

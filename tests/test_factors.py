@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from jaxml import optimize
 from jaxml.optimize import Status, check
@@ -84,7 +85,7 @@ def test_a_step_solves_the_normal_equations(solver, monkeypatch, x64):
 def test_the_objective_never_rises(monkeypatch, x64):
     """By alternating least squares; the gradient vanishes where it ends."""
     ratings = data.many(monkeypatch)
-    fit = check(recommend.fit(params(), ratings, l2=3.0, tol=1e-9, max_iter=400))
+    fit = check(recommend.fit(params(), ratings, l2=3.0, tol=1e-14, max_iter=400))
     history = np.asarray(fit.history)[: int(fit.steps)]
     assert (np.diff(history) <= 1e-10 * history[0]).all()
     slope = recommend.gradient(fit.params, *MANY, l2=3.0)
@@ -150,10 +151,102 @@ def test_penalties_under_vmap(monkeypatch):
     assert one(0.0).status == Status.SINGULAR  # nothing determines user 5
 
 
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_what_nothing_determines_is_told(solver, monkeypatch):
+    """User 5 has no ratings; and those of weight 0 are none."""
+    ratings = data.many(monkeypatch)
+    fit = recommend.fit(params(), ratings, l2=0.0, solver=solver)
+    assert fit.status == Status.SINGULAR
+
+
+@pytest.mark.parametrize("solver", ["cholesky", "cg"])
+def test_converged_is_at_the_minimum(solver, monkeypatch):
+    """Twelve problems in float32: from there SciPy, in float64, gains nothing.
+
+    Low rank, exactly or with noise, and penalties from weak to strong.
+    """
+    ratings = data.many(monkeypatch)
+    rng = np.random.default_rng(0)
+    user, item = MANY.user, MANY.item
+    scales, l2s = np.repeat([0.0, 0.1, 0.5], 4), np.tile([0.01, 0.1, 1.0, 10.0], 3)
+    ys, starts = [], []
+    for scale in scales:
+        theta, x = rng.normal(size=(USERS, 3)), rng.normal(size=(ITEMS, 3))
+        y = (theta @ x.T)[user, item] + scale * rng.normal(size=len(user))
+        ys.append(y)
+        starts.append(
+            (0.1 * rng.normal(size=theta.shape), 0.1 * rng.normal(size=x.shape))
+        )
+    theta, x = (np.array(a, np.float32) for a in zip(*starts, strict=True))
+
+    @jax.jit
+    @jax.vmap
+    def fits(theta, x, y, l2):
+        now, start = ratings._replace(y=y), recommend.Params(theta, x)
+        return recommend.fit(start, now, l2=l2, solver=solver)
+
+    found = check(fits(theta, x, np.array(ys, np.float32), l2s.astype(np.float32)))
+    assert (found.residual >= 0).all()
+    known = MANY.dense()
+    for i, (y, l2) in enumerate(zip(ys, l2s, strict=True)):
+        y = y.astype(np.float32).astype(float)
+        table, squares = MANY.dense(y), (y**2).sum()
+
+        def both(v, table=table, squares=squares, l2=l2):
+            theta, x = np.split(v.reshape(-1, 3), [USERS])
+            s = theta @ x.T
+            r = known * s - table
+            value = ((known * s - 2 * table) * s).sum() + squares + l2 * (v**2).sum()
+            slope = np.concatenate([r @ x, r.T @ theta]).ravel() + l2 * v
+            return 0.5 * value, slope
+
+        v = np.concatenate([found.params.theta[i], found.params.x[i]]).ravel()
+        v = v.astype(float)
+        options = {"maxiter": 3000, "ftol": 0, "gtol": 1e-9, "maxfun": 10**5}
+        best = minimize(both, v, jac=True, method="L-BFGS-B", options=options)
+        assert both(v)[0] <= best.fun * (1 + 1e-4)
+        np.testing.assert_allclose(found.cost[i], both(v)[0], rtol=1e-5)
+
+
+def test_units_of_ratings(monkeypatch):
+    """Ratings times 2^20: vectors times 2^10, penalties times 2^20, nothing else."""
+    ratings, p = data.many(monkeypatch), params()
+    for power in (-20, 20):
+        half, unit = 2.0 ** (power // 2), 2.0**power
+        moved = ratings._replace(y=unit * ratings.y)
+        start = jax.tree.map(lambda a, half=half: half * a, p)
+        one = recommend.fit(p, ratings, l2=3.0)
+        two = recommend.fit(start, moved, l2=3.0 * unit)
+        np.testing.assert_allclose(two.params.x, half * one.params.x, rtol=1e-4)
+        np.testing.assert_allclose(two.cost, unit**2 * one.cost, rtol=1e-5)
+        assert (two.steps, two.status) == (one.steps, Status.CONVERGED)
+
+
+def test_weight_0_is_no_rating(monkeypatch):
+    """Wild ratings of weight 0 change nothing, nor do they count as a user's."""
+    ratings = data.many(monkeypatch)
+    live = np.arange(len(MANY.y)) % 3 > 0
+    wild = jnp.where(live, ratings.y, 1e30)
+    options = {"l2": 3.0, "weights": live * 1.0, "max_iter": 3, "tol": 0}
+    one = recommend.fit(params(), ratings._replace(y=wild), **options)
+    few = recommend.prepare(*(a[live] for a in MANY), users=USERS, items=ITEMS)
+    two = recommend.fit(params(), few, l2=3.0, max_iter=3, tol=0)
+    np.testing.assert_allclose(one.params.theta, two.params.theta, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(one.cost, two.cost, rtol=1e-5)
+
+
+def test_who_has_rated_nothing():
+    """The zero vector, whether there are no ratings or all have weight 0."""
+    for rated in (([], [], None), ([1], [3.0], [0.0])):
+        item, y, weights = rated
+        found = recommend.fold_in(params(), item, y, l2=0.7, weights=weights)
+        np.testing.assert_array_equal(found, np.zeros(3))
+
+
 def test_what_is_refused(monkeypatch):
     ratings = data.many(monkeypatch)
     p = params()
-    with pytest.raises(ValueError, match="ratings must be made by recommend.prepare"):
+    with pytest.raises(ValueError, match="ratings must be a .*Ratings"):
         recommend.fit(p, tuple(MANY), l2=1.0)
     with pytest.raises(ValueError, match="ratings are of 30 users, params of 29"):
         recommend.fit(p._replace(theta=p.theta[:-1]), ratings, l2=1.0)

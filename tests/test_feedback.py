@@ -33,24 +33,58 @@ def params():
 
 def confidence(w, alpha):
     """c and p of Hu, Koren and Volinsky, for all pairs."""
-    extra = MANY.dense(w * alpha * MANY.y)
-    liked = MANY.dense(w * (1 + alpha * MANY.y))
-    return 1 + extra, liked / (1 + extra)
+    r = MANY.dense(w * MANY.y)
+    return 1 + alpha * r, (r > 0) * 1.0
 
 
 def test_cost_is_the_sum_over_all_pairs(x64):
-    """Σ c (p - s)², where each pair has feedback once at most."""
-    once = (MANY.dense() <= 1)[MANY.user, MANY.item]
-    triplets = [a[once] for a in MANY]
+    """Σ c (p - s)², one pair with two events, some events of weight 0."""
     theta, x = data.start()
-    c = np.ones((data.USERS, data.ITEMS))
-    p = np.zeros_like(c)
-    c[triplets[0], triplets[1]] += 2 * triplets[2]
-    p[triplets[0], triplets[1]] = 1
+    c, p = confidence(WEIGHTS, 2)
     s = theta @ x.T
     wanted = (c * (p - s) ** 2).sum() + 0.7 * ((theta**2).sum() + (x**2).sum())
-    found = feedback.cost(params(), *triplets, l2=0.7, alpha=2)
+    found = feedback.cost(params(), *MANY, l2=0.7, alpha=2, weights=WEIGHTS)
     np.testing.assert_allclose(found, wanted / 2, rtol=1e-12)
+
+
+def test_twenty_events_are_one_of_twenty(x64):
+    """So are one event of weight 20, and an event of 0, or of weight 0, is none."""
+    start, options = _start(0), {"l2": 0.1, "alpha": 2.0}
+    pair = np.full(20, 3), np.ones(20, int)
+    twenty = recommend.prepare(*pair, np.ones(20), users=5, items=4)
+    one = recommend.prepare([3], [1], [20.0], users=5, items=4)
+    first = np.eye(20)[0]
+    cases = [(one, [20.0], [1.0]), (twenty, np.ones(20), np.ones(20))]
+    cases += [(twenty, 20 * first, np.ones(20)), (twenty, np.ones(20), 20 * first)]
+    cases += [(twenty, 20 * first + 9 * (1 - first), first)]
+    found = []
+    for ratings, y, weights in cases:
+        now = {**options, "weights": np.asarray(weights)}
+        ratings = ratings._replace(y=jnp.asarray(y))
+        fit = feedback.fit(start, ratings, **now, max_iter=3, tol=0)
+        folded = feedback.fold_in(start, ratings.item, ratings.y, **now)
+        value = feedback.cost(start, *ratings[:3], **now)
+        found.append([fit.cost, value, *folded, *np.ravel(fit.params.theta)])
+    np.testing.assert_allclose(found, found[:1] * 5, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("weights", [None, [0.0]])
+def test_who_has_done_nothing(weights):
+    nothing = ([], []) if weights is None else ([1], [2.0])
+    found = feedback.fold_in(_start(0), *nothing, l2=0.1, weights=weights)
+    np.testing.assert_array_equal(found, np.zeros(2, np.float32))
+
+
+def test_the_empty_item_is_at_0_at_once():
+    """Conjugate gradients give what the factorisation does, and no NaN."""
+    ratings = recommend.prepare([0, 1], [0, 0], [5.0, 3.0], users=3, items=2)
+    start = recommend.init(jax.random.key(0), users=3, items=2, k=3)
+    cases = (recommend.fit, "cg"), (recommend.fit, "cholesky"), (feedback.fit, "cg")
+    fits = [check(fit(start, ratings, l2=0.01, solver=s)) for fit, s in cases]
+    np.testing.assert_allclose(fits[0].cost, fits[1].cost, rtol=1e-3)
+    for fit in fits:
+        assert (fit.params.x[1] == 0).all()
+        assert (fit.params.theta[2] == 0).all()
 
 
 @pytest.mark.parametrize("solver", ["cholesky", "cg"])
@@ -74,7 +108,7 @@ def test_the_objective_never_rises(monkeypatch, x64):
     for solver in ("cg", "cholesky"):
         fit = check(
             feedback.fit(
-                params(), ratings, l2=3.0, solver=solver, tol=1e-8, max_iter=500
+                params(), ratings, l2=3.0, solver=solver, tol=1e-12, max_iter=500
             )
         )
         history = np.asarray(fit.history)[: int(fit.steps)]

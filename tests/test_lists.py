@@ -27,6 +27,7 @@ SAMPLES = {
     "item": np.array([1, 0, 2, 2]),
     "count": 2,
     "params": Made(_params),
+    "known.weights": np.linspace(0.5, 2, 4),
     "known.user": np.array([0, 0, 1, 2]),
     "users": 3,
     "pairs": PAIRS,

@@ -61,6 +61,7 @@ def test_what_prepare_refuses():
         ("item", [0], r"item has shape \(1,\), not \(m,\) where m = 2"),
         ("y", [np.nan, 1], "y holds 1 non-finite value"),
         ("users", 0, "users must be at least 1"),
+        ("user", [0, 2**32], "user holds the label 4294967296"),
     ):
         with pytest.raises(ValueError, match=message):
             recommend.prepare(**{**good, name: wrong})

@@ -3,9 +3,9 @@
 `relevance`, (m, items), says for each of m users what an item turned out to be worth,
 from ratings that were held out: 0 where nothing is known. `ranked`, (m, N), are the
 items shown, the best first, as `recommend.top_n` finds them; the number of items stands
-where none was left. What is shown again counts where it first stands. Each score is a mean over the users for whom anything is relevant,
-with weights; a block of users at a time keeps (m, items) small. NaN where there is no
-such user.
+where none was left. What is shown again counts where it first stands. Each score is a
+mean over the users for whom anything is relevant, with weights; a block of users at a
+time keeps (m, items) small. NaN where there is no such user.
 """
 
 import functools
@@ -165,7 +165,8 @@ def _ranked(function: Callable[..., Split]) -> Callable[..., Split]:
 
     @functools.wraps(function)
     def wrapper(user: Any, time: Any, *, count: int) -> Split:
-        array, xp = _check.array("time", time, False), jnp
+        xp: Any = jnp
+        array = _check.array("time", time, False)
         if isinstance(array, np.ndarray):
             # A list of numbers would have been rounded to JAX's default width.
             array, xp = np.asarray(time), np

@@ -6,6 +6,7 @@ is one small program, and no matrix of users and items is ever formed. Padding i
 15 % of the ratings, where rows padded to powers of two would have 46 %.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check.ranges import label_values
 
 PLACES = 4096  # ratings of a block: their vectors, of rank 64, stay in the cache
 WIDTHS = 16, 64  # least and most ratings of a segment; a mean row has four or more
@@ -37,6 +39,7 @@ class Ratings(NamedTuple):
     y: jax.Array  # (m,)
     by_user: Side
     by_item: Side
+    pair: jax.Array  # (m,) int32, equal where user and item are, below m
 
 
 @_check.host
@@ -66,16 +69,17 @@ def prepare(user: Any, item: Any, y: Any, *, users: int, items: int) -> Ratings:
         y = y.astype(jnp.result_type(float))
     _check.shapes(user=(user, "m"), item=(item, "m"), y=(y, "m"))
     _check.values("y", y, False, None)
-    who, what = np.asarray(user), np.asarray(item)
-    by_user, by_item = _side(who, what, users), _side(what, who, items)
-    return Ratings(user, item, y, by_user, by_item)
+    by_user, by_item = _side(user, item, users), _side(item, user, items)
+    pair = np.unique(user * items + item, return_inverse=True)[1]
+    who, what, which = (jnp.array(a, jnp.int32) for a in (user, item, pair))
+    return Ratings(who, what, y, by_user, by_item, which)
 
 
-def _numbers(name: str, value: Any, k: int) -> jax.Array:
-    """Integers 0 … k - 1 as int32."""
-    array = jnp.array(_check.array(name, value, True)).astype(jnp.int32)
-    _check.values(name, array, True, k)
-    return array
+def _numbers(name: str, value: Any, k: int) -> np.ndarray:
+    """Integers 0 … k - 1, looked at before anything is cut to 32 bits."""
+    array = np.asarray(_check.array(name, value, True))
+    label_values(name, array, k)
+    return array.astype(np.int64)
 
 
 def _side(row: np.ndarray, column: np.ndarray, rows: int) -> Side:
@@ -210,8 +214,6 @@ def inside(theta, x, user, item) -> None:
 
 def agree(ratings: Any, weights: Any, theta: jax.Array, x: jax.Array) -> None:
     """Refuse ratings that were laid out for other users, items or weights."""
-    if not isinstance(ratings, Ratings):
-        raise ValueError("ratings must be made by recommend.prepare")
     _check.shapes(theta=(theta, "users k"), x=(x, "items k"))
     for name, side, table in (
         ("users", ratings.by_user, theta),
@@ -224,3 +226,45 @@ def agree(ratings: Any, weights: Any, theta: jax.Array, x: jax.Array) -> None:
             )
     if weights is not None:
         _check.shapes(y=(ratings.y, "m"), weights=(weights, "m"))
+
+
+def weighed(ratings: Ratings, weights: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Weights and ratings, (m,); 0 for a rating of weight 0, whatever it was."""
+    y = ratings.y
+    if weights is None:
+        return jnp.ones_like(y), y
+    return weights, jnp.where(weights == 0, 0, y)
+
+
+def or_nothing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let fold_in give zeros for someone of whom there are no ratings."""
+
+    @functools.wraps(function)
+    def wrapper(params, item, y, *, weights=None, **options):
+        empty = _is_empty(item) and _is_empty(y)
+        if not empty and not _all_zero(weights):
+            return function(params, item, y, weights=weights, **options)
+        given = {"item": item, "y": y, "weights": weights}
+        if empty:
+            given = {"item": np.zeros(1, int), "y": np.zeros(1, int)}
+        given = {n: _check.array(n, a, n == "item") for n, a in given.items()}
+        shapes = jax.eval_shape(functools.partial(function, **options), params, **given)
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    return wrapper
+
+
+def _is_empty(array) -> bool:
+    if isinstance(array, (list, tuple)):
+        return len(array) == 0
+    return getattr(array, "shape", None) == (0,)
+
+
+def _all_zero(weights) -> bool:
+    """Whether concrete weights, (m,), are all 0."""
+    if isinstance(weights, jax.core.Tracer):
+        return False
+    if isinstance(weights, (np.ndarray, jax.Array)):
+        return weights.size > 0 and not np.any(np.asarray(weights))
+    given = isinstance(weights, (list, tuple)) and len(weights) > 0
+    return given and all(w == 0 for w in weights)

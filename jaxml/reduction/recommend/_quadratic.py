@@ -1,8 +1,9 @@
 """The half step of alternating least squares: a small linear system for each row.
 
-With the other side fixed, the cost is a sum over rows of ½ xᵀHx - hᵀx, where
-H = B + Σ c z zᵀ and h = Σ p z over the ratings of the row: z is the vector of the other
-side, c the curvature and p the pull of a rating.
+With the other side fixed, the cost is a sum over rows of ½ xᵀBx and of the losses of
+the ratings of the row, which are quadratic in s = z·x, where z is the vector of the
+other side: x solves Hx = h with H = B + Σ c z zᵀ and h = Σ p z, where c is the
+curvature of a rating and p its pull.
 """
 
 from collections.abc import Callable
@@ -13,17 +14,33 @@ import jax.numpy as jnp
 
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.reduction.recommend._layout import Side, each_row
+from jaxml.reduction.recommend._layout import Ratings, Side, each_row
 
 SOLVERS = ("cholesky", "cg")
 INNER = 3  # steps of conjugate gradients from the old vectors (Takács et al. 2011)
+WINDOW = 4  # steps over which the decrease of the cost is measured
+
+
+class Loss(NamedTuple):
+    """What a rating costs, ½ c s² - p s + …, as functions of arrays of one shape."""
+
+    pull: Callable[..., jax.Array]  # p(c, target)
+    value: Callable[..., jax.Array]  # (s, c, target)
+
+
+SQUARES = Loss(lambda c, y: c * y, lambda s, c, y: 0.5 * c * (s - y) ** 2)
+# Without feedback s² is in the sum over all pairs: the target is the pull, and p - c
+# the share in that sum.
+CHOICES = Loss(
+    lambda c, p: p, lambda s, c, p: 0.5 * (p * (1 - s) ** 2 - (p - c) * s**2)
+)
 
 
 class Half(NamedTuple):
     """What one half step found."""
 
     rows: jax.Array  # (rows, k)
-    value: jax.Array  # () the cost, less that of zero vectors and offsets
+    value: jax.Array  # () the losses, and ½ xᵀBx over the rows
     residual: jax.Array  # () |Hx - h| over all rows
 
 
@@ -32,36 +49,37 @@ def solve(
     table: jax.Array,
     base: jax.Array,
     curvature: jax.Array,
-    pull: jax.Array,
+    target: jax.Array,
     start: jax.Array,
     solver: str,
     offset: jax.Array | None = None,
+    loss: Loss = SQUARES,
 ) -> Half:
     """Minimise over the rows of one side.
 
-    table, (columns, k), holds the vectors z; base, (k, k), is B. curvature and pull are
-    laid out, as `spread` does. start, (rows, k), is where conjugate gradients begin.
-    offset, (columns,), is predicted anyway: the pull is less by curvature · offset.
+    table, (columns, k), holds the vectors z; base, (k, k), is B. curvature and target
+    are laid out, as `spread` does. start, (rows, k), is where conjugate gradients
+    begin. offset, (columns,), is added to s.
     """
     k = len(base)
     if offset is not None:  # beside the vectors: one gather for both
         table = jnp.concatenate([table, offset[:, None]], axis=1)
 
-    def block(block, curvature, pull):
+    def block(block, curvature, target):
         z = table[block.column]
-        shift = jnp.zeros(len(block.row), z.dtype)
+        pull, beyond = loss.pull(curvature, target), jnp.zeros_like(target)
         if offset is not None:
             z, beyond = z[..., :k], z[..., k]
-            spent = (0.5 * curvature * beyond - pull) * beyond
-            shift = block.total(jnp.sum(spent, axis=1))
             pull = pull - curvature * beyond
         right = block.total(_weighted(z, pull))
         how = _factorised if solver == "cholesky" else _conjugate
         x, image = how(block, z, curvature, base, right, start)
-        value = shift + jnp.sum(x * (0.5 * image - right), axis=1)
+        s = jnp.einsum("swk,sk->sw", z, block.own(x), precision="highest") + beyond
+        spent = block.total(jnp.sum(loss.value(s, curvature, target), axis=1))
+        value = spent + 0.5 * jnp.sum(x * product(x, base), axis=1)
         return x, value, jnp.sum((image - right) ** 2, axis=1)
 
-    rows, value, error = each_row(side, block, curvature, pull)
+    rows, value, error = each_row(side, block, curvature, target)
     residual = jnp.sqrt(jax.lax.stop_gradient(jnp.sum(error)))
     return Half(rows, jnp.sum(value), residual)
 
@@ -91,7 +109,8 @@ def _conjugate(block, z, curvature, base, right, start):
         along = jnp.einsum("swk,sk->sw", z, block.own(p), precision="highest")
         return product(p, base) + block.total(_weighted(z, curvature * along))
 
-    x = start[block.row]
+    # Who has no ratings is at 0 at once, not after many steps towards it.
+    x = jnp.where(jnp.any(right != 0, axis=1, keepdims=True), start[block.row], 0)
     residual = right - image(x)
     direction, square = residual, jnp.sum(residual**2, axis=1, keepdims=True)
     for _ in range(INNER):
@@ -104,44 +123,93 @@ def _conjugate(block, z, curvature, base, right, start):
 
 
 def _ratio(a, b):
-    """a / b; 0 where both are, at a row that is solved."""
-    return jnp.where(a == 0, 0, a / jnp.where(a == 0, 1, b))
+    """a / b; 0 where b is, or underflows: at a row that is solved."""
+    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.where(b == 0, 0, b))
+
+
+class _Search(NamedTuple):
+    """Where alternating least squares stand, and what led there."""
+
+    params: Any  # the last step's
+    begin: Any  # the point from which that step was made
+    before: Any  # the point from which the step before was made
+    costs: jax.Array  # (2 WINDOW + 1,) of the last steps
 
 
 def alternate(
     step: Callable[[Any], tuple[Any, jax.Array]],
     params: Any,
-    moving: Callable[[Any], Any],
     tol: Any,
     max_iter: int,
+    best: Callable[[Any, Any, Any], Any] | None = None,
 ) -> Fit:
-    """Repeat `params, cost = step(params)` until `moving(params)` hardly move.
+    """Repeat `params, cost = step(params)` until the cost hardly falls.
 
-    residual is |change| / |moving(params)| of one step.
+    Each step is made from best(params, last step, last but one): the best point of the
+    plane through params along these two directions, which is what conjugate gradients
+    do of which `step` is the preconditioner.
     """
+    costs = jnp.full(2 * WINDOW + 1, jnp.inf, jax.eval_shape(step, params)[1].dtype)
 
-    def advance(params):
-        new, cost = step(params)
-        old, moved = moving(params), moving(new)
-        change = jax.tree.map(jnp.subtract, moved, old)
-        return new, Progress(cost, _norm(change) / (_norm(moved) + _tiny(cost)))
+    def advance(search):
+        now, begin = search.params, search.params
+        if best is not None:
+            last = jax.tree.map(jnp.subtract, now, search.begin)
+            older = jax.tree.map(jnp.subtract, search.begin, search.before)
+            begin = jax.lax.cond(
+                jnp.isfinite(search.costs[WINDOW]),
+                lambda: best(now, last, older),
+                lambda: now,
+            )
+        new, cost = step(begin)
+        costs = jnp.append(search.costs[1:], cost)
+        progress = Progress(cost, _left(costs))
+        return _Search(new, begin, search.begin, costs), progress
 
-    found = iterate(advance, params, tol=tol, max_iter=max_iter)
-    return jax.lax.stop_gradient(found)
+    search = _Search(params, params, params, costs)
+    found = iterate(advance, search, tol=tol, max_iter=max_iter)
+    return jax.lax.stop_gradient(found._replace(params=found.params.params))
 
 
-def _norm(tree):
-    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+def _left(costs):
+    """An estimate of (cost - minimum) / |cost| from the costs of the last steps.
+
+    What is left of a cost that falls by a ratio in each window, with the square root of
+    the ratio seen, and twice that, for the slowest modes have yet to show.
+    """
+    first, middle, last = costs[0], costs[WINDOW], costs[-1]
+    older, newer = first - middle, middle - last
+    ratio = jnp.where(older > 0, newer / jnp.where(older > 0, older, 1), 0)
+    root = jnp.sqrt(jnp.clip(ratio, 0, 0.999))
+    left = 2 * newer * jnp.maximum(1, root / (1 - root))
+    info = jnp.finfo(last.dtype)
+    left = jnp.maximum(left / (jnp.abs(last) + info.tiny), 4 * info.eps)
+    early = jnp.where(jnp.isnan(last), last, jnp.inf)
+    return jnp.where(jnp.isfinite(first), left, early)
 
 
-def _tiny(like):
-    return jnp.finfo(like.dtype).tiny
+def singular(found: Fit, *data: Any, lacking: Any = False) -> Fit:
+    """SINGULAR instead of NONFINITE where the data are finite, or too few.
 
-
-def singular(found: Fit, *data: Any) -> Fit:
-    """SINGULAR instead of NONFINITE where the data are finite: l2 = 0, few ratings."""
+    Where l2 = 0 a factorisation tells it by NaN, conjugate gradients do not.
+    """
     floats = [a for a in jax.tree.leaves(data) if jnp.issubdtype(a.dtype, jnp.floating)]
     clean = jnp.isfinite(sum(jnp.sum(a) for a in floats))
     wrong = clean & (found.status == Status.NONFINITE)
+    wrong |= lacking & (found.status < Status.SINGULAR)
     status = jnp.where(wrong, Status.SINGULAR, found.status).astype(jnp.int32)
     return found._replace(status=status)
+
+
+def lacking(ratings: Ratings, weights: jax.Array, penalties: jax.Array) -> jax.Array:
+    """Whether someone has fewer ratings than coefficients without a penalty, ()."""
+    free = jnp.sum(penalties == 0)
+    least = jnp.asarray(jnp.inf, weights.dtype)
+    for index, side in (
+        (ratings.user, ratings.by_user),
+        (ratings.item, ratings.by_item),
+    ):
+        rows = len(side.where)
+        counts = jax.ops.segment_sum((weights > 0).astype(weights.dtype), index, rows)
+        least = jnp.minimum(least, jnp.min(counts))
+    return least < free

@@ -17,8 +17,23 @@ from jaxml import _check
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit
 from jaxml.reduction.recommend import factors
-from jaxml.reduction.recommend._layout import Ratings, agree, inside, spread, take
-from jaxml.reduction.recommend._quadratic import SOLVERS, alternate, singular, solve
+from jaxml.reduction.recommend._layout import (
+    Ratings,
+    agree,
+    inside,
+    or_nothing,
+    spread,
+    take,
+    weighed,
+)
+from jaxml.reduction.recommend._plane import best
+from jaxml.reduction.recommend._quadratic import (
+    SOLVERS,
+    alternate,
+    lacking,
+    singular,
+    solve,
+)
 from jaxml.reduction.recommend.factors import TRIPLETS
 
 
@@ -128,8 +143,8 @@ def fit(
     l2_bias: Any,
     weights: jax.Array | None = None,
     solver: str = "cholesky",
-    tol: Any = 1e-3,
-    max_iter: int = 100,
+    tol: Any = 1e-4,
+    max_iter: int = 300,
 ) -> Fit:
     """Minimise J of `cost` by alternating least squares, with μ = Σ wᵢ yᵢ / Σ wᵢ.
 
@@ -143,7 +158,8 @@ def fit(
         l2_bias: () penalty of the biases.
         weights: (m,) weights w of the ratings; 1 if None.
         solver: "cholesky", or "cg" for three steps of conjugate gradients.
-        tol: () largest relative change of biases and factors in a step.
+        tol: () largest relative distance of the cost from its minimum, estimated by the
+            decrease of the last steps; a search can only speak of the valley it is in.
         max_iter: most steps.
 
     Returns:
@@ -159,21 +175,21 @@ def fit(
     """
     _check.option("solver", solver, SOLVERS)
     agree(ratings, weights, params.theta, params.x)
-    w = jnp.ones_like(ratings.y) if weights is None else weights
-    mu = jnp.sum(w * ratings.y) / jnp.sum(w)
-    y = ratings.y - mu
+    w, y = weighed(ratings, weights)
+    mu = jnp.sum(w * y) / jnp.sum(w)
+    y = y - mu
     own, other = (
-        (side, spread(side, w), spread(side, w * y))
+        (side, spread(side, w), spread(side, y))
         for side in (ratings.by_user, ratings.by_item)
     )
     k = params.x.shape[1]
-    base = jnp.diag(jnp.append(jnp.full(k, l2), l2_bias))
-    squares = 0.5 * jnp.sum(w * y**2)
+    penalties = jnp.append(jnp.full(k, l2), l2_bias)
+    base = jnp.diag(penalties)
 
-    def half(fixed, b_fixed, moving, b_moving, side, curvature, pull):
+    def half(fixed, b_fixed, moving, b_moving, side, curvature, target):
         table = jnp.concatenate([fixed, jnp.ones_like(fixed[:, :1])], axis=1)
         start = jnp.concatenate([moving, b_moving[:, None]], axis=1)
-        found = solve(side, table, base, curvature, pull, start, solver, b_fixed)
+        found = solve(side, table, base, curvature, target, start, solver, b_fixed)
         return found.rows[:, :k], found.rows[:, k], found.value
 
     def step(params):
@@ -181,12 +197,24 @@ def fit(
         theta, b_user, _ = half(x, b_item, theta, b_user, *own)
         x, b_item, value = half(theta, b_user, x, b_item, *other)
         penalty = l2 * jnp.sum(theta**2) + l2_bias * jnp.sum(b_user**2)
-        return Params(mu, b_user, b_item, theta, x), squares + value + 0.5 * penalty
+        return Params(mu, b_user, b_item, theta, x), value + 0.5 * penalty
 
-    def moving(params):
-        return params[1:]
+    def tables(params, one):
+        _, b_user, b_item, theta, x = params
+        user = theta, b_user[:, None], jnp.full((len(theta), 1), one, y.dtype)
+        item = x, jnp.full((len(x), 1), one, y.dtype), b_item[:, None]
+        return jnp.concatenate(user, axis=1), jnp.concatenate(item, axis=1)
 
-    return singular(alternate(step, params, moving, tol, max_iter), y, w)
+    side, curvature, target = own
+    pulls = side, curvature, curvature * target
+    both = jnp.append(penalties, 0), jnp.insert(penalties, k, 0)
+
+    def begin(*points):
+        return best(tables, points, both, pulls)
+
+    params = params._replace(mu=mu)
+    few = lacking(ratings, w, penalties)
+    return singular(alternate(step, params, tol, max_iter, begin), y, w, lacking=few)
 
 
 class Folded(NamedTuple):
@@ -196,6 +224,7 @@ class Folded(NamedTuple):
     b_user: jax.Array  # ()
 
 
+@or_nothing
 @_check.pure(item="m:labels", y="m", weights="m")
 def fold_in(
     params: Params,

@@ -72,9 +72,8 @@ def fit(
     agree(ratings, weights, start, x)
     w = jnp.ones_like(y) if weights is None else weights
     base = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
-    own = spread(side, w), spread(side, w * y)
+    own = spread(side, w), spread(side, y)
     theta, value, residual = solve(side, x, base, *own, start, "cholesky")
-    value = value + 0.5 * jnp.sum(w * y**2)
     good = jnp.isfinite(value) & jnp.isfinite(jnp.sum(x))
     status = jnp.where(good, Status.CONVERGED, Status.NONFINITE).astype(jnp.int32)
     none = jnp.full(1, UNRECORDED, x.dtype)

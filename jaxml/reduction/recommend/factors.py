@@ -15,8 +15,23 @@ from jaxml import _check
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit
 from jaxml.optimize.minimize import minimize
-from jaxml.reduction.recommend._layout import Ratings, agree, inside, spread, take
-from jaxml.reduction.recommend._quadratic import SOLVERS, alternate, singular, solve
+from jaxml.reduction.recommend._layout import (
+    Ratings,
+    agree,
+    inside,
+    or_nothing,
+    spread,
+    take,
+    weighed,
+)
+from jaxml.reduction.recommend._plane import best
+from jaxml.reduction.recommend._quadratic import (
+    SOLVERS,
+    alternate,
+    lacking,
+    singular,
+    solve,
+)
 
 TRIPLETS: dict[str, Any] = {
     "user": "m:labels",
@@ -183,8 +198,8 @@ def fit(
     weights: jax.Array | None = None,
     solver: Any = "cholesky",
     rate: Any = None,
-    tol: Any = 1e-3,
-    max_iter: int = 100,
+    tol: Any = 1e-4,
+    max_iter: int = 300,
 ) -> Fit:
     """Minimise J of `cost` over Θ and X, from params.
 
@@ -201,7 +216,9 @@ def fit(
             recipe `rate -> optax transformation` (optimize.conjugate) descends in Θ and
             X jointly, as in the slides.
         rate: () the argument of a recipe.
-        tol: () largest |change of (Θ, X)| / |(Θ, X)| in a step; of a recipe, |∂J|.
+        tol: () largest relative distance of the cost from its minimum, estimated by the
+            decrease of the last steps; a search can only speak of the valley it is in;
+            of a recipe, |∂J|.
         max_iter: most steps.
 
     Returns:
@@ -216,8 +233,8 @@ def fit(
 
     """
     agree(ratings, weights, params.theta, params.x)
-    user, item, y, by_user, by_item = ratings
-    w = jnp.ones_like(y) if weights is None else weights
+    user, item, *_, by_user, by_item, _ = ratings
+    w, y = weighed(ratings, weights)
     if not isinstance(solver, str):
         fixed = jax.lax.stop_gradient((params, user, item, y, w, l2, rate))
         start, *data, l2, rate = fixed
@@ -225,26 +242,33 @@ def fit(
         return minimize(_cost, start, *data, l2=l2, **options)
     _check.option("solver", solver, SOLVERS)
     own, other = (
-        (side, spread(side, w), spread(side, w * y)) for side in (by_user, by_item)
+        (side, spread(side, w), spread(side, y)) for side in (by_user, by_item)
     )
     base = l2 * jnp.eye(params.x.shape[1], dtype=y.dtype)
-    squares = 0.5 * jnp.sum(w * y**2)
 
-    def half(fixed, moving, side, curvature, pull):
-        return solve(side, fixed, base, curvature, pull, moving, solver)
+    def half(fixed, moving, side, curvature, target):
+        return solve(side, fixed, base, curvature, target, moving, solver)
 
     def step(params):
         theta = half(params.x, params.theta, *own).rows
         x, value, _ = half(theta, params.x, *other)
-        return Params(theta, x), squares + value + 0.5 * l2 * jnp.sum(theta**2)
+        return Params(theta, x), value + 0.5 * l2 * jnp.sum(theta**2)
 
-    return singular(alternate(step, params, lambda p: p, tol, max_iter), y, w)
+    side, curvature, target = own
+    pulls = side, curvature, curvature * target
+
+    def begin(*points):
+        return best(lambda p, _: p, points, (l2, l2), pulls)
+
+    few = lacking(ratings, w, jnp.diagonal(base))
+    return singular(alternate(step, params, tol, max_iter, begin), y, w, lacking=few)
 
 
 def _cost(params, user, item, y, weights, *, l2):
     return cost(params, user, item, y, l2=l2, weights=weights)
 
 
+@or_nothing
 @_check.pure(item="m:labels", y="m", weights="m")
 def fold_in(
     params: Params,

@@ -1,8 +1,9 @@
 """Implicit feedback: what was bought or watched; the rest says little (2.2).
 
-Every pair counts: as liked, with confidence 1 + αy, where there is feedback y, as not
-liked, with confidence 1, where there is none. The sum over all pairs needs k × k
-matrices only.
+Every pair counts: as liked, with confidence 1 + αr, where its feedback r is above 0, as
+not liked, with confidence 1, where there is none. r is the sum over the events of a
+pair: twenty purchases of one piece are one of twenty. The sum over all pairs needs
+k × k matrices only.
 """
 
 from typing import Any
@@ -13,8 +14,22 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Status
-from jaxml.reduction.recommend._layout import Ratings, agree, spread, take
-from jaxml.reduction.recommend._quadratic import SOLVERS, alternate, singular, solve
+from jaxml.reduction.recommend._layout import (
+    Ratings,
+    agree,
+    or_nothing,
+    spread,
+    take,
+    weighed,
+)
+from jaxml.reduction.recommend._plane import best
+from jaxml.reduction.recommend._quadratic import (
+    CHOICES,
+    SOLVERS,
+    alternate,
+    singular,
+    solve,
+)
 from jaxml.reduction.recommend.factors import TRIPLETS, Params, predict
 
 
@@ -29,11 +44,11 @@ def cost(
     alpha: Any = 1.0,
     weights: jax.Array | None = None,
 ) -> jax.Array:
-    """J = ½ Σ s² + ½ Σ wᵢ [(1 + αyᵢ)(1 - s)² - s²] + l2/2 (|X|² + |Θ|²), s = θ·x, ().
+    """J = ½ Σ c_ui (p_ui - s_ui)² + l2/2 (|X|² + |Θ|²), (), s = θ·x, c = 1 + α r_ui.
 
-    The first sum runs over all pairs of users and items, the second over the feedback,
-    and makes it (1 + αy)(1 - s)² there. implicit's cost is 2J, with α_implicit r for
-    1 + αy.
+    The sum runs over all pairs of users and items. r_ui = Σ w y over the events of the
+    pair, 0 where there are none, and p_ui is 1 where r_ui > 0, else 0. implicit's cost
+    is 2J, with α_implicit r for 1 + αr.
 
     Args:
         params: theta, (users, k), and x, (items, k).
@@ -42,7 +57,8 @@ def cost(
         y: (m,) how much, at least 0: purchases, minutes.
         l2: () factor of ½ (|X|² + |Θ|²).
         alpha: () α, the confidence per unit of feedback.
-        weights: (m,) weights w of the feedback; 1 if None.
+        weights: (m,) weights w of the feedback; 1 if None. An event of weight 2
+            happened twice, one of weight 0 not at all.
 
     Raises:
         ValueError: shapes that do not agree, values not finite or out of range.
@@ -52,10 +68,30 @@ def cost(
     """
     theta, x = params
     s = predict(params, user, item)
-    w = jnp.ones_like(s) if weights is None else weights
+    r = y if weights is None else weights * y
+    share = _shares(r, _pairs(user, item))
     everywhere = jnp.sum(product(theta.T, theta) * product(x.T, x))
-    known = jnp.sum(w * ((1 + alpha * y) * (1 - s) ** 2 - s**2))
+    known = jnp.sum(2 * CHOICES.value(s, alpha * r, share + alpha * r))
     return 0.5 * (everywhere + known + l2 * (jnp.sum(theta**2) + jnp.sum(x**2)))
+
+
+def _pairs(user: jax.Array, item: jax.Array) -> jax.Array:
+    """(m,) numbers below m, equal where user and item are, as in Ratings.pair."""
+    order = jnp.lexsort((item, user))
+    user, item = user[order], item[order]
+    new = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
+    number = jnp.cumsum(new, dtype=jnp.int32)
+    number = jnp.concatenate([jnp.zeros(1, jnp.int32), number])
+    return jnp.zeros_like(number).at[order].set(number)
+
+
+def _shares(r: jax.Array, pair: jax.Array) -> jax.Array:
+    """(m,) the share of an event in the feedback of its pair; 0 without feedback.
+
+    They add up to the preference of the pair: 1, or 0.
+    """
+    total = jax.ops.segment_sum(r, pair, len(r))[pair]
+    return jnp.where(total > 0, r / jnp.where(total > 0, total, 1), 0)
 
 
 @_check.fit(static=("solver", "max_iter"), weights="m")
@@ -67,8 +103,8 @@ def fit(
     alpha: Any = 1.0,
     weights: jax.Array | None = None,
     solver: str = "cg",
-    tol: Any = 1e-3,
-    max_iter: int = 100,
+    tol: Any = 1e-4,
+    max_iter: int = 300,
 ) -> Fit:
     """Minimise J of `cost` by alternating least squares, from params.
 
@@ -83,7 +119,8 @@ def fit(
             pair without feedback.
         solver: "cg": three steps of conjugate gradients for each row, from the old
             vectors; "cholesky": each row solved for.
-        tol: () largest |change of (Θ, X)| / |(Θ, X)| in a step.
+        tol: () largest relative distance of the cost from its minimum, estimated by the
+            decrease of the last steps; a search can only speak of the valley it is in.
         max_iter: most steps.
 
     Returns:
@@ -98,30 +135,36 @@ def fit(
     """
     _check.option("solver", solver, SOLVERS)
     agree(ratings, weights, params.theta, params.x)
-    y = ratings.y
-    w = jnp.ones_like(y) if weights is None else weights
+    w, y = weighed(ratings, weights)
+    share = _shares(w * y, ratings.pair)
     own, other = (
-        (side, spread(side, w * alpha * y), spread(side, w * (1 + alpha * y)))
+        (side, spread(side, w * alpha * y), spread(side, share + w * alpha * y))
         for side in (ratings.by_user, ratings.by_item)
     )
     one = jnp.eye(params.x.shape[1], dtype=y.dtype)
-    known = 0.5 * jnp.sum(w * (1 + alpha * y))
 
     def half(fixed, moving, side, curvature, pull):
         base = product(fixed.T, fixed) + l2 * one
-        return solve(side, fixed, base, curvature, pull, moving, solver)
+        options: dict[str, Any] = {"solver": solver, "loss": CHOICES}
+        return solve(side, fixed, base, curvature, pull, moving, **options)
 
     def step(params):
         theta = half(params.x, params.theta, *own).rows
         x, value, _ = half(theta, params.x, *other)
-        return Params(theta, x), known + value + 0.5 * l2 * jnp.sum(theta**2)
+        return Params(theta, x), value + 0.5 * l2 * jnp.sum(theta**2)
 
-    found = singular(alternate(step, params, lambda p: p, tol, max_iter), y, w)
+    def begin(*points):
+        return best(lambda p, _: p, points, (l2, l2), own, everywhere=True)
+
+    few = (l2 == 0) & (min(len(params.theta), len(params.x)) < len(one))
+    found = alternate(step, params, tol, max_iter, begin)
+    found = singular(found, y, w, lacking=few)
     wrong = (jnp.min(y) < 0) | (alpha < 0)
     status = jnp.where(wrong, Status.INVALID, found.status).astype(jnp.int32)
     return found._replace(status=jnp.maximum(status, found.status))
 
 
+@or_nothing
 @_check.pure(item="m:labels", y="m", weights="m")
 def fold_in(
     params: Params,
@@ -132,9 +175,10 @@ def fold_in(
     alpha: Any = 1.0,
     weights: jax.Array | None = None,
 ) -> jax.Array:
-    """θ = (XᵀX + Σ wᵢ αyᵢ xxᵀ + l2)⁻¹ Σ wᵢ (1 + αyᵢ) x, (k,): a new user, by feedback.
+    """θ = (XᵀX + Σ α rᵢ xxᵀ + l2)⁻¹ Σ (1 + α rᵢ) x, (k,): a new user, by feedback.
 
-    The minimum of `cost` over one θ, with derivatives. For a new item exchange the
+    The sums run over the items with rᵢ > 0, rᵢ = Σ w y over the events of the item. The
+    minimum of `cost` over one θ, with derivatives. For a new item exchange the
     sides, as in `recommend.fold_in`.
 
     Args:
@@ -152,7 +196,8 @@ def fold_in(
     x = params.x
     _check.values("item", item, True, len(x))
     z = take(x, item)
-    w = jnp.ones_like(y) if weights is None else weights
+    r = y if weights is None else weights * y
+    pull = _shares(r, _pairs(jnp.zeros_like(item), item)) + alpha * r
     base = product(x.T, x) + l2 * jnp.eye(x.shape[1], dtype=x.dtype)
-    hessian = base + product((z * (w * alpha * y)[:, None]).T, z)
-    return jnp.linalg.solve(hessian, product(w * (1 + alpha * y), z))
+    hessian = base + product((z * (alpha * r)[:, None]).T, z)
+    return jnp.linalg.solve(hessian, product(pull, z))

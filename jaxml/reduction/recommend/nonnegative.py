@@ -11,7 +11,13 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml.optimize.fit import Fit, Status
 from jaxml.reduction.recommend import factors
-from jaxml.reduction.recommend._layout import Ratings, agree, each_row, spread
+from jaxml.reduction.recommend._layout import (
+    Ratings,
+    agree,
+    each_row,
+    spread,
+    weighed,
+)
 from jaxml.reduction.recommend._quadratic import alternate
 from jaxml.reduction.recommend.factors import Params
 
@@ -72,8 +78,8 @@ def fit(
 
     """
     agree(ratings, weights, params.theta, params.x)
-    user, item, y, by_user, by_item = ratings
-    w = jnp.ones_like(y) if weights is None else weights
+    user, item, _, by_user, by_item, _ = ratings
+    w, y = weighed(ratings, weights)
     own, other = (
         (side, spread(side, w), spread(side, w * y)) for side in (by_user, by_item)
     )
@@ -84,7 +90,7 @@ def fit(
         new = Params(theta, x)
         return new, factors.cost(new, user, item, y, l2=l2, weights=w)
 
-    found = alternate(step, params, lambda p: p, tol, max_iter)
+    found = alternate(step, params, tol, max_iter)
     least = jnp.minimum(jnp.min(y), jnp.minimum(*(jnp.min(a) for a in params)))
     status = jnp.where(least < 0, Status.INVALID, found.status).astype(jnp.int32)
     return found._replace(status=jnp.maximum(status, found.status))

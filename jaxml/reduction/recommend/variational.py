@@ -16,7 +16,14 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml.optimize.fit import Fit
 from jaxml.reduction.recommend import biased
-from jaxml.reduction.recommend._layout import Ratings, agree, spread, sums, take
+from jaxml.reduction.recommend._layout import (
+    Ratings,
+    agree,
+    spread,
+    sums,
+    take,
+    weighed,
+)
 from jaxml.reduction.recommend._quadratic import alternate
 
 
@@ -147,10 +154,10 @@ def fit(
 
     """
     agree(ratings, weights, params.user.mean, params.item.mean)
-    w = jnp.ones_like(ratings.y) if weights is None else weights
+    w, y = weighed(ratings, weights)
     seen = jnp.sum(w)
-    mu = jnp.sum(w * ratings.y) / seen
-    y = ratings.y - mu
+    mu = jnp.sum(w * y) / seen
+    y = y - mu
     own, other = (
         (side, spread(side, w), spread(side, w * y))
         for side in (ratings.by_user, ratings.by_item)
@@ -169,7 +176,7 @@ def fit(
     def moving(params):
         return params.user.mean, params.item.mean
 
-    return alternate(step, params, moving, tol, max_iter)
+    return alternate(step, params, tol, max_iter)
 
 
 def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
