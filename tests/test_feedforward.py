@@ -269,6 +269,24 @@ def test_integer_weights_repeat_rows(x64):
         )
 
 
+def test_a_batch_without_weight_costs_nothing():
+    """Nor does it pull: only the penalty is left. Concrete ones are refused."""
+    params, x, y, w = _problem(6, SIZES)
+
+    @jax.jit
+    def both(w):
+        options = {"l2": 0.3, "weights": w}
+        cost = feedforward.cost(params, x, y, **options)
+        return cost, feedforward.backprop(params, x, y, **options)
+
+    cost, gradient = both(0 * w)
+    squares = sum((theta[:, 1:] ** 2).sum() for theta in params)
+    np.testing.assert_allclose(cost, 0.15 * squares, rtol=1e-6)
+    for slope, theta in zip(gradient, params, strict=True):
+        np.testing.assert_allclose(slope[:, 1:], 0.3 * theta[:, 1:], rtol=1e-5)
+        np.testing.assert_array_equal(slope[:, 0], 0)
+
+
 @pytest.mark.parametrize(
     ("scheme", "bias", "weight"),
     [

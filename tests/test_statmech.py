@@ -506,6 +506,19 @@ def test_states_of_weight_zero_are_not_there(held):
     np.testing.assert_allclose(p, np.append(without, 0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("energy", [1e6, -1e6])
+def test_levels_without_states_are_not_there(energy):
+    levels, g = np.append(LEVELS, energy), np.append(G, 0)
+    options = {"temperature": 0.8, "degeneracies": g}
+    known = {"temperature": 0.8, "degeneracies": G}
+    p = statmech.boltzmann(levels, **options)
+    without = statmech.boltzmann(LEVELS, **known)
+    np.testing.assert_allclose(p, np.append(without, 0), rtol=1e-6)
+    for function in (statmech.mean_energy, statmech.heat_capacity, statmech.entropy):
+        value = function(levels, **options)
+        np.testing.assert_allclose(value, function(LEVELS, **known), rtol=1e-5)
+
+
 def test_a_weight_of_zero_takes_a_face_away():
     fit = statmech.maximum_entropy(FACES, [5.5], weights=[1, 1, 1, 1, 1, 0])
     assert fit.status == Status.UNBOUNDED

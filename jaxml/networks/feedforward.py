@@ -286,7 +286,13 @@ def _data_term(layers: Layers, y, loss, weights) -> jax.Array:
     rows = jnp.sum(each, axis=1)
     if weights is None:
         return jnp.mean(rows)
-    return jnp.vdot(weights, rows) / jnp.sum(weights)
+    return jnp.vdot(weights, rows) / _whole(weights)
+
+
+def _whole(weights):
+    """Σ w, and 1 for a batch in which no row has weight: its mean is 0."""
+    whole = jnp.sum(weights)
+    return jnp.where(whole == 0, 1, whole)
 
 
 def _penalty(params: Params, l1, l2):
@@ -385,7 +391,7 @@ def backprop(
     layers = forward(params, x, activation=activation, output=output)
     y = _targets(layers, y, loss, weights)
     errors = _deltas(params, layers, y, activation, output, loss)
-    share = 1 / len(x) if weights is None else (weights / jnp.sum(weights))[:, None]
+    share = 1 / len(x) if weights is None else (weights / _whole(weights))[:, None]
     gradient = []
     for theta, a, delta in zip(params, layers.a, errors, strict=False):
         accumulated = _accumulate(share * delta, _augment(a))

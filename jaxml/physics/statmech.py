@@ -355,9 +355,9 @@ def _canonical(energies, temperature, degeneracies):
 
 
 def _above_ground(energies, g, temperature):
-    """x = (E - E₀)/T >= 0, (n,), at most FAR."""
+    """x = (E - E₀)/T >= 0, (n,), at most FAR; 0 for levels without states."""
     t = _temperature(temperature, energies)
-    return _in_units(energies - _ground(energies, g), t)
+    return _in_units(jnp.where(g == 0, 0, energies - _ground(energies, g)), t)
 
 
 def _ground(energies, g):
