@@ -16,6 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxml._rows import product
 
 NARROW = 8  # columns up to which differences cost no more than a product
+FEW = 32  # rows that are looked at closely at a time
 NEAR = 2.0**-10  # of |a|² + |b|²: above it a product leaves 14 bits or more in float32
 
 
@@ -85,18 +86,12 @@ def _squared(a, b, own, coarse):
         return jnp.maximum(size - 2 * product(parts.a, parts.b.T), 0)
 
     def near():
-        found = far()
-        unsure = ~(found >= NEAR * size)  # NaN, where squares overflow, is unsure too
-        if own is not None:
-            itself = own[:, None] == jnp.arange(len(b), dtype=own.dtype)[None]
-            unsure &= ~itself
-            found = jnp.where(itself, 0, found)
-        return jax.lax.cond(_any(unsure), lambda: differences(a, b), lambda: found)
+        return told_apart(a, lambda: b, far(), size, own)
 
     if coarse is None:
         return near()
     long = ~(jnp.max(parts.a2) + jnp.max(parts.b2) <= coarse)
-    return jax.lax.cond(_any(long), near, far)
+    return jax.lax.cond(anywhere(long), near, far)
 
 
 def _squared_jvp(primals, tangents):
@@ -130,13 +125,72 @@ def _parts(a, b) -> _Parts:
     return _Parts(a, b, jnp.sum(a * a, axis=1), jnp.sum(b * b, axis=1))
 
 
+def told_apart(a, b, squares, size, own=None):
+    """The squares, (p, q), that a product gave; of rows where it can't, by differences.
+
+    size, (p, q), is what they were rounded by, in units of ε. b() gives b, where it is
+    needed; own as in `squared`.
+    """
+    unsure = ~(squares >= NEAR * size)  # NaN, where squares overflow, is unsure too
+    if own is not None:
+        number = jnp.arange(squares.shape[1], dtype=own.dtype)
+        itself = own[:, None] == number[None]
+        unsure &= ~itself
+        squares = jnp.where(itself, 0, squares)
+
+    def closer():
+        columns = _columns(b())
+        some = lambda a: _added(_columns(a), columns)
+        return replaced(squares, some, jnp.any(unsure, axis=1), a)
+
+    return jax.lax.cond(anywhere(unsure), closer, lambda: squares)
+
+
+def replaced(found, function, where, rows):
+    """Found, (m, …) arrays, with function(rows) where that is set: a few at a time.
+
+    Each of several devices sees to rows of its own.
+    """
+    m, devices = len(rows), jax.device_count()
+    if devices > 1 and m % devices == 0:
+        part = lambda a: a.reshape(devices, -1, *a.shape[1:])
+        whole = lambda a: a.reshape(m, *a.shape[2:])
+        own = lambda found, where, rows: _replaced(found, function, where, rows)
+        shares = jax.tree.map(part, (found, where, rows))
+        return jax.tree.map(whole, jax.vmap(own)(*shares))
+    return _replaced(found, function, where, rows)
+
+
+def _replaced(found, function, where, rows):
+    m = len(rows)
+    few = min(m, FEW)
+    count = jnp.sum(where, dtype=jnp.int32)
+    order = jnp.flatnonzero(where, size=m + -m % few, fill_value=m)
+
+    def some(i, found):
+        chosen = jax.lax.dynamic_slice_in_dim(order, i * few, few)
+        part = function(rows.at[chosen].get(mode="clip"))
+        return jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop"), found, part)
+
+    return jax.lax.fori_loop(0, (count + few - 1) // few, some, found)
+
+
 def differences(a: jax.Array, b: jax.Array) -> jax.Array:
     """Σⱼ (aⱼ - bⱼ)², (p, q), a few columns at a time: slower than a product, but exact.
 
     Without derivatives in reverse.
     """
-    a, b = _columns(a), _columns(b)
+    return _added(_columns(a), _columns(b))
 
+
+def _columns(a):
+    """(groups, columns of a group, p), filled with 0, for which nothing is added."""
+    n = a.shape[1]
+    width = min(n, NARROW)
+    return jnp.pad(a, ((0, 0), (0, -n % width))).T.reshape(-1, width, len(a))
+
+
+def _added(a, b):
     def add(total, columns):
         # Or the slices would be taken anew for every pair.
         one, other = jax.lax.optimization_barrier(columns)
@@ -150,19 +204,12 @@ def _few(a, b):
     return sum((one[:, None] - other[None]) ** 2 for one, other in zip(a, b))
 
 
-def _columns(a):
-    """(groups, columns of a group, p), filled with 0, for which nothing is added."""
-    n = a.shape[1]
-    width = min(n, NARROW)
-    return jnp.pad(a, ((0, 0), (0, -n % width))).T.reshape(-1, width, len(a))
-
-
 @custom_vmap
-def _any(flags):
+def anywhere(flags):
     """Whether any flag is set, in a batch as well: a cond on it remains a cond."""
     return jnp.any(flags)
 
 
-@_any.def_vmap
+@anywhere.def_vmap
 def _any_of_batch(size, batched, flags):
-    return _any(flags), False
+    return anywhere(flags), False

@@ -90,18 +90,22 @@ def test_bounds_hold_in_spite_of_rounding():
     """In float32, far out, where expanded squares are off; distances are of float64."""
     rng = np.random.default_rng(7)
     x = jnp.asarray(rng.normal(size=(5000, 30)) * 1e-2 + rng.normal(size=30), "f4")
-    rows = _assign.about(jnp.zeros(30), x, None)
-    centres, found = x[:6], _assign.unknown(x, 6)
-    for _ in range(4):
-        found = _assign.assign(found, rows, centres)
-        exact = np.linalg.norm(
-            np.asarray(x, float)[:, None] - np.asarray(centres, float), axis=2
-        )
-        own = np.take_along_axis(exact, np.asarray(found.label)[:, None], 1)[:, 0]
-        np.put_along_axis(exact, np.asarray(found.label)[:, None], np.inf, 1)
-        assert np.all(found.upper >= own)
-        assert np.all(found.lower <= exact.min(1))
-        centres, found, _ = _assign.moved(found, rows, centres)
+    for active in (None, jnp.arange(6) < 5):
+        rows = _assign.about(jnp.zeros((1, 30)), x, None)
+        centres = x[:6]
+        found = _assign.unknown(x, centres)
+        for _ in range(4):
+            found = _assign.assign(found, rows, centres, active)
+            exact = np.linalg.norm(
+                np.asarray(x, float)[:, None] - np.asarray(centres, float), axis=2
+            )
+            exact = exact if active is None else exact[:, :5]
+            label = np.asarray(found.label)[:, None]
+            own = np.take_along_axis(exact, label, 1)[:, 0]
+            np.put_along_axis(exact, label, np.inf, 1)
+            assert np.all(found.upper >= own)
+            assert np.all(found.lower <= exact.min(1))
+            centres, found, _ = _assign.moved(found, rows, centres)
 
 
 def test_finds_the_best_partition_of_a_few_rows(x64):
@@ -168,9 +172,9 @@ def test_an_empty_cluster_takes_the_farthest_row():
 
 def test_the_farthest_row_is_asked_for_before_it_is_taken():
     """A cluster that loses its rows while others are passed over waits for a pass."""
-    rows = _assign.about(X.mean(0), jnp.asarray(X), None)
-    centres = rows.x[:2] - rows.shift
-    found = _assign.assign(_assign.unknown(rows.x, 2), rows, centres)
+    rows = _assign.about_mean(jnp.asarray(X), None)
+    centres = rows.x[:2] / rows.unit
+    found = _assign.assign(_assign.unknown(rows.x, centres), rows, centres)
     sums = found.sums._replace(members=jnp.array([len(X), 0]))
     found = found._replace(sums=sums, fresh=jnp.array(False))
     new, found, again = _assign.moved(found, rows, centres)
@@ -178,10 +182,10 @@ def test_the_farthest_row_is_asked_for_before_it_is_taken():
     assert again
     assert np.isinf(found.upper).all()
     found = _assign.assign(found, rows, new)._replace(sums=sums)
-    centred = np.asarray(rows.x - rows.shift)
-    distance = np.linalg.norm(centred[:, None] - np.asarray(new), axis=2).min(1)
+    scaled = np.asarray(rows.x / rows.unit)
+    distance = np.linalg.norm(scaled[:, None] - np.asarray(new), axis=2).min(1)
     new, _, again = _assign.moved(found, rows, new)
-    np.testing.assert_array_equal(new[1], centred[distance.argmax()])
+    np.testing.assert_array_equal(new[1], scaled[distance.argmax()])
     assert again
 
 
@@ -190,8 +194,8 @@ def test_a_cluster_that_shrinks_keeps_no_rounding():
     x = np.random.default_rng(6).normal(size=(6000, 2))
     x = jnp.asarray(np.concatenate([x, [[9.0, 9.0], [9.2, 9.0]]]), jnp.float32)
     weights = jnp.append(jnp.full(6000, 0.1), jnp.full(2, 1e-3))
-    rows = _assign.about(jnp.zeros(2), x, weights)
-    found, centres = _assign.unknown(x, 2), jnp.zeros((2, 2))
+    rows = _assign.about(jnp.zeros((1, 2)), x, weights)
+    found = _assign.unknown(x, jnp.zeros((2, 2)))
     for far, near in (([0.0, 0.0], [50.0, 50.0]), ([9.0, 9.0], [0.0, 0.0])):
         centres = jnp.array([far, near])
         found = found._replace(upper=jnp.full_like(found.upper, jnp.inf))
@@ -288,7 +292,7 @@ def test_good_starts_are_near_the_best():
 
 def test_draws_follow_the_odds():
     odds = np.array([0.0, 3.0, 0.0, 1.0, 0.0], np.float32)
-    drawn = np.asarray(kmeans._draw(KEY, jnp.asarray(odds), 4000))
+    drawn = np.asarray(kmeans._draw(KEY, jnp.asarray(odds), 4000, odds))
     counts = np.bincount(drawn, minlength=5)
     assert counts[[0, 2, 4]].sum() == 0
     # Four standard deviations of a binomial.
@@ -383,3 +387,81 @@ def test_one_trace_for_all_values():
     for i in range(5):
         kmeans.fit(_params(X[i : i + 5]), X + i, weights=np.ones(len(X)) + i, tol=i)
     assert kmeans.fit.traces == before
+
+
+# --- rows of any size, wherever they lie ----------------------------------------------
+
+WIDE_X = np.tile(X, (1, 4))  # of more columns than differences are always taken of
+
+
+def test_a_centre_far_away_takes_no_digits_from_the_others():
+    params = _params(np.float32([[0], [1], [9999]]))
+    x = np.float32([[0], [1], [0.25]])
+    np.testing.assert_array_equal(kmeans.predict(params, x), [0, 1, 0])
+    wanted = np.abs(x - np.float32([[0, 1, 9999]]))
+    np.testing.assert_array_equal(kmeans.transform(params, x), wanted)
+    np.testing.assert_allclose(kmeans.cost(params, x), 0.0625 / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [X, WIDE_X], ids=["narrow", "wide"])
+def test_an_outlier_does_not_spoil_the_rest(rows):
+    """With a centre of its own it changes nothing; with weight 0 it is not there."""
+    x = np.concatenate([rows, np.full((1, rows.shape[1]), 1e15, np.float32)])
+    alone = kmeans.fit(_params(rows[:K]), rows)
+    fit = jaxml.check(kmeans.fit(_params(x[[0, 1, 2, 3, -1]]), x))
+    np.testing.assert_allclose(fit.params.centres[:K], alone.params.centres, rtol=1e-5)
+    np.testing.assert_allclose(fit.cost * len(x), alone.cost * len(rows), rtol=1e-5)
+    counts = np.append(np.ones(len(rows)), 0)
+    fit = jaxml.check(kmeans.fit(_params(rows[:K]), x, weights=counts))
+    np.testing.assert_allclose(fit.params.centres, alone.params.centres, rtol=1e-5)
+    np.testing.assert_allclose(fit.cost, alone.cost, rtol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [2.0**-66, 2.0**-20, 2.0**50])
+def test_units_mean_nothing(unit):
+    for rows in (X, WIDE_X):
+        small = rows * np.float32(unit)
+        one, two = (kmeans.init(KEY, x, k=K).centres for x in (rows, small))
+        np.testing.assert_array_equal(one * np.float32(unit), two)
+        one, two = (kmeans.fit(_params(x[:K]), x) for x in (rows, small))
+        np.testing.assert_array_equal(
+            one.params.centres * np.float32(unit), two.params.centres
+        )
+        assert two.status == Status.CONVERGED
+        assert one.steps == two.steps
+
+
+def test_starts_tell_clusters_apart_behind_an_outlier():
+    """The outlier, then a row of each of four clusters, whatever the key."""
+    centres = np.repeat(100 * np.eye(4, 12), 10, axis=0)
+    noise = np.random.default_rng(3).normal(size=(40, 12)) / 100
+    x = np.concatenate([centres + noise, np.full((1, 12), 1e12)]).astype(np.float32)
+    keys = jax.random.split(KEY, 10)
+    found = jax.vmap(lambda key: kmeans.init(key, x, k=5).centres)(keys)
+    for chosen in np.asarray(found):
+        nearest = np.abs(chosen[:, None] - x[[0, 10, 20, 30, 40]][None]).sum(2)
+        assert set(nearest.argmin(1)) == set(range(5))
+
+
+@pytest.mark.parametrize("method", kmeans.METHODS)
+def test_a_row_of_weight_0_is_not_chosen_for_want_of_others(method):
+    x = np.float32([[100], [1], [1]])
+    choose = jax.vmap(
+        lambda key: kmeans.init(key, x, k=2, weights=np.array([0, 1, 1]), method=method)
+    )
+    found = choose(jax.random.split(KEY, 20))
+    np.testing.assert_array_equal(found.centres, 1)
+
+
+def test_a_batch_without_weight_changes_nothing():
+    state = train.start(
+        jax.tree_util.Partial(kmeans.mini_batch),
+        _params(X[:3]),
+        KEY,
+        extra=jnp.ones(3),
+    )
+    batch = train.Batch(jnp.asarray(X), jnp.zeros(len(X)))
+    new, metrics = kmeans.mini_batch(state, KEY, batch)
+    np.testing.assert_array_equal(new.params.centres, X[:3])
+    np.testing.assert_array_equal(new.extra, 1)
+    assert metrics["cost"] == 0

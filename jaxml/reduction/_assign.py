@@ -5,35 +5,44 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import ROWS, each, product, total
+from jaxml._distances import NARROW, anywhere, differences, power_of_two, replaced
+from jaxml._rows import ROWS, mean, product, total
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
-SLACK = 16  # by how many |x|² eps an expanded square may be wrong
 
 
 class Rows(NamedTuple):
-    """The data, centred as they are read, which takes no copy of all of them.
+    """The data as they are, and how they are read, which takes no copy of all of them.
 
-    In float32 the scores of rows that are far from the origin have no digits.
+    All that is made of them is in units in which no square under- or overflows.
     """
 
     x: jax.Array  # (m, n)
-    shift: jax.Array  # (1, n) a point in their midst
-    squares: jax.Array  # (m,) |xᵢ - shift|²
+    unit: jax.Array  # () a power of two
+    shift: jax.Array  # (1, n) a point in their midst, in units: products are about it
     weights: jax.Array | None  # (m,) w
 
 
-def about(point, x, weights) -> Rows:
-    """Rows measured from a point, (n,), in their midst."""
-    shift = point[None]
-    squares = each(lambda x: jnp.sum((x - shift) ** 2, axis=1), x)
-    return Rows(x, shift, squares, weights)
+def about_mean(x, weights) -> Rows:
+    """Rows whose products are taken about their mean."""
+    unit = power_of_two(x, weights)
+    return Rows(x, unit, mean(x, weights)[None] / unit, weights)
+
+
+def about(centres, x, weights) -> Rows:
+    """Rows whose products are taken about the mean of centres, (k, n)."""
+    unit = power_of_two(centres)
+    return Rows(x, unit, jnp.mean(centres / unit, axis=0, keepdims=True), weights)
 
 
 class Sums(NamedTuple):
-    """Of the rows of each cluster."""
+    """Of the rows of each cluster, measured from a point r of its own, in units.
 
-    x: jax.Array  # (k, n) Σ wᵢ xᵢ
+    About one point for all, rows that are far from it would lose their digits.
+    """
+
+    x: jax.Array  # (k, n) Σ wᵢ (xᵢ - r)
+    square: jax.Array  # (k,) Σ wᵢ |xᵢ - r|²
     weight: jax.Array  # (k,) Σ wᵢ
     members: jax.Array  # (k,) int32, rows that weigh anything: exact, unlike weight
 
@@ -45,21 +54,24 @@ class Assigned(NamedTuple):
     """
 
     label: jax.Array  # (m,) int32; k: not known yet
-    upper: jax.Array  # (m,) at least |xᵢ - μ| from its own centre
+    upper: jax.Array  # (m,) at least |xᵢ - μ| from its own centre, in units
     lower: jax.Array  # (m,) at most |xᵢ - μ| from any other centre
+    points: jax.Array  # (k, n) r, from which the sums are measured
     sums: Sums
     fresh: jax.Array  # () bool, whether all rows were looked at in the last pass
 
 
-def unknown(x, k) -> Assigned:
-    """Rows, (m, n), that have yet to be looked at."""
-    m, n = x.shape
+def unknown(x, centres) -> Assigned:
+    """Rows, (m, n), that have yet to be looked at, and where the centres begin."""
+    m, (k, n) = len(x), centres.shape
     return Assigned(
         label=jnp.full(m, k, jnp.int32),
         upper=jnp.full_like(x, jnp.inf, shape=m),
         lower=jnp.zeros_like(x, shape=m),
+        points=centres,
         sums=Sums(
             x=jnp.zeros_like(x, shape=(k, n)),
+            square=jnp.zeros_like(x, shape=k),
             weight=jnp.zeros_like(x, shape=k),
             members=jnp.zeros(k, jnp.int32),
         ),
@@ -71,24 +83,9 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
     """Give the nearest centre to each row of which it is not certain (Hamerly, 2010).
 
     An accelerator looks at all rows, and so does one block: what is saved would be
-    spent on finding them.
+    spent on finding them. So do several devices: each has rows of its own.
     """
-    m, k = len(rows.x), len(centres)
-
-    def look(label, rows, change=_change) -> Assigned:
-        """What the rows become, and by how much that changes the sums."""
-        x = rows.x - rows.shift
-        new, top, second = nearest(x, centres, active)
-
-        def distance(score, slack):
-            square = jnp.maximum(rows.squares - 2 * score, 0)
-            square = (1 + slack) * square + slack * rows.squares
-            return jnp.sqrt(jnp.maximum(square, 0))
-
-        slack = SLACK * jnp.finfo(x.dtype).eps
-        upper, lower = distance(top, slack), distance(second, -slack)
-        sums = change(x, rows.weights, label, new, k)
-        return Assigned(new, upper, lower, sums, fresh=jnp.array(True))
+    m = len(rows.x)
 
     def uncertain(found, rows):
         need = found.upper > found.lower
@@ -97,22 +94,38 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
 
         def block(i, found):
             chosen = jax.lax.dynamic_slice_in_dim(order, i * ROWS, ROWS)
-            part = look(found.label[chosen], _taken(rows, chosen), _change_by_few)
-            return Assigned(
-                label=found.label.at[chosen].set(part.label, mode="drop"),
-                upper=found.upper.at[chosen].set(part.upper, mode="drop"),
-                lower=found.lower.at[chosen].set(part.lower, mode="drop"),
-                sums=jax.tree.map(jnp.add, found.sums, part.sums),
-                fresh=found.fresh,
+            part = _taken(rows, chosen)
+            x = part.x / part.unit
+            near = nearest(x, rows.shift, centres, active)
+            old = found.label.at[chosen].get(mode="clip")
+            change = _change(x, part.weights, old, near.label, found.points)
+            return found._replace(
+                label=found.label.at[chosen].set(near.label, mode="drop"),
+                upper=found.upper.at[chosen].set(jnp.sqrt(near.upper), mode="drop"),
+                lower=found.lower.at[chosen].set(jnp.sqrt(near.lower), mode="drop"),
+                sums=jax.tree.map(jnp.add, found.sums, change),
             )
 
         found = found._replace(fresh=count == m)
         return jax.lax.fori_loop(0, (count + ROWS - 1) // ROWS, block, found)
 
     def every(found, rows):
-        return look(jnp.full_like(found.label, k), rows)
+        x = rows.x / rows.unit
+        near = nearest(x, rows.shift, centres, active)
+        # From the same points the same rows have the same mean, to the last bit.
+        same = near.label == found.label
+        same = jnp.all(same if rows.weights is None else same | (rows.weights == 0))
+        points = jnp.where(same, found.points, centres)
+        return Assigned(
+            label=near.label,
+            upper=jnp.sqrt(near.upper),
+            lower=jnp.sqrt(near.lower),
+            points=points,
+            sums=_sums(x, rows.weights, near.label, points),
+            fresh=jnp.array(True),
+        )
 
-    if m <= 2 * ROWS:
+    if m <= 2 * ROWS or jax.device_count() > 1:
         return every(found, rows)
     return jax.lax.platform_dependent(found, rows, cpu=uncertain, default=every)
 
@@ -126,87 +139,139 @@ def _taken(rows: Rows, chosen) -> Rows:
     weights = (chosen < len(rows.x)).astype(rows.x.dtype)
     if rows.weights is not None:
         weights *= take(rows.weights)
-    return Rows(take(rows.x), rows.shift, take(rows.squares), weights)
+    return rows._replace(x=take(rows.x), weights=weights)
 
 
-def scores(x, centres):
-    """x·μ - |μ|²/2, (m, k): the greatest is that of the nearest centre."""
-    return product(x, centres.T) - 0.5 * jnp.sum(centres * centres, axis=1)[None]
+# --- the nearest --------------------------------------------------------------------
 
 
-def nearest(x, centres, active=None):
-    """The nearest centre of each row, (m,), its score, and that of the next, (m,)."""
-    k = len(centres)
-    half = 0.5 * jnp.sum(centres * centres, axis=1)
+class Nearest(NamedTuple):
+    """The nearest of some centres to each row, and bounds on squares of distances."""
+
+    label: jax.Array  # (m,) int32
+    upper: jax.Array  # (m,) at least |xᵢ - μ|²
+    lower: jax.Array  # (m,) at most |xᵢ - μ|² of any other centre
+
+
+def nearest(x, shift, centres, active=None) -> Nearest:
+    """The nearest of the active centres, (k, n), to each row of x, (m, n).
+
+    By a product about shift, (1, n), and where its rounding may decide, by differences.
+    Cut off from derivatives.
+    """
+    x, shift, centres = jax.lax.stop_gradient((x, shift, centres))
+    if x.shape[1] <= NARROW:
+        return _by_differences(x, centres, active)
+    y, mu = x - shift, centres - shift
+    size, own = jnp.sum(y * y, axis=1), jnp.sum(mu * mu, axis=1)
+    own = own if active is None else jnp.where(active, own, jnp.inf)
+    if len(centres) <= FEW:
+        values = 0.5 * own[None] - product(y, mu.T)
+        label, least, second = _two_least(values, jnp.argmin(values, axis=1)[:, None])
+    else:  # so that the minimum is one of whole rows; argmin is a scalar loop
+        label, least, second = _two_least_of_columns(
+            0.5 * own[:, None] - product(mu, y.T)
+        )
+    least, second = size + 2 * least, size + 2 * second
+    farthest = jnp.max(jnp.where(own < jnp.inf, own, 0))
+    # Both squares and the shift are rounded: n u of a sum of n terms at most.
+    unit = (x.shape[1] + 8) * jnp.finfo(x.dtype).eps
+    error = unit * (jnp.sqrt(size) + jnp.sqrt(farthest)) ** 2
+    found = Nearest(label, least + error, jnp.maximum(second - error, 0))
+    unsure = ~(second - least > error)
+    exact = lambda x: _by_differences(x, centres, active)
+    closer = lambda: replaced(found, exact, unsure, x)
+    return jax.lax.cond(anywhere(unsure), closer, lambda: found)
+
+
+def _by_differences(x, centres, active) -> Nearest:
+    squares = differences(centres, x)
     if active is not None:
-        half = jnp.where(active, half, jnp.inf)
-    number = jnp.arange(k, dtype=jnp.int32)
-    if k <= FEW:
-        score = product(x, centres.T) - half[None]
-        label = jnp.argmax(score, axis=1).astype(jnp.int32)
-        others = jnp.where(number[None] == label[:, None], -jnp.inf, score)
-        return label, jnp.max(score, axis=1), jnp.max(others, axis=1)
-    # Laid out so that the maximum is one of whole rows; argmax is a scalar loop.
-    score = product(centres, x.T) - half[:, None]
-    top = jnp.max(score, axis=0)
-    label = jnp.min(jnp.where(score == top[None], number[:, None], k - 1), axis=0)
-    others = jnp.where(number[:, None] == label[None], -jnp.inf, score)
-    return label, top, jnp.max(others, axis=0)
+        squares = jnp.where(active[:, None], squares, jnp.inf)
+    label, least, second = _two_least_of_columns(squares)
+    slack = (x.shape[1] + 8) * jnp.finfo(x.dtype).eps
+    return Nearest(label, (1 + slack) * least, (1 - slack) * second)
 
 
-def summed(rows: Rows, label, k) -> Sums:
-    """What the rows with each label sum to."""
+def _two_least(values, label):
+    """Of each row of values, (m, k), given where the least is, (m, 1)."""
+    number = jnp.arange(values.shape[1], dtype=jnp.int32)[None]
+    others = jnp.where(number == label, jnp.inf, values)
+    least = jnp.min(values, axis=1)
+    return label[:, 0].astype(jnp.int32), least, jnp.min(others, axis=1)
+
+
+def _two_least_of_columns(values):
+    """The place, (m,), of the least of each column, (k, m), it, and the next to it."""
+    k = len(values)
+    number = jnp.arange(k, dtype=jnp.int32)[:, None]
+    least = jnp.min(values, axis=0)
+    label = jnp.min(jnp.where(values == least[None], number, k - 1), axis=0)
+    others = jnp.where(number == label[None], jnp.inf, values)
+    return label, least, jnp.min(others, axis=0)
+
+
+# --- sums ---------------------------------------------------------------------------
+
+
+def summed(rows: Rows, label, points) -> Sums:
+    """What the rows with each label sum to, from points, (k, n)."""
 
     def part(x, w, label):
-        return _change(x - rows.shift, w, jnp.full_like(label, k), label, k)
+        return _sums(x / rows.unit, w, label, points)
 
     return total(part, rows.x, rows.weights, label)
 
 
-def _change(x, w, old, new, k) -> Sums:
-    """What the sums gain when the labels old become new; k stands for none."""
+def _sums(x, w, label, points) -> Sums:
+    """Σ over the rows x with each label; k stands for none."""
+    k = len(points)
     w = jnp.ones_like(x[:, 0]) if w is None else w
     some = (w > 0).astype(jnp.int32)
+    y = x - points.at[label].get(mode="clip")
+    # A row of weight 0 may be of any size: 0 times its square must be 0.
+    squares = jnp.where(w > 0, w * jnp.sum(y * y, axis=1), 0)
 
-    def by_product(x, w, old, new):
-        number = jnp.arange(k, dtype=jnp.int32)[None]
-        gain = (new[:, None] == number).astype(jnp.int32)
-        gain -= (old[:, None] == number).astype(jnp.int32)
-        weighted = gain * w[:, None]
-        members = jnp.sum(gain * some[:, None], axis=0, dtype=jnp.int32)
-        return Sums(product(weighted.T, x), jnp.sum(weighted, axis=0), members)
+    def by_product(y, squares, w, some, label):
+        own = (label[:, None] == jnp.arange(k, dtype=jnp.int32)[None]).astype(w.dtype)
+        return Sums(
+            product((own * w[:, None]).T, y),
+            product(squares, own),
+            product(w, own),
+            jnp.sum(own * some[:, None], axis=0, dtype=jnp.int32),
+        )
 
-    def by_scatter(x, w, old, new):
-        into, out = (jnp.where(new == old, k, label) for label in (new, old))
+    def by_scatter(y, squares, w, some, label):
+        def add(values):
+            zero = jnp.zeros_like(values, shape=(k, *values.shape[1:]))
+            return zero.at[label].add(values, mode="drop")
 
-        def move(values):
-            gain = jnp.zeros_like(values, shape=(k, *values.shape[1:]))
-            gain = gain.at[into].add(values, mode="drop")
-            return gain.at[out].add(-values, mode="drop")
-
-        return Sums(move(x * w[:, None]), move(w), move(some))
+        return Sums(add(y * w[:, None]), add(squares), add(w), add(some))
 
     if k <= FEW:
-        return by_product(x, w, old, new)
+        return by_product(y, squares, w, some, label)
     # On accelerators a scatter adds in any order, and the last bits would vary.
     return jax.lax.platform_dependent(
-        x, w, old, new, cpu=by_scatter, default=by_product
+        y, squares, w, some, label, cpu=by_scatter, default=by_product
     )
 
 
-def _change_by_few(x, w, old, new, k) -> Sums:
-    """As `_change`; where few rows change their label, from those alone."""
+def _change(x, w, old, new, points) -> Sums:
+    """What the sums gain when the labels old become new; by few rows, if few change."""
     few = len(x) // 8
     moving = old != new
+
+    def gain(x, w, old, new):
+        sums = (_sums(x, w, label, points) for label in (new, old))
+        return jax.tree.map(jnp.subtract, *sums)
 
     def those():
         chosen = jnp.flatnonzero(moving, size=few, fill_value=len(x))
         rows, old_, new_ = (a.at[chosen].get(mode="clip") for a in (x, old, new))
-        weights = w.at[chosen].get(mode="fill", fill_value=0)
-        return _change(rows, weights, old_, new_, k)
+        return gain(rows, w.at[chosen].get(mode="fill", fill_value=0), old_, new_)
 
     count = jnp.sum(moving, dtype=jnp.int32)
-    return jax.lax.cond(count <= few, those, lambda: _change(x, w, old, new, k))
+    return jax.lax.cond(count <= few, those, lambda: gain(x, w, old, new))
 
 
 def _counts(w, label, k):
@@ -222,15 +287,24 @@ def _counts(w, label, k):
     return jax.lax.platform_dependent(w, label, cpu=by_scatter, default=by_sum)
 
 
-def _means(sums: Sums):
+def _means(points, sums: Sums):
     """The centres, (k, n); anything where a cluster is empty."""
-    return sums.x / jnp.where(sums.members == 0, 1, sums.weight)[:, None]
+    return points + sums.x / jnp.where(sums.members == 0, 1, sums.weight)[:, None]
+
+
+def cost_of(found: Assigned, centres):
+    """J, (), in units, of centres, from what the rows of each cluster sum to."""
+    sums, step = found.sums, centres - found.points
+    own = sums.weight * jnp.sum(step * step, axis=1)
+    square = jnp.sum(sums.square + own) - 2 * jnp.vdot(step, sums.x)
+    weight = jnp.sum(sums.weight)
+    return jnp.maximum(square, 0) / jnp.where(weight == 0, 1, weight)
 
 
 def settled(found: Assigned, rows: Rows, centres):
     """The centres as means of rows that are summed anew, without what rounding left."""
-    sums = summed(rows, found.label, len(centres))
-    return jnp.where(sums.members[:, None] == 0, centres, _means(sums))
+    sums = summed(rows, found.label, centres)
+    return jnp.where(sums.members[:, None] == 0, centres, _means(centres, sums))
 
 
 def moved(found: Assigned, rows: Rows, centres, active=None):
@@ -240,35 +314,53 @@ def moved(found: Assigned, rows: Rows, centres, active=None):
     rows were looked at.
     """
     empty = found.sums.members == 0
-    new = jnp.where(empty[:, None], centres, _means(found.sums))
+    new = jnp.where(empty[:, None], centres, _means(found.points, found.sums))
     if active is not None:
         empty &= active
     # A row that is left out must not become a centre.
     seen = found.upper
     if rows.weights is not None:
         seen = jnp.where(rows.weights > 0, seen, 0)
-    farthest = rows.x[jnp.argmax(seen)] - rows.shift[0]
+    farthest = rows.x[jnp.argmax(seen)] / rows.unit
     exact = jnp.min(jnp.sum((farthest[None] - centres) ** 2, axis=1))
     moving = empty.any() & found.fresh & (exact > 0)
     first = jnp.argmax(empty)
     new = new.at[first].set(jnp.where(moving, farthest, new[first]))
+    points = jnp.where(empty[:, None], new, found.points)
     unsure = empty.any() & ~found.fresh
-    way = jnp.sqrt(jnp.sum((new - centres) ** 2, axis=1))
-    upper = found.upper + jnp.where(unsure, jnp.inf, way[found.label])
-    found = found._replace(upper=upper, lower=found.lower - jnp.max(way))
+    up = 1 + 4 * jnp.finfo(new.dtype).eps  # for what is rounded here
+    way = up * jnp.sqrt(jnp.sum((new - centres) ** 2, axis=1))
+    upper = up * (found.upper + jnp.where(unsure, jnp.inf, way[found.label]))
+    lower = found.lower - up * jnp.max(way)
+    lower -= (up - 1) * jnp.abs(lower)
+    found = found._replace(
+        upper=upper, lower=lower, points=points, sums=_without(found.sums, empty)
+    )
     return new, found, moving | unsure
+
+
+def _without(sums: Sums, empty) -> Sums:
+    """The sums, and 0, without what rounding left, for clusters that are empty."""
+
+    def zero(a):
+        return jnp.where(empty.reshape(-1, *[1] * (a.ndim - 1)), 0, a)
+
+    return jax.tree.map(zero, sums)
 
 
 def distortion(x, weights, centres, active=None):
     """J, (), and the weight of each cluster, (k,), from differences, not squares."""
-    shift = jnp.mean(centres, axis=0, keepdims=True)
+    rows = about(jax.lax.stop_gradient(centres), x, weights)
+    shift, unit = rows.shift, rows.unit
+    centres = centres / unit
 
     def sums(x, w):
-        centred = x - shift
-        label = jax.lax.stop_gradient(nearest(centred, centres - shift, active)[0])
+        x = x / unit
+        label = nearest(x, shift, centres, active).label
         square = jnp.sum((x - centres[label]) ** 2, axis=1)
         w = jnp.ones_like(square) if w is None else w
+        square = jnp.where(w > 0, square, 0)  # also where it overflows
         return jnp.vdot(w, square), _counts(w, label, len(centres))
 
     value, counts = total(sums, x, weights)
-    return value / jnp.sum(counts), counts
+    return value / jnp.sum(counts) * unit * unit, counts

@@ -14,26 +14,27 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import each, mean, product
+from jaxml._distances import NARROW, anywhere, differences, euclidean, squared
+from jaxml._rows import each, product
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.train import Batch, State
 from jaxml.reduction._assign import (
     FEW,
-    Rows,
     about,
+    about_mean,
     assign,
+    cost_of,
     distortion,
     moved,
     nearest,
-    scores,
     settled,
     summed,
     unknown,
 )
-from jaxml.reduction._covariance import near
 
 METHODS = ("++", "parallel", "random")
 ROUNDS = 5  # of "parallel"
+LOST = 2.0**8  # times its rounding, a sum of squares by a product tells little
 
 
 class Params(NamedTuple):
@@ -69,8 +70,9 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     agree.
     """
     _fits(params, x)
-    shift = jnp.mean(params.centres, axis=0, keepdims=True)
-    return each(lambda x: nearest(x - shift, params.centres - shift)[0], x)
+    rows = about(params.centres, x, None)
+    unit, centres = rows.unit, params.centres / rows.unit
+    return each(lambda x: nearest(x / unit, rows.shift, centres).label, x)
 
 
 @_check.pure(x="m n", jit=True)
@@ -81,17 +83,7 @@ def transform(params: Params, x: jax.Array) -> jax.Array:
     agree.
     """
     _fits(params, x)
-    shift = jnp.mean(params.centres, axis=0, keepdims=True)
-    centres = params.centres - shift
-
-    def distances(x):
-        x = x - shift
-        squares = jnp.sum(x * x, axis=1, keepdims=True)
-        squares = squares - 2 * scores(x, centres)
-        near = squares <= 0
-        return jnp.where(near, 0, jnp.sqrt(jnp.where(near, 1, squares)))
-
-    return each(distances, x)
+    return each(lambda x: euclidean(x, params.centres), x)
 
 
 @_check.pure(x="m n", weights="m", jit=True)
@@ -102,12 +94,12 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     takes the row that is farthest from its centre; another keeps its centre.
     """
     _fits(params, x)
-    rows = about(mean(x, weights), x, weights)
-    centres = params.centres - rows.shift
-    found = jax.lax.stop_gradient(assign(unknown(x, len(centres)), rows, centres))
+    rows = about_mean(x, weights)
+    centres = params.centres / rows.unit
+    found = jax.lax.stop_gradient(assign(unknown(x, centres), rows, centres))
     # Once more, as the sums of the pass above have no derivatives.
-    found = found._replace(sums=summed(rows, found.label, len(centres)))
-    return Params(moved(found, rows, centres)[0] + rows.shift)
+    found = found._replace(sums=summed(rows, found.label, found.points))
+    return Params(moved(found, rows, centres)[0] * rows.unit)
 
 
 @_check.fit(static=("max_iter",), x="m n", weights="m")
@@ -127,8 +119,9 @@ def fit(
         x: (m, n) rows.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows, a weight of 0 leaves a row out.
-        tol: () largest Σ_k |Δμ_k|² of a step, in units of the mean variance of the
-            columns, as in scikit-learn. With 0 the centres are the means of their rows.
+        tol: () largest Σ_k |Δμ_k|² of a step, in units of J/n, the mean variance of
+            the columns within clusters (scikit-learn: of all rows, which one outlier
+            makes large). With 0 the centres are the means of their rows.
         max_iter: most steps.
 
     Returns:
@@ -152,23 +145,23 @@ def fit(
 
 
 def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
-    rows = about(mean(x, weights), x, weights)
-    square = mean(rows.squares, weights)
-    variance = square / x.shape[1]
-    scale = jnp.where(variance == 0, 1, variance)
+    rows = about_mean(x, weights)
 
     def advance(state):
         centres, found = state
         found = assign(found, rows, centres, active)
         new, found, again = moved(found, rows, centres, active)
-        change = jnp.sum((new - centres) ** 2) / scale
+        value = cost_of(found, centres)
+        change = jnp.sum((new - centres) ** 2)
+        # Where J is 0 nothing moves, but for a cluster that was empty.
+        change = change / jnp.where(value == 0, 1, value / x.shape[1])
         change = jnp.where(again, jnp.inf, change)
-        return (new, found), Progress(_cost(found, centres, square), change)
+        return (new, found), Progress(value * rows.unit * rows.unit, change)
 
-    start = centres - rows.shift, unknown(x, len(centres))
-    found = iterate(advance, start, tol=tol, max_iter=max_iter)
+    centres = centres / rows.unit
+    found = iterate(advance, (centres, unknown(x, centres)), tol=tol, max_iter=max_iter)
     centres, assigned = found.params
-    centres = settled(assigned, rows, centres) + rows.shift
+    centres = settled(assigned, rows, centres) * rows.unit
     value, counts = distortion(x, weights, centres, active)
     empty = counts == 0
     if active is not None:
@@ -176,14 +169,6 @@ def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
     status = jnp.where(empty.any(), Status.SINGULAR, found.status)
     status = jnp.maximum(found.status, status).astype(jnp.int32)
     return found._replace(params=centres, cost=value, status=status)
-
-
-def _cost(found, centres, square):
-    """J, with the mean of |xᵢ|², from what the rows of each cluster sum to."""
-    sums = found.sums
-    own = jnp.vdot(sums.weight, jnp.sum(centres * centres, axis=1))
-    size = jnp.sum(sums.weight)
-    return jnp.maximum(square + (own - 2 * jnp.vdot(centres, sums.x)) / size, 0)
 
 
 def _fits(params: Params, x) -> None:
@@ -225,55 +210,87 @@ def init(
     _check.option("method", method, METHODS)
     if k > len(x):
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    w = jnp.ones_like(x[:, 0]) if weights is None else weights / jnp.max(weights)
     choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
-    rows = jax.lax.stop_gradient(about(near(x, weights), x, w))
-    valid = jnp.isfinite(rows.squares).all() & jnp.isfinite(w).all()
+    rows = jax.lax.stop_gradient(about_mean(x, w))
+    valid = jnp.isfinite(x).all() & jnp.isfinite(w).all()
     return Params(jnp.where(valid, x[choose(key, rows, k)], jnp.nan))
 
 
 def _random(key, rows, k):
     odds = rows.weights / jnp.sum(rows.weights)
-    return jax.random.choice(key, len(odds), (k,), replace=False, p=odds)
+    chosen = jax.random.choice(key, len(odds), (k,), replace=False, p=odds)
+    # Where fewer than k rows count, some are chosen twice.
+    return jnp.where(odds[chosen] > 0, chosen, jnp.argmax(odds))
 
 
-def _draw(key, odds, count):
-    """Draw count indices with these odds, (m,); never one of odds 0, if any is more."""
+def _draw(key, odds, count, spare):
+    """Draw count indices with these odds, (m,); with those to spare where all are 0."""
     upto = jnp.cumsum(odds)
+    upto = jnp.where(upto[-1] > 0, upto, jnp.cumsum(spare))
     u = jax.random.uniform(key, (count,), odds.dtype) * upto[-1]
     last = jnp.searchsorted(upto, upto[-1])  # u may be rounded up to the sum
     return jnp.minimum(jnp.searchsorted(upto, u, side="right"), last)
 
 
 def _plus_plus(key, rows, k):
+    unit, shift, w = rows.unit, rows.shift, rows.weights
+    wide = rows.x.shape[1] > NARROW
     # A centred copy is worth making where it is read often.
-    centred = rows.x - rows.shift if k > FEW else None
+    centred = rows.x / unit - shift if wide and k > FEW else None
+    squares = each(lambda x: jnp.sum((x / unit - shift) ** 2, axis=1), rows.x)
+    near_origin = jnp.sum(shift**2) < 4 * jnp.mean(squares)
+    lost = LOST * jnp.finfo(w.dtype).eps * jnp.vdot(w, squares)
 
-    def products(to):
-        if centred is not None:
-            return product(to, centred.T)
-        # Not far from the origin there is no need to centre.
-        return jax.lax.cond(
-            jnp.sum(rows.shift**2) < 4 * jnp.mean(rows.squares),
-            lambda: product(rows.x, to.T) - product(rows.shift, to.T),
-            lambda: each(lambda x: product(x - rows.shift, to.T), rows.x),
-        ).T
-
-    def distances(chosen):
+    def exactly(chosen):
         """|xᵢ - x_c|² from the rows chosen, (count, m)."""
-        square = rows.squares[chosen][:, None] + rows.squares[None]
-        return jnp.maximum(square - 2 * products(rows.x[chosen] - rows.shift), 0)
+        return differences(rows.x[chosen] / unit, rows.x / unit)
+
+    def by_product(chosen):
+        to = rows.x[chosen] / unit - shift
+        if centred is not None:
+            products = product(to, centred.T)
+        else:  # not far from the origin there is no need to centre
+            products = jax.lax.cond(
+                near_origin,
+                lambda: product(rows.x, to.T) / unit - product(shift, to.T),
+                lambda: each(lambda x: product(x / unit - shift, to.T), rows.x),
+            ).T
+        size = squares[chosen][:, None] + squares[None]
+        return jnp.maximum(size - 2 * products, 0)
+
+    def again(chosen, count):
+        """The least distance from the first of those chosen, as differences tell it."""
+        far = jnp.full_like(w, jnp.inf)
+        nearer = lambda j, least: jnp.minimum(least, exactly(chosen[j][None])[0])
+        return jax.lax.fori_loop(0, count, nearer, far)
 
     def add(i, state):
-        chosen, distance = state
-        odds = rows.weights * distance
-        drawn = _draw(jax.random.fold_in(key, i), odds, int(2 + math.log(k)))
-        trial = jnp.minimum(distance[None], distances(drawn))
-        best = jnp.argmin(product(trial, rows.weights))
-        return chosen.at[i].set(drawn[best]), trial[best]
+        chosen, distance, potential, exact = state
+        if wide:  # once what is left is no more than rounding, differences are taken
+            now = exact | anywhere(potential <= lost)
+            distance = jax.lax.cond(
+                now & ~exact, lambda: again(chosen, i), lambda: distance
+            )
+            exact = now
+        odds = w * distance
+        count = int(2 + math.log(k))
+        drawn = _draw(jax.random.fold_in(key, i), odds, count, w)
+        trial = from_these(exact, drawn, distance)
+        left = product(trial, w)
+        best = jnp.argmin(left)
+        return chosen.at[i].set(drawn[best]), trial[best], left[best], exact
 
-    first = _draw(jax.random.fold_in(key, 0), rows.weights, 1)
-    start = jnp.zeros(k, first.dtype).at[0].set(first[0]), distances(first)[0]
+    def from_these(exact, drawn, distance):
+        nearer = lambda of: jnp.minimum(distance[None], of(drawn))
+        if not wide:
+            return nearer(exactly)
+        return jax.lax.cond(exact, lambda: nearer(exactly), lambda: nearer(by_product))
+
+    first = _draw(jax.random.fold_in(key, 0), w, 1, w)
+    distance = (by_product if wide else exactly)(first)[0]
+    chosen = jnp.zeros(k, first.dtype).at[0].set(first[0])
+    start = chosen, distance, jnp.vdot(w, distance), jnp.array(not wide)
     return jax.lax.fori_loop(1, k, add, start)[0]
 
 
@@ -281,24 +298,24 @@ def _parallel(key, rows, k):
     count = min(2 * k, len(rows.x))
 
     def closer(distance, chosen):
-        to = rows.x[chosen] - rows.shift
+        to = rows.x[chosen] / rows.unit
 
-        def least(x, squares, distance):
-            found = squares - 2 * nearest(x - rows.shift, to)[1]
-            return jnp.minimum(distance, jnp.maximum(found, 0))
+        def least(x, distance):
+            return jnp.minimum(distance, jnp.min(squared(x / rows.unit, to), axis=1))
 
-        return each(least, rows.x, rows.squares, distance)
+        return each(least, rows.x, distance)
 
-    first = _draw(jax.random.fold_in(key, 0), rows.weights, 1)
-    distance, drawn = closer(jnp.full_like(rows.squares, jnp.inf), first), [first]
+    first = _draw(jax.random.fold_in(key, 0), rows.weights, 1, rows.weights)
+    distance, drawn = closer(jnp.full_like(rows.weights, jnp.inf), first), [first]
     for i in range(1, ROUNDS + 1):
         odds = rows.weights * distance
-        drawn.append(_draw(jax.random.fold_in(key, i), odds, count))
+        own = jax.random.fold_in(key, i)
+        drawn.append(_draw(own, odds, count, rows.weights))
         distance = closer(distance, drawn[-1])
     chosen = jnp.concatenate(drawn)
     # Each candidate stands for the rows that are nearest to it.
     counts = distortion(rows.x, rows.weights, rows.x[chosen])[1]
-    candidates = Rows(rows.x[chosen], rows.shift, rows.squares[chosen], counts)
+    candidates = rows._replace(x=rows.x[chosen], weights=counts)
     return chosen[_plus_plus(jax.random.fold_in(key, ROUNDS + 1), candidates, k)]
 
 
@@ -318,15 +335,14 @@ def mini_batch(state: State, key: jax.Array, batch: Batch):
     key, (), is not used. Source: Sculley (2010).
     """
     x, w, centres = batch.data, batch.weights, state.params.centres
-    rows = about(mean(x, w), x, w)
-    centres = centres - rows.shift
-    found = assign(unknown(x, len(centres)), rows, centres)
-    value = _cost(found, centres, mean(rows.squares, w))
-    sums = found.sums
+    rows = about(centres, x, w)
+    centres = centres / rows.unit
+    found = assign(unknown(x, centres), rows, centres)
+    value = cost_of(found, centres) * rows.unit * rows.unit
+    sums = found.sums  # from the centres, as one pass looks at all rows
     seen = state.extra + sums.weight
-    change = sums.x - sums.weight[:, None] * centres
-    centres = state.params.centres + change / jnp.where(seen == 0, 1, seen)[:, None]
-    state = state._replace(params=Params(centres), extra=seen)
+    step = sums.x / jnp.where(seen == 0, 1, seen)[:, None]
+    state = state._replace(params=Params((centres + step) * rows.unit), extra=seen)
     return state, {"cost": value}
 
 
