@@ -194,7 +194,7 @@ def brier(
 # --- mending --------------------------------------------------------------------------
 
 
-@_check.pure(scores="m|m k")
+@_check.pure(jit=True, scores="m|m k")
 def probability(params: Any, scores: jax.Array) -> jax.Array:
     """P(y = 1), (m,), or P(y = c), (m, k), of scores that are calibrated by params.
 

@@ -16,7 +16,7 @@ from jaxml._units import relative, unit
 from jaxml.data.scaling import one_hot
 
 
-@_check.pure(y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(jit=True, y="m:labels", predicted="m:labels", weights="m")
 def accuracy(
     y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
 ) -> jax.Array:
@@ -34,7 +34,7 @@ def accuracy(
     return _mean(y == predicted, _weights(weights, y))
 
 
-@_check.pure(static=("k",), y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
 def confusion(
     y: jax.Array,
     predicted: jax.Array,
@@ -57,7 +57,7 @@ def confusion(
     return _counts(y, predicted, k, _valid(weights, y))
 
 
-@_check.pure(static=("k",), y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
 def precision(
     y: jax.Array,
     predicted: jax.Array,
@@ -73,7 +73,7 @@ def precision(
     return jnp.diagonal(matrix) / matrix.sum(axis=0)
 
 
-@_check.pure(static=("k",), y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
 def recall(
     y: jax.Array,
     predicted: jax.Array,
@@ -89,7 +89,7 @@ def recall(
     return jnp.diagonal(matrix) / matrix.sum(axis=1)
 
 
-@_check.pure(static=("k",), y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
 def f1(
     y: jax.Array,
     predicted: jax.Array,
@@ -143,7 +143,7 @@ def log_loss(
     return -_mean(jnp.where(valid, logs, jnp.nan), w)
 
 
-@_check.pure(y="m", predicted="m", weights="m")
+@_check.pure(jit=True, y="m", predicted="m", weights="m")
 def rmse(
     y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
 ) -> jax.Array:
@@ -162,7 +162,7 @@ def rmse(
     return _root(_there(y - predicted, w), w)
 
 
-@_check.pure(y="m", predicted="m", weights="m")
+@_check.pure(jit=True, y="m", predicted="m", weights="m")
 def mae(
     y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
 ) -> jax.Array:
@@ -183,7 +183,7 @@ def mae(
     return _average(errors * jnp.sign(errors), w)
 
 
-@_check.pure(y="m", predicted="m", weights="m")
+@_check.pure(jit=True, y="m", predicted="m", weights="m")
 def r2(
     y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
 ) -> jax.Array:
@@ -203,7 +203,7 @@ def r2(
     return jnp.where(constant, jnp.nan, 1 - (_root(errors, w) / apart) ** 2)
 
 
-@_check.pure(y="m:labels", score="m", weights="m")
+@_check.pure(jit=True, y="m:labels 2", score="m", weights="m")
 def auc(
     y: jax.Array, score: jax.Array, *, weights: jax.Array | None = None
 ) -> jax.Array:
@@ -221,7 +221,6 @@ def auc(
         ValueError: labels other than 0 and 1, scores that are not finite (m,).
 
     """
-    _check.values("y", y, True, 2)
     w = _weights(weights, score)
     order = jnp.argsort(score)
     score, positive, w = score[order], y[order] == 1, w[order]
@@ -241,7 +240,7 @@ class Threshold(NamedTuple):
     f1: jax.Array  # () F1 of class 1 there
 
 
-@_check.pure(y="m:labels", score="m", weights="m")
+@_check.pure(jit=True, y="m:labels 2", score="m", weights="m")
 def threshold(
     y: jax.Array, score: jax.Array, *, weights: jax.Array | None = None
 ) -> Threshold:
@@ -261,7 +260,6 @@ def threshold(
         ValueError: labels other than 0 and 1, scores that are not finite (m,).
 
     """
-    _check.values("y", y, True, 2)
     w = _weights(weights, score)
     # A row without weight draws no line: it goes where a row is that has some.
     highest = jnp.where(w != 0, score, -jnp.inf).max()
