@@ -120,7 +120,7 @@ def test_many_rows_and_columns(n, x64):
     slope = logistic.gradient(fit.params, x, y, l2=1e-3)
     assert max(np.abs(slope.w).max(), abs(slope.b)) < 1e-9
     twice = np.c_[x, x[:, :1]]
-    assert logistic.fit(twice, y).status in (Status.SINGULAR, Status.UNBOUNDED)
+    assert logistic.fit(twice, y).status == Status.SINGULAR
     apart = (x[:, 0] > 0.5).astype(int)
     assert logistic.fit(x, apart).status == Status.UNBOUNDED
 
@@ -181,12 +181,141 @@ def test_no_finite_minimum(solver):
     assert list(both) == [Status.UNBOUNDED, Status.CONVERGED]
 
 
-def test_quasi_separation():
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_quasi_separation(solver):
     """One level of a factor holds only one class: its weight has no bound."""
     x = np.c_[DATA, np.arange(M) < 8]
     y = np.where(np.arange(M) < 8, 1, LABELS)
-    assert logistic.fit(x, y).status == Status.UNBOUNDED
-    assert logistic.fit(np.c_[DATA, DATA[:, 0]], LABELS).status == Status.SINGULAR
+    assert logistic.fit(x, y, solver=solver).status == Status.UNBOUNDED
+    twice = np.c_[DATA, DATA[:, 0]]
+    assert logistic.fit(twice, LABELS, solver=solver).status == Status.SINGULAR
+
+
+def test_many_columns_of_which_two_are_equal():
+    x = np.random.default_rng(1).normal(size=(600, 254))
+    x = np.c_[x, x[:, :2]].astype(np.float32)
+    y = (np.random.default_rng(2).uniform(size=600) < 0.5).astype(int)
+    assert logistic.fit(x, y).status == Status.SINGULAR
+
+
+# --- units, origins and what tol promises ------------------------------------------
+
+ROUNDED = (np.round(DATA * 256) / 256).astype(np.float32)  # so that + 1024 is exact
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_units_and_origins(solver):
+    """In float32: w is that of x in other units, b that of another origin."""
+    fit = functools.partial(logistic.fit, y=LABELS, solver=solver)
+    for l2 in (0.0, 2.0**-6):
+        plain = check(fit(ROUNDED, l2=l2))
+        for unit in (2.0**-20, 2.0**20):
+            other = check(fit(ROUNDED * np.float32(unit), l2=l2 * unit**2))
+            np.testing.assert_allclose(other.params.w * unit, plain.params.w, rtol=1e-6)
+            np.testing.assert_allclose(other.params.b, plain.params.b, rtol=1e-6)
+        far = check(fit(ROUNDED + 1024, l2=l2))
+        np.testing.assert_allclose(far.params.w, plain.params.w, rtol=2e-4, atol=2e-5)
+        b = plain.params.b - 1024 * np.float64(plain.params.w).sum()
+        np.testing.assert_allclose(far.params.b, b, rtol=2e-4)
+
+
+def problems(count=40, m=60, n=4, seed=0):
+    """Random problems of all conditions, units and origins, exact in float32."""
+    rng = np.random.default_rng(seed)
+    units = 10 ** rng.uniform(-6, 6, count)
+    x, score = [], []
+    for unit in units:
+        mix = rng.normal(size=(n, n)) * np.geomspace(1, 10 ** rng.uniform(-3, 0), n)
+        plain = rng.normal(size=(m, n)) @ mix
+        score.append(plain @ rng.normal(size=(n, 3)) * rng.choice([0.5, 3]))
+        far = rng.normal(size=n) * rng.choice([0, 30])
+        x.append(((plain + far) * unit).astype(np.float32).astype(float))
+    noise = rng.gumbel(size=(count, m, 3))
+    l2 = np.float32(rng.choice([1e-7, 1e-3], count) * units**2).astype(float)
+    return np.array(x), np.argmax(np.array(score) + noise, axis=2), l2
+
+
+def least(x, y, l2):
+    """The minimum of the mean of the losses and l2/2 |W|², by NumPy's Newton."""
+    m, k = y.shape
+    centre, unit = x.mean(0), x.std(0)
+    a = np.c_[(x - centre) / unit, np.ones(m)]
+    penalty = np.append(l2 / unit**2, 0)[:, None]
+
+    def cost(theta):
+        z = a @ theta
+        top = z.max(1)
+        losses = top + np.log(np.exp(z - top[:, None]).sum(1)) - (y * z).sum(1)
+        return losses.mean() + 0.5 * (penalty * theta**2).sum()
+
+    theta, size = np.zeros((len(penalty), k)), len(penalty) * k
+    gauge = np.kron(np.eye(len(penalty)), np.ones((k, k)))
+    for _ in range(100):
+        p = np.exp(a @ theta - (a @ theta).max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        slope = a.T @ (p - y) / m + penalty * theta
+        weight = (p[:, :, None] * np.eye(k) - p[:, :, None] * p[:, None]) / m
+        h = np.einsum("mi,mj,mcd->icjd", a, a, weight, optimize=True)
+        h = h.reshape(size, size) + np.diag(np.repeat(penalty[:, 0], k)) + gauge
+        move = np.linalg.solve(h, slope.ravel()).reshape(theta.shape)
+        step = 1.0
+        while cost(theta - step * move) > cost(theta) and step > 1e-9:
+            step /= 2
+        theta = theta - step * move
+    return cost(theta)
+
+
+def excess(solver, dtype):
+    """How far above the minimum each fit ends, as a share of it, and their statuses."""
+    x, y, l2 = problems()
+    y = np.minimum(y, 1)
+    found = jax.vmap(lambda x, y, l2: logistic.fit(x, y, l2=l2, solver=solver))(
+        x.astype(dtype), y, l2.astype(dtype)
+    )
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: np.asarray(a, float), found.params)
+        value = jax.vmap(lambda p, x, y, l2: logistic.cost(p, x, y, l2=l2))
+        value = np.asarray(value(params, x, y, l2))
+    lowest = [least(a, np.eye(2)[b], 2 * c) for a, b, c in zip(x, y, l2, strict=True)]
+    return (value - lowest) / lowest, np.asarray(found.status)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_tol_is_kept(solver, x64):
+    """At the default tol of 1e-5 the cost is within 1e-10 of its minimum."""
+    above, status = excess(solver, float)
+    assert (status == Status.CONVERGED).all()
+    assert above.max() < 1.01e-10
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_tol_is_kept_in_float32(solver):
+    """Or to the rounding of the cost, with that of params far from the origin."""
+    above, status = excess(solver, np.float32)
+    assert (status == Status.CONVERGED).all()
+    assert above.max() < 1e-5
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_rows_of_weight_0_are_not_there(solver):
+    """Whatever they hold."""
+    x, y = np.r_[ROUNDED, ROUNDED[:8]], np.r_[LABELS, LABELS[:8]]
+    x[-8:-4], x[-4:] = 1e6, -1e6
+    weights = np.r_[WEIGHTS, np.zeros(8)]
+    for l2 in (0.0, 0.01):
+        fit = functools.partial(logistic.fit, l2=l2, solver=solver)
+        whole = check(fit(x, y, weights=weights))
+        part = check(fit(ROUNDED, LABELS, weights=WEIGHTS))
+        np.testing.assert_allclose(whole.params.w, part.params.w, rtol=1e-4)
+        np.testing.assert_allclose(whole.cost, part.cost, rtol=1e-6)
+
+
+def test_the_loss_of_a_sure_row():
+    """log(1 + e^-z), of which float32 can hold all digits."""
+    z = np.array([12.0, 20.0, -30.0])
+    params = logistic.Params(jnp.ones(1), jnp.zeros(()))
+    value = logistic.cost(params, np.float32(z)[:, None], (z > 0).astype(int))
+    np.testing.assert_allclose(value, np.log1p(np.exp(-np.abs(z))).mean(), rtol=1e-6)
 
 
 # --- inference ---------------------------------------------------------------------
@@ -260,6 +389,34 @@ def test_sandwich(x64):
     errors = found.table.standard_error
     np.testing.assert_allclose(np.append(errors.w, errors.b), peer.bse, rtol=1e-8)
     np.testing.assert_allclose(found.bic, peer.bic, rtol=1e-9)
+
+
+def test_inference_far_from_the_origin():
+    """Years, in float32: statsmodels in float64, with the rows centred or not."""
+    rng = np.random.default_rng(4)
+    year = np.round(2010 + 5 * rng.normal(size=M))
+    x = np.c_[year, ROUNDED[:, 0]].astype(np.float32)
+    y = (0.4 * (year - 2010) + rng.logistic(size=M) > 0).astype(int)
+    a = np.c_[x.astype(float) - [2010, 0], np.ones(M)]
+    for covariance, kind in (("information", "nonrobust"), ("sandwich", "HC0")):
+        peer = sm.Logit(y, a).fit(disp=0, tol=1e-12, cov_type=kind)
+        fit = check(logistic.fit(x, y))
+        found = logistic.inference(fit.params, x, y, covariance=covariance)
+        errors = found.table.standard_error
+        np.testing.assert_allclose(errors.w, peer.bse[:2], rtol=1e-4)
+        np.testing.assert_allclose(found.table.p.w, peer.pvalues[:2], rtol=1e-3)
+        there = np.array([-2010, 0, 1])
+        cov_b = there @ peer.cov_params() @ there
+        np.testing.assert_allclose(errors.b, np.sqrt(cov_b), rtol=1e-4)
+        w, p = logistic.wald(fit.params, found, np.eye(2))
+        test = peer.wald_test(np.eye(2, 3), use_f=False, scalar=True)
+        np.testing.assert_allclose(w, test.statistic, rtol=1e-3)
+        np.testing.assert_allclose(p, test.pvalue, rtol=1e-2)
+        z = a @ peer.params
+        variance = ((a @ peer.cov_params()) * a).sum(1)
+        expected = 1 / (1 + np.exp(-z / np.sqrt(1 + np.pi * variance / 8)))
+        p = logistic.posterior_probability(fit.params, found, x)
+        np.testing.assert_allclose(p, expected, atol=1e-4)
 
 
 @pytest.mark.long

@@ -1,5 +1,7 @@
 """Softmax regression against scikit-learn, autodiff and the binary case."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from jaxml.data.scaling import one_hot
 from jaxml.optimize import Status, check
 from jaxml.regression import logistic, softmax
 from tests.depth import cases
+from tests.test_logistic import least, problems
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(12, 3))
@@ -134,6 +137,53 @@ def test_no_finite_minimum(solver):
     assert fit(far, apart, k=K).status == Status.UNBOUNDED
     assert fit(DATA, LABELS, k=K, l2=0.1).status == Status.CONVERGED
     assert fit(DATA, LABELS, k=K + 1, l2=0.1).status == Status.UNBOUNDED
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_tol_is_kept(solver):
+    """In all units and origins, in float32, to the rounding of the cost."""
+    x, y, l2 = problems()
+    one = functools.partial(softmax.fit, k=K, solver=solver)
+    found = jax.vmap(lambda x, y, l2: one(x, y, l2=l2))(
+        x.astype(np.float32), y, l2.astype(np.float32)
+    )
+    assert (np.asarray(found.status) == Status.CONVERGED).all()
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: np.asarray(a, float), found.params)
+        value = jax.vmap(lambda p, x, y, l2: softmax.cost(p, x, y, l2=l2))
+        value = np.asarray(value(params, x, y, l2))
+    lowest = [least(a, np.eye(K)[b], c) for a, b, c in zip(x, y, l2, strict=True)]
+    assert ((value - lowest) / lowest).max() < 1e-5
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_units_outliers_and_rows_of_weight_0(solver):
+    """x in other units, with one row far away, and with rows that are not there."""
+    x = (np.round(DATA * 256) / 256).astype(np.float32)
+    fit = functools.partial(softmax.fit, k=K, solver=solver)
+    plain = check(fit(x, LABELS))
+    for unit in (2.0**-20, 2.0**20):
+        other = check(fit(x * np.float32(unit), LABELS))
+        np.testing.assert_allclose(other.params.w * unit, plain.params.w, rtol=1e-6)
+    x[0, 1] = 1e5
+    found = check(fit(x, LABELS))
+    np.testing.assert_allclose(
+        found.cost, least(x.astype(float), np.eye(K)[LABELS], 0.0), rtol=1e-5
+    )
+    weights = np.ones(M)
+    weights[:20] = 0
+    x[:20] = 1e6
+    whole = check(fit(x, LABELS, weights=weights))
+    part = check(fit(x[20:], LABELS[20:]))
+    np.testing.assert_allclose(whole.params.w, part.params.w, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_quasi_separation(solver):
+    """One level of a factor holds only one class: its weight has no bound."""
+    x = np.c_[DATA[:, :3], np.arange(M) < 8]
+    y = np.where(np.arange(M) < 8, 1, LABELS)
+    assert softmax.fit(x, y, k=K, solver=solver).status == Status.UNBOUNDED
 
 
 def test_one_vs_all(x64):

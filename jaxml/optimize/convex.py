@@ -17,6 +17,8 @@ from jaxml.optimize.fit import Fit, Progress, Status, iterate
 FALL = 0.3  # of the decrement by a step, with which an old Hessian goes on
 ENOUGH = 1e-4  # the share of the foretold decrease that is taken (Armijo 1966)
 PATIENCE = 20  # steps without any improvement after which a search has stalled
+PRODUCTS = 200  # with H, the most that one direction by conjugate gradients takes
+CLOSE = 0.1  # the share of the foretold decrease that such a direction may miss
 
 
 class NewtonState(NamedTuple):
@@ -30,6 +32,16 @@ class NewtonState(NamedTuple):
     factor: Any = None  # (p, p) Cholesky's, of the Hessian, where that is kept
 
 
+class Direction(NamedTuple):
+    """What Newton's equations say at a point."""
+
+    direction: jax.Array  # (p,) H⁻¹ g
+    square: jax.Array  # () gᵀ H⁻¹ g
+    doubt: jax.Array  # () how much more it may be
+    good: jax.Array  # () bool, whether the equations could be solved
+    factor: Any  # (p, p), where it is kept
+
+
 @_check.host
 def by_newton(
     derivatives: Callable[[jax.Array], tuple[jax.Array, ...]],
@@ -38,63 +50,135 @@ def by_newton(
     tol: Any,
     max_iter: int,
     hessian: Callable[[jax.Array], jax.Array] | None = None,
+    product: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    relative: bool = False,
+    bounded: Any = None,
+    floor: Any = None,
 ) -> Fit:
     """θ := θ - t H⁻¹ g, t = 1, ½, ¼ … until the cost falls enough; for use inside jit.
 
     Args:
         derivatives: θ, (p,), to cost, (), gradient g, (p,), and Hessian H, (p, p);
-            without H where `hessian` is given.
+            without H where `hessian` or `product` is given.
         theta: (p,) the start.
-        tol: () stop when Newton's decrement √(gᵀ H⁻¹ g) is at most tol; half its square
-            is the distance to the minimum. It does not depend on the units of θ.
+        tol: () stop when the residual is at most tol: Newton's decrement λ = √(gᵀ H⁻¹
+            g), half whose square is the distance to the minimum. It does not depend on
+            the units of θ.
         max_iter: the most passes; the first is that of the start.
         hessian: θ to H, for an H that costs much more than g: it is then taken anew
             only after a step that left more than 0.3 of the decrement (under vmap it is
             computed in every step).
+        product: θ and v, (p,), to H v, for many parameters: conjugate gradients then
+            solve for the direction.
+        relative: whether the residual is λ / √(2 |cost|): its square is the distance to
+            the minimum as a share of the cost.
+        bounded: () bool, whether a minimum is known to exist: then an H that is
+            singular to this precision is raised. Else the columns of H are looked at in
+            the first step, and SINGULAR is the status where they depend on each other.
+            None for neither.
+        floor: () the status is UNBOUNDED below this cost.
 
     Returns:
         Fit with params = NewtonState. Status SINGULAR where H is not positive definite;
-        the direction is then the last one that could be computed.
+        the direction is then the last one that could be computed. CONVERGED also where
+        λ² / 2 is below 4 roundings of the cost and no longer falls.
 
     Source: Boyd and Vandenberghe (2004), section 9.5; Shamanskii (1967) for the steps
     that keep H.
 
     """
     cho_factor, cho_solve = jax.scipy.linalg.cho_factor, jax.scipy.linalg.cho_solve
+    raised = jnp.asarray(False if bounded is None else bounded)
 
-    def towards(g, factor, last):
+    def factorise(h):
+        factor = cho_factor(h)[0]
+        if bounded is None:
+            return factor
+        size = jnp.finfo(h.dtype).eps * len(h)
+
+        def raise_(state):
+            size, _ = state
+            more = jnp.diag(size * jnp.diagonal(h))
+            return 100 * size, cho_factor(h + more)[0]
+
+        def failed(state):
+            size, factor = state
+            return raised & (size < 1) & ~jnp.isfinite(factor).all()
+
+        # Of no trip, as a rule: a cond would factorise twice under vmap.
+        return jax.lax.while_loop(failed, raise_, (size, factor))[1]
+
+    def towards(g, factor, kept=None):
         direction = cho_solve((factor, False), g)
         good = jnp.isfinite(direction).all()
-        decrement = jnp.sqrt(jnp.maximum(jnp.vdot(g, direction), 0))
-        return jnp.where(good, direction, last), decrement, good
+        square = jnp.maximum(jnp.vdot(g, direction), 0)
+        return Direction(direction, square, jnp.zeros_like(square), good, kept)
 
-    def renewed(hessian, state: NewtonState, trial, g, taken):
-        """The factor that is kept, or a new one where it has not brought θ far."""
-        _, decrement, _ = towards(g, state.factor, state.direction)
-        stale = taken & ~(decrement <= FALL * state.decrement)
-        return jax.lax.cond(
-            stale, lambda: cho_factor(hessian(trial))[0], lambda: state.factor
+    def factorised(h, first):
+        """Its factor, and whether all is well with the columns where they are new."""
+        factor = factorise(h)
+        if bounded is None:
+            return factor, jnp.bool_(True)
+        return factor, ~(first & ~raised & dependent(h, factor))
+
+    def renewed(state: NewtonState, trial, g, taken, first):
+        """By the factor that is kept, or a new one where it has not brought θ far."""
+        square = towards(g, state.factor).square
+        stale = taken & ~(jnp.sqrt(square) <= FALL * state.decrement)
+        factor, good = jax.lax.cond(
+            stale,
+            lambda: factorised(hessian(trial), first),  # type: ignore[misc]
+            lambda: (state.factor, jnp.bool_(True)),
         )
+        found = towards(g, factor, factor)
+        return found._replace(good=found.good & good)
 
-    def step(state: NewtonState):
+    def aim(state: NewtonState, trial, value, g, h, taken):
+        if product is not None:
+            enough = 2 * tol**2 * (jnp.abs(value) if relative else 0.5)
+            g = jnp.where(taken, g, 0)  # no work for a trial that is refused
+            return by_conjugate_gradients(lambda v: product(trial, v), g, enough)
+        first = jnp.isinf(state.value)
+        if hessian is not None:
+            return renewed(state, trial, g, taken, first)
+        factor, good = factorised(h, first)
+        found = towards(g, factor)
+        return found._replace(good=found.good & good)
+
+    def measured(found: Direction, value):
+        square = found.square + found.doubt
+        if relative:
+            scale = 2 * jnp.abs(value)
+            square = square / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
+        return jnp.sqrt(square)
+
+    def step(state):
+        state, residual = state
         trial = state.theta - state.length * state.direction
         value, g, *h = derivatives(trial)
-        rounding = 10 * jnp.finfo(value.dtype).eps * jnp.abs(state.value)
+        eps = jnp.finfo(value.dtype).eps
+        rounding = 10 * eps * jnp.abs(state.value)
         least = ENOUGH * state.length * state.decrement**2
         taken = value <= state.value - least + rounding
-        if hessian is None:
-            factor = cho_factor(h[0])[0]
-        else:
-            factor = renewed(hessian, state, trial, g, taken)
-        direction, decrement, good = towards(g, factor, state.direction)
-        kept = factor if hessian else None
+        found = aim(state, trial, value, g, h[0] if h else None, taken)
+        decrement = jnp.sqrt(found.square)
+        # At the precision of the cost, where steps no longer help; on the way to a
+        # limit at infinity they leave e^-½ of the decrement.
+        flat = found.square + found.doubt <= 8 * eps * jnp.abs(value)
+        flat &= (decrement > 0.7 * state.decrement) & jnp.isfinite(state.value)
+        direction = jnp.where(found.good, found.direction, state.direction)
         one = jnp.ones_like(value)
-        new = NewtonState(trial, direction, value, decrement, one, kept)
+        new = NewtonState(trial, direction, value, decrement, one, found.factor)
         old = state._replace(length=state.length / 2)
         state = jax.tree.map(lambda n, o: jnp.where(taken, n, o), new, old)
-        status = jnp.where(taken & ~good, Status.SINGULAR, Status.RUNNING)
-        residual = jnp.where(taken & ~good, jnp.inf, state.decrement)
-        return state, Progress(state.value, residual, status)
+        status = jnp.where(flat, Status.CONVERGED, Status.RUNNING)
+        if floor is not None:
+            status = jnp.where(value < floor, Status.UNBOUNDED, status)
+        status = jnp.where(found.good, status, Status.SINGULAR)
+        status = jnp.where(taken, status, Status.RUNNING)
+        new_residual = jnp.where(found.good, measured(found, value), jnp.inf)
+        residual = jnp.where(taken, new_residual, residual)
+        return (state, residual), Progress(state.value, residual, status)
 
     # From a value of ∞ the first trial, of length 0, is always taken: the derivatives
     # are compiled once.
@@ -102,7 +186,74 @@ def by_newton(
     factor = jnp.eye(len(theta), dtype=theta.dtype) if hessian else None
     worst = jnp.full_like(none, jnp.inf)
     state = NewtonState(theta, 0 * theta, worst, none, none + 1, factor)
-    return iterate(step, state, tol=tol, max_iter=max_iter, patience=PATIENCE)
+    fit = iterate(step, (state, worst), tol=tol, max_iter=max_iter, patience=PATIENCE)
+    return fit._replace(params=fit.params[0])
+
+
+class _Conjugate(NamedTuple):
+    d: jax.Array  # (p,)
+    r: jax.Array  # (p,) g - H d
+    along: jax.Array  # (p,) where d moves next
+    square: jax.Array  # () |r|²
+    gain: jax.Array  # () dᵀ H d
+    least: jax.Array  # () curvature along a direction so far
+    products: jax.Array  # () int32, those taken
+
+
+def dependent(h: jax.Array, factor: jax.Array) -> jax.Array:
+    """Whether columns of H, (p, p), depend on others to its precision, by its factor.
+
+    Cholesky's pivots are what is left of the diagonal after the columns before.
+    """
+    left = jnp.square(jnp.diagonal(factor))
+    noise = 10 * len(h) ** 0.5 * jnp.finfo(h.dtype).eps
+    return ~(left > noise * jnp.diagonal(h)).all()
+
+
+def by_conjugate_gradients(product, g: jax.Array, enough) -> Direction:
+    """H⁻¹ g, (p,), by products with H, as exactly as is needed.
+
+    With d of so many steps and r = g - H d, gᵀ H⁻¹ g = dᵀ H d + rᵀ H⁻¹ r. The last is
+    in doubt: it is taken as 4 |r|² over the least curvature met, and the search ends
+    when it is a tenth of the first, or when both are at most enough, ().
+
+    Source: Hestenes and Stiefel (1952); Dembo, Eisenstat and Steihaug (1982).
+    """
+
+    def doubt(state: _Conjugate):
+        return jnp.where(state.square > 0, 4 * state.square / state.least, 0)
+
+    def goes_on(state: _Conjugate):
+        far = doubt(state) > jnp.maximum(CLOSE * state.gain, enough - state.gain)
+        first = (state.products == 0) & (state.square > 0)
+        return first | (far & (state.products < min(2 * g.size, PRODUCTS)))
+
+    def step(state: _Conjugate):
+        bent = product(state.along)
+        curvature = jnp.vdot(state.along, bent)
+        size = jnp.vdot(state.along, state.along)
+        share = state.square / jnp.where(curvature > 0, curvature, jnp.inf)
+        r = state.r - share * bent
+        square = jnp.vdot(r, r)
+        carry = square / state.square
+        # Where rounding hides the curvature nothing more is to be had.
+        stuck = ~(curvature > 0)
+        return _Conjugate(
+            state.d + share * state.along,
+            r,
+            r + carry * state.along,
+            square,
+            state.gain + share * state.square,
+            jnp.where(stuck, 0, jnp.minimum(state.least, curvature / size)),
+            jnp.where(stuck, PRODUCTS, state.products + 1),
+        )
+
+    square = jnp.vdot(g, g)
+    zero, far = jnp.zeros_like(square), jnp.full_like(square, jnp.inf)
+    start = _Conjugate(0 * g, g, g, square, zero, far, jnp.int32(0))
+    found = jax.lax.while_loop(goes_on, step, start)
+    good = jnp.isfinite(found.d).all()
+    return Direction(found.d, found.gain, doubt(found), good, None)
 
 
 class LbfgsState(NamedTuple):
@@ -126,15 +277,21 @@ def by_lbfgs(
     tol: Any,
     max_iter: int,
     memory: int = 10,
+    relative: bool = False,
+    floor: Any = None,
 ) -> Fit:
     """L-BFGS for many parameters, or for many fits at once; for use inside jit.
 
     Args:
         derivatives: θ, (p,), to cost, (), and gradient, (p,).
         theta: (p,) the start.
-        tol: () stop when the Euclidean norm of the gradient is at most tol.
+        tol: () stop when the residual is at most tol: the norm of the gradient.
         max_iter: the most passes; the first is that of the start.
         memory: how many pairs of moves and changes are kept.
+        relative: whether the residual is √(gᵀ B g / 2 |cost|) with B for the inverse of
+            the Hessian, an estimate that does not depend on the units of θ; its square
+            is the distance to the minimum as a share of the cost.
+        floor: () the status is UNBOUNDED below this cost.
 
     Returns:
         Fit with params = LbfgsState.
@@ -198,7 +355,15 @@ def by_lbfgs(
         return state, progress(state)
 
     def progress(state):
-        return Progress(state.value, jnp.linalg.norm(state.gradient))
+        residual = jnp.linalg.norm(state.gradient)
+        if relative:
+            fall = jnp.maximum(-jnp.vdot(state.gradient, state.direction), 0)
+            tiny = jnp.finfo(fall.dtype).tiny
+            residual = jnp.sqrt(fall / jnp.maximum(2 * jnp.abs(state.value), tiny))
+        status = jnp.int32(Status.RUNNING)
+        if floor is not None:
+            status = jnp.where(state.value < floor, Status.UNBOUNDED, status)
+        return Progress(state.value, residual, status)
 
     # As above: the first trial is the start, and is always taken.
     none = jnp.zeros_like(theta)

@@ -22,13 +22,15 @@ class Table(NamedTuple):
     covariance: jax.Array  # (p, p) of the coefficients, b last; (t, p, p) for t targets
 
 
-def table(theta, covariance, critical, tail, split) -> Table:
+def table(theta, covariance, critical, tail, split, unit=1.0) -> Table:
     """The Table of coefficients θ, (p,), with their covariance, (p, p).
 
     critical, (), is the statistic at the ends of an interval, tail(statistic) its p,
-    and split(θ) gives Params.
+    and split(θ) gives Params. unit, (p,), are units in which the covariance is given:
+    its squares need not be numbers where those of the errors are not.
     """
-    error = jnp.sqrt(jnp.diagonal(covariance))
+    unit = jnp.broadcast_to(jnp.asarray(unit, theta.dtype), theta.shape)
+    error = unit * jnp.sqrt(jnp.diagonal(covariance))
     statistic = theta / error
     return Table(
         standard_error=split(error),
@@ -36,7 +38,7 @@ def table(theta, covariance, critical, tail, split) -> Table:
         p=split(tail(statistic)),
         low=split(theta - critical * error),
         high=split(theta + critical * error),
-        covariance=covariance,
+        covariance=covariance * jnp.outer(unit, unit),
     )
 
 

@@ -11,19 +11,25 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import mean, product, with_b, with_ones
+from jaxml._rows import product, with_b, with_ones
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression._planes import (
+    Frame,
     average,
+    by_gradients,
     class_weighted,
-    derivatives,
     fermi,
-    lbfgs,
-    newton,
+    frame,
+    params_of,
+    penalties,
+    plane,
+    plane_newton,
     shares,
+    split,
+    standard,
     without_rows,
 )
 from jaxml.regression._student import chi2
@@ -78,7 +84,7 @@ def cost(
 ) -> jax.Array:
     """J = -Σ wᵢ [yᵢ log pᵢ + (1-yᵢ) log(1-pᵢ)] / Σ wᵢ + l2/2 |w|² + l1 |w|₁, ().
 
-    Computed as log(1 + e^z) - y z, which neither over- nor underflows. Of no rows, all
+    The logarithms are of 1 + e^±z, which neither over- nor underflow. Of no rows, all
     weights 0, the mean is 0: a batch of rows left out adds nothing.
 
     Args:
@@ -97,7 +103,7 @@ def cost(
     """
     w = class_weighted(y, weights, class_weights)
     z = logits(params, x, temperature=temperature)
-    value = average(jax.nn.softplus(z) - y.astype(z.dtype) * z, w)
+    value = average(_losses(z, y.astype(z.dtype)), w)
     if not _check.is_zero(l2):
         value += 0.5 * l2 * jnp.vdot(params.w, params.w)
     if not _check.is_zero(l1):
@@ -168,8 +174,10 @@ def fit(
             columns. With l1, accelerated proximal gradients, whatever is said here.
         intercept: whether there is a b; else it stays 0.
         rate: () the argument of a recipe.
-        tol: () "newton": largest decrement √(∂Jᵀ H⁻¹ ∂J); else: largest |∂J|.
-        max_iter: most steps.
+        tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
+            1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
+            not depend on the units of x. For recipes: largest |∂J|.
+        max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
         Fit with Params. Status UNBOUNDED where w or b could grow for ever: a plane
@@ -193,27 +201,52 @@ def fit(
     more = {"tol": tol, "max_iter": max_iter}
     if l1 is not None:
         found = proximal(
-            _cost, _prox, start, *data, penalty=_penalty, l1=l1, **hyper, **more
+            _raw, _prox, start, *data, penalty=_penalty, l1=l1, **hyper, **more
         )
     elif not own:
-        found = minimize(_cost, start, *data, solver=solver, rate=rate, **hyper, **more)
+        found = minimize(_raw, start, *data, solver=solver, rate=rate, **hyper, **more)
     else:
         wide = solver == "lbfgs" or (solver == "auto" and x.shape[1] > WIDE)
-        search = lbfgs if wide else newton
-        fixed = jax.lax.stop_gradient((*data, hyper))
-        found = search(fermi, *fixed, intercept, tol, max_iter)
-        status = found.status
-        if intercept:
-            both = jnp.stack([data[1], 1 - data[1]], axis=1)
-            status = without_rows(status, mean(both, data[2]))
-        params, value = solution(_cost, found.params, found.cost, status, data, hyper)
-        found = found._replace(params=params, cost=value, status=status)
+        found = _planar(data, hyper, wide, intercept, **more)
     return found._replace(params=with_b(found.params))
 
 
-def _cost(params, x, y, weights, *, l2, temperature):
+def _losses(z, y):
+    """y log(1 + e^-z) + (1-y) log(1 + e^z), (m,): exact also where it is small."""
+    return y * jax.nn.softplus(-z) + (1 - y) * jax.nn.softplus(z)
+
+
+def _raw(params, x, y, weights, *, l2, temperature):
     hyper = {"l2": l2, "temperature": temperature, "weights": weights}
     return cost(with_b(params), x, y, **hyper)
+
+
+def _planar(data, hyper, wide: bool, intercept: bool, tol, max_iter: int) -> Fit:
+    """Our own solvers, which see the columns in a Frame."""
+    fixed, l2, temperature = jax.lax.stop_gradient((data, *hyper.values()))
+    seat = frame(fixed[0], fixed[2], l2, temperature, intercept)
+    x, y, weights = fixed
+    problem = fermi, x, y, weights, seat, l2, temperature, intercept
+    if wide:
+        found = by_gradients(plane(*problem), tol, max_iter)
+    else:
+        found = plane_newton(*problem, tol, max_iter)
+    status = found.status
+    if intercept:
+        both = jnp.stack([y, 1 - y], axis=1)
+        status = without_rows(status, average(both, weights))
+    data = *data, seat
+    theta, value = solution(_cost, found.params, found.cost, status, data, hyper)
+    params = params_of(theta, seat, hyper["temperature"], intercept)
+    return found._replace(params=params, cost=value, status=status)
+
+
+def _cost(theta, x, y, weights, seat, *, l2, temperature):
+    """J of θ in a frame."""
+    w, b = split(theta, x.shape[1])
+    z = product(standard(x, seat), w) + (0 if b is None else b)
+    value = average(_losses(z, y), weights)
+    return value + 0.5 * jnp.vdot(penalties(seat, l2, temperature), w**2)
 
 
 def _prox(params, step, *, l1):
@@ -227,6 +260,14 @@ def _penalty(params, *, l1):
 # --- what the coefficients are worth -------------------------------------------------
 
 
+class Centred(NamedTuple):
+    """The covariance of w and of w·x + b at a point amid the rows, free of units."""
+
+    covariance: jax.Array  # (p, p) of w and, last, of w·centre + b, over the units
+    centre: jax.Array  # (n,) the point; 0 without an intercept
+    unit: jax.Array  # (p,) the units
+
+
 class Inference(NamedTuple):
     """What the likelihood says about the coefficients and about itself."""
 
@@ -238,6 +279,7 @@ class Inference(NamedTuple):
     bic: jax.Array  # () p log Σ wᵢ - 2 log L
     ratio: jax.Array  # () 2 (log L - null), a χ² of n if all weights were 0
     ratio_p: jax.Array  # () P of so large a ratio then
+    centred: Centred  # what the table's covariance comes from; exact far from x = 0
 
 
 @_check.pure(
@@ -289,26 +331,20 @@ def inference(
     _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n")})
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     y, seen = y.astype(x.dtype), jnp.sum(w)
+    about = _centred(params, x, y, w, l2, temperature, covariance, intercept)
     theta = jnp.append(params.w, params.b) if intercept else params.w
-    hyper = {"l2": l2, "temperature": temperature}
-    hessian = derivatives(fermi, x, y, w, hyper, intercept, True)(theta)[2]
-    inverse = jnp.linalg.inv(seen * hessian)
-    if covariance == "sandwich":
-        p = probability(params, x, temperature=temperature)
-        force = with_ones(x, intercept) * (p - y)[:, None] / temperature
-        meat = product((force * w[:, None]).T, force)
-        inverse = product(product(inverse, meat), inverse)
     critical = jax.scipy.special.ndtri(0.5 + 0.5 * confidence)
     nan = jnp.full((), jnp.nan, x.dtype)
     found = table(
         theta,
-        inverse,
+        _moved(about, -about.centre),
         critical,
         lambda z: 2 * jax.scipy.special.ndtr(-jnp.abs(z)),
         lambda t: Params(t[: x.shape[1]], t[-1] if intercept else nan),
+        unit=about.unit,
     )
     z = logits(params, x, temperature=temperature)
-    likelihood = jnp.sum(w * (y * z - jax.nn.softplus(z)))
+    likelihood = -jnp.sum(w * _losses(z, y))
     share = jnp.sum(w * y) / seen
     null = -seen * jnp.log(2.0)
     if intercept:
@@ -327,7 +363,40 @@ def inference(
         p * jnp.log(seen) - 2 * likelihood,
         ratio,
         chi2(ratio, slopes),
+        about,
     )
+
+
+def _centred(params, x, y, w, l2, temperature, covariance, intercept) -> Centred:
+    """What is known of w and of z amid the rows, where they hardly depend."""
+    scale = frame(x, w, l2, temperature, intercept).scale
+    centre = average(x, w) if intercept else jnp.zeros_like(x[0])
+    seat = Frame(centre, scale)
+    theta = params.w * scale
+    if intercept:
+        theta = jnp.append(theta, params.b + product(centre, params.w))
+    theta = theta / temperature
+    hessian = plane(fermi, x, y, w, seat, l2, temperature, intercept).whole(theta)[2]
+    if covariance == "sandwich":
+        a = with_ones(standard(x, seat), intercept)
+        r = jax.nn.sigmoid(product(a, theta)) - y
+        meat = product((a * (w * r**2)[:, None]).T, a)
+        inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
+        inverse = product(product(inverse, meat), inverse)
+    else:
+        inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
+    unit = jnp.append(temperature / scale, jnp.full(intercept, temperature, x.dtype))
+    return Centred(inverse, centre, unit)
+
+
+def _moved(about: Centred, shift) -> jax.Array:
+    """The covariance of w and of (z at centre + shift) T, over the units, (p, p)."""
+    n = len(about.centre)
+    if len(about.covariance) == n:
+        return about.covariance
+    along = shift * about.unit[:n] / about.unit[n]
+    move = jnp.eye(n + 1, dtype=along.dtype).at[n, :n].set(along)
+    return product(product(move, about.covariance), move.T)
 
 
 @_check.pure(found="tree", contrasts="r n")
@@ -349,9 +418,13 @@ def wald(
     """
     _check.shapes(contrasts=(contrasts, "r n"), **{"params.w": (params.w, "n")})
     n = params.w.size
-    covariance = found.table.covariance[:n, :n]
-    value = product(contrasts, params.w)
-    spread = product(product(contrasts, covariance), contrasts.T)
+    covariance, unit = found.centred.covariance[:n, :n], found.centred.unit[:n]
+    c = contrasts * unit[None]
+    size = jnp.max(jnp.abs(c), axis=1)
+    size = jnp.where(size > 0, size, 1)
+    c = c / size[:, None]
+    value = product(c, params.w / unit)
+    spread = product(product(c, covariance), c.T)
     w = jnp.vdot(value, jnp.linalg.solve(spread, value))
     return w, chi2(w, jnp.asarray(len(contrasts), w.dtype))
 
@@ -375,8 +448,10 @@ def posterior_probability(
 
     """
     z = logits(params, x, temperature=temperature)
-    covariance = found.table.covariance
-    a = with_ones(x, len(covariance) > x.shape[1])
+    covariance, centre, unit = found.centred
+    a = (x - centre[None]) * unit[: x.shape[1]][None]
+    if len(covariance) > x.shape[1]:
+        a = jnp.concatenate([a, jnp.broadcast_to(unit[-1], (len(x), 1))], axis=1)
     variance = jnp.sum(product(a, covariance) * a, axis=1) / temperature**2
     return jax.nn.sigmoid(z / jnp.sqrt(1 + jnp.pi * variance / 8))
 

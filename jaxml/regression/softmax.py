@@ -11,20 +11,29 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import mean, product, total, with_b, with_ones
+from jaxml._rows import product, total, with_b, with_ones
 from jaxml.data.scaling import one_hot
-from jaxml.optimize.convex import by_lbfgs, by_newton
 from jaxml.optimize.fit import UNRECORDED, Fit
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression import logistic
 from jaxml.regression._planes import (
+    Problem,
     average,
-    runaway,
+    by_gradients,
+    by_hessians,
+    frame,
+    moved_origin,
+    origin,
+    params_of,
+    penalised,
+    penalties,
     seen,
-    separable,
+    separated,
     shares,
+    split,
+    standard,
     without_rows,
 )
 from jaxml.regression.linear import Params
@@ -171,8 +180,10 @@ def fit(
             accelerated proximal gradients, whatever is said here.
         intercept: whether there is a b; else it stays 0.
         rate: () the argument of a recipe.
-        tol: () "newton": largest decrement √(∂Jᵀ H⁻¹ ∂J); else: largest |∂J|.
-        max_iter: most steps.
+        tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
+            1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
+            not depend on the units of x. For recipes: largest |∂J|.
+        max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
         Fit with Params that sum to 0 over the classes (with l1, only b does). Status
@@ -202,17 +213,13 @@ def fit(
             _smooth, _prox, start, *data, penalty=_penalty, l1=l1, **hyper, **more
         )
     elif not own:
-        found = minimize(_cost, start, *data, solver=solver, rate=rate, **hyper, **more)
+        found = minimize(
+            _whole, start, *data, solver=solver, rate=rate, **hyper, **more
+        )
     else:
         small = (n + intercept) * k <= FEW
         newton = solver == "newton" or (solver == "auto" and small)
-        search = _newton if newton else _lbfgs
-        found = search(*jax.lax.stop_gradient((*data, hyper)), start, tol, max_iter)
-        status = found.status
-        if intercept:
-            status = without_rows(status, mean(y, data[2]))
-        params, value = solution(_cost, found.params, found.cost, status, data, hyper)
-        found = found._replace(params=params, cost=value, status=status)
+        found = _planar(data, hyper, k, newton, intercept, **more)
     return found._replace(params=with_b(found.params))
 
 
@@ -290,7 +297,7 @@ def _weights(y, weights, class_weights):
 
 def _losses(z, y):
     """-Σ_c y_c log p_c, (m,)."""
-    return jnp.sum(y, axis=1) * jax.nn.logsumexp(z, axis=1) - jnp.sum(y * z, axis=1)
+    return -jnp.sum(y * jax.nn.log_softmax(z, axis=1), axis=1)
 
 
 def _smooth(params, x, y, weights, *, l2, temperature):
@@ -300,7 +307,7 @@ def _smooth(params, x, y, weights, *, l2, temperature):
     return value if params.b is None else value + 0.5 * jnp.sum(params.b) ** 2
 
 
-def _cost(params, x, y, weights, *, l2, temperature):
+def _whole(params, x, y, weights, *, l2, temperature):
     """J, and half the squares of the sums over classes, so that the minimum is one."""
     value = _smooth(params, x, y, weights, l2=l2, temperature=temperature)
     return value + 0.5 * jnp.sum(jnp.sum(params.w, axis=1) ** 2)
@@ -317,87 +324,111 @@ def _penalty(params, *, l1):
 # --- our own solvers -----------------------------------------------------------------
 
 
-def _derivatives(x, y, weights, hyper, start: Params, hessian: bool):
-    """θ, (p k,), to J and its gradient; or with the sums' squares, and its Hessian.
+def _planar(data, hyper, k: int, newton: bool, intercept: bool, tol, max_iter) -> Fit:
+    """They see the columns in a Frame; Fit with Params."""
+    fixed, l2, temperature = jax.lax.stop_gradient((data, *hyper.values()))
+    x, y, weights = fixed
+    seat = frame(x, weights, l2, temperature, intercept)
+    problem = _planes(x, y, weights, seat, l2, temperature, intercept)
+    search = by_hessians if newton else by_gradients
+    found = search(problem, tol, max_iter)
+    status = found.status
+    if intercept:
+        status = without_rows(status, average(y, weights))
+    theta = found.params.reshape(-1, k)
+    theta -= jnp.mean(theta, axis=1, keepdims=True)
+    theta, value = solution(_cost, theta, found.cost, status, (*data, seat), hyper)
+    params = params_of(theta, seat, hyper["temperature"], intercept)
+    return found._replace(params=params, cost=value, status=status)
 
-    The squares would slow L-BFGS down. Its gradients are freed of what a common change
-    of all classes would do instead, so that the sums stay 0.
-    """
-    n, k = start.w.shape
-    t, intercept = hyper["temperature"], start.b is not None
+
+def _cost(theta, x, y, weights, seat, *, l2, temperature):
+    """J of θ, (p, k), in a frame, and half the squares of its sums over classes."""
+    w, b = split(theta, x.shape[1])
+    z = product(standard(x, seat), w) + (0 if b is None else b[None])
+    value = average(_losses(z, y), weights)
+    squares = jnp.vdot(penalties(seat, l2, temperature), jnp.sum(w**2, axis=1))
+    return value + 0.5 * (squares + jnp.sum(jnp.sum(theta, axis=1) ** 2))
+
+
+def _planes(x, y, weights, seat, l2, temperature, intercept: bool) -> Problem:
+    """The Problem of k planes; θ is (p, k), raveled."""
+    n, k = x.shape[1], y.shape[1]
     p = n + intercept
-    weight = len(x) if weights is None else jnp.sum(weights)
-    l2 = hyper["l2"] * jnp.append(jnp.ones(n, x.dtype), jnp.zeros(intercept, x.dtype))
+    share = None if weights is None else shares(weights)
+    l2s = jnp.append(penalties(seat, l2, temperature), jnp.zeros(intercept, x.dtype))
+    l2s = jnp.repeat(l2s, k)
+    near = origin(x, intercept)
+    light = _derivatives(x, y, share, near, intercept, False)
+    light = moved_origin(light, seat, near, intercept)
+    whole = penalised(_derivatives(x, y, share, seat, intercept, True), l2s)
+
+    def gauged(theta):
+        """To add the same to all classes costs as much as to add it to one."""
+        value, slope, h = whole(theta)
+        size = jnp.mean(jnp.diagonal(h).reshape(p, k), axis=1)
+        return value, slope, h + jnp.kron(jnp.diag(size), jnp.ones((k, k), h.dtype))
+
+    def even(theta):
+        """Freed of what a common change would do: squares would slow L-BFGS down."""
+        value, slope = light(theta.reshape(p, k))
+        return value, (slope - jnp.mean(slope, axis=1, keepdims=True)).ravel()
+
+    def moves(change):
+        w, b = split(change.reshape(p, k), n)
+        z = product(standard(x, seat), w) + (0 if b is None else b[None])
+        return jnp.max(seen(jnp.max(jnp.abs(z), axis=1), weights))
+
+    start = jnp.zeros(p * k, x.dtype)
+    lowest = separated(y, weights, l2, intercept)
+    return Problem(penalised(even, l2s), gauged, moves, start, l2 > 0, lowest)
+
+
+def _derivatives(x, y, share, seat, intercept: bool, hessian: bool):
+    """θ, (p, k), to J without penalty and its gradient; or θ raveled, with Hessian.
+
+    share, (m,), are the weights over their sum, or None.
+    """
+    n, k = x.shape[1], y.shape[1]
+    p = n + intercept
 
     def of(theta):
         theta = theta.reshape(p, k)
 
-        def sums(x, y, weights):
-            z = (product(x, theta[:n]) + (theta[n][None] if intercept else 0)) / t
-            w = jnp.ones_like(x[:, 0]) if weights is None else weights
-            mass = (w * jnp.sum(y, axis=1))[:, None]
+        def sums(x, y, share):
+            x = standard(x, seat)
+            z = product(x, theta[:n]) + (theta[n][None] if intercept else 0)
+            w = jnp.ones_like(x[:, 0]) if share is None else share
+            w, whole = w[:, None], jnp.sum(y, axis=1)[:, None]
             chances = jax.nn.softmax(z, axis=1)
-            r = (mass * chances - w[:, None] * y) / t
+            # 1 - p and p - y as sums of the others, for the digits of sure rows.
+            others = product(chances, 1 - jnp.eye(k, dtype=x.dtype))
+            r = w * (chances * (whole - y) - y * others)
             # Turned only outside the loop: xᵀr would be slower than rᵀx.
-            first = jnp.vdot(w, _losses(z, y)), product(r.T, x), jnp.sum(r, axis=0)
+            value = jnp.vdot(w, _losses(z, y)[:, None])
+            first = value, product(r.T, x), jnp.sum(r, axis=0)
             if not hessian:
                 return first
             a = with_ones(x, intercept)
-            each = (a[:, :, None] * chances[:, None]).reshape(len(x), p * k)
-            scaled = mass / t**2
-            return *first, product(each.T, a * scaled), product(each.T, each * scaled)
+            a_mass = a * (w * whole)
 
-        value, of_w, of_b, *h = jax.tree.map(
-            lambda s: s / weight, total(sums, x, y, weights)
-        )
+            def spread(factors):
+                return (a_mass[:, :, None] * factors[:, None]).reshape(len(x), p * k)
+
+            each = (a[:, :, None] * chances[:, None]).reshape(len(x), p * k)
+            alike = product(spread(chances * others).T, a)
+            return *first, alike, product(spread(chances).T, each)
+
+        found = total(sums, x, y, share)
+        if share is None:
+            found = jax.tree.map(lambda s: s / len(x), found)
+        value, of_w, of_b, *h = found
         slope = jnp.concatenate([of_w.T, of_b[None]])[:p]
-        value += 0.5 * jnp.vdot(l2, jnp.sum(theta**2, axis=1))
-        slope += l2[:, None] * theta
         if not hessian:
-            return value, (slope - jnp.mean(slope, axis=1, keepdims=True)).ravel()
-        gauge = jnp.sum(theta, axis=1)
-        value += 0.5 * jnp.vdot(gauge, gauge)
-        slope += gauge[:, None]
-        # Σ w f f' (p_c δ_cd - p_c p_d), and the penalties.
-        alike = jnp.eye(k, dtype=x.dtype)[None, :, None]
-        same = h[0].reshape(p, k, p, 1) * alike
-        diagonal = jnp.eye(p, dtype=x.dtype)[:, None, :, None]
-        same += diagonal * (l2[:, None, None, None] * alike + 1)
-        return value, slope.ravel(), same.reshape(p * k, p * k) - h[1]
+            return value, slope
+        # Σ w f f' p_c (1 - p_c) for c = d, else - Σ w f f' p_c p_d.
+        alike = jnp.eye(k, dtype=bool)[None, :, None]
+        h = jnp.where(alike, h[0].reshape(p, k, p, 1), -h[1].reshape(p, k, p, k))
+        return value, slope.ravel(), h.reshape(p * k, p * k)
 
     return of
-
-
-def _newton(x, y, weights, hyper, start: Params, tol, max_iter: int) -> Fit:
-    """Newton's method; Fit with Params."""
-    whole = _derivatives(x, y, weights, hyper, start, True)
-    theta = jnp.zeros(
-        (len(start.w) + (start.b is not None)) * start.w.shape[1], x.dtype
-    )
-    found = by_newton(whole, theta, tol=tol, max_iter=max_iter)
-    step = _split(found.params.direction, start)
-    moves = jnp.max(jnp.abs(logits(with_b(step), x)), axis=1) / hyper["temperature"]
-    status = runaway(found, jnp.max(seen(moves, weights)))
-    return found._replace(params=_split(found.params.theta, start), status=status)
-
-
-def _lbfgs(x, y, weights, hyper, start: Params, tol, max_iter: int) -> Fit:
-    """L-BFGS; Fit with Params."""
-    whole = _derivatives(x, y, weights, hyper, start, False)
-    theta = jnp.zeros(
-        (len(start.w) + (start.b is not None)) * start.w.shape[1], x.dtype
-    )
-    found = by_lbfgs(whole, theta, tol=tol, max_iter=max_iter)
-    params = _split(found.params.theta, start)
-    z = logits(with_b(params), x)
-    own = jnp.sum(y * z, axis=1)
-    others = jnp.max(jnp.where(y > 0, -jnp.inf, z), axis=1)
-    margins = jnp.where(jnp.max(y, axis=1) == 1, own - others, 0)
-    status = separable(found, margins, weights, hyper["l2"])
-    return found._replace(params=params, status=status)
-
-
-def _split(theta, start: Params) -> Params:
-    n, k = start.w.shape
-    theta = theta.reshape(-1, k)
-    return Params(theta[:n], None if start.b is None else theta[n])
