@@ -106,6 +106,19 @@ def test_descend_finds_what_a_fine_grid_finds(x64):
     assert selection.descend.traces == before + 1
 
 
+def test_descend_in_any_unit(x64):
+    """The cost is one of squares: 2^-80, or 1e-24, of what it is elsewhere."""
+    run = {"folds": FOLDS}
+    one, other = (
+        selection.descend({"l2": 3.0}, ridge, mean_squares, X, size * Y, **run)
+        for size in (1.0, 2.0**-40)
+    )
+    assert one.status == other.status == Status.CONVERGED
+    assert one.steps > 1
+    np.testing.assert_allclose(other.params["l2"], one.params["l2"], rtol=1e-9)
+    np.testing.assert_allclose(other.cost * 2.0**80, one.cost, rtol=1e-9)
+
+
 @pytest.mark.long
 def test_descend_many_hyper_parameters(x64):
     """A penalty for each feature: those that carry nothing get the largest."""

@@ -64,11 +64,10 @@ def finite(name: str, value: Any, shape: str) -> np.ndarray:
 
 def labels(name: str, value: Any) -> np.ndarray:
     """The value as (m,) labels that count from 0."""
-    array = np.asarray(_check.array(name, value, True), np.int64)
+    array = np.asarray(_check.array(name, value, True))
     shapes(**{name: (array, "m")})
-    if array.min() < 0:
-        raise ValueError(f"{name} holds the label {array.min()}; labels count from 0")
-    return array
+    _check.values(name, array, True, None)
+    return array.astype(np.int64)
 
 
 def colours(k: int) -> np.ndarray:

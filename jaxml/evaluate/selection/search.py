@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from jaxml import _check
+from jaxml._units import unit
 from jaxml.evaluate.selection import _fold
 from jaxml.evaluate.selection.folds import Folds
 from jaxml.optimize.fit import Fit
@@ -127,11 +128,12 @@ def descend(
         weights: (m,) weights of the rows; 1 if None.
         solver: recipe of an optax transformation, as in `minimize`.
         rate: () its rate; None for one that searches a line.
-        tol: () stop when the norm of dJ/d log h is at most tol.
+        tol: () stop when the residual is at most tol: J may have any unit.
         max_iter: the most steps.
 
     Returns:
-        A Fit whose params are the hyper-parameters. It depends on the start, and has no
+        A Fit whose params are the hyper-parameters; residual is that norm over the
+        power of two next below |J| at the start. It depends on the start, and has no
         derivatives.
 
     """
@@ -143,15 +145,28 @@ def descend(
         fit=_fold.compiled_in("fit", fit),
         cost=_fold.compiled_in("cost", cost),
     )
+    size = unit(jnp.abs(objective(start, *data, jnp.ones((), x.dtype))))
     found = minimize(
-        objective, start, *data, solver=solver, rate=rate, tol=tol, max_iter=max_iter
+        objective,
+        start,
+        *data,
+        size,
+        solver=solver,
+        rate=rate,
+        tol=tol,
+        max_iter=max_iter,
     )
-    found = found._replace(params=jax.tree.map(jnp.exp, found.params))
+    found = found._replace(
+        params=jax.tree.map(jnp.exp, found.params),
+        cost=size * found.cost,
+        history=size * found.history,
+    )
     return jax.lax.stop_gradient(found)
 
 
-def _validation(logs, x, y, train, test, *, fit, cost):
+def _validation(logs, x, y, train, test, size, *, fit, cost):
+    """The mean cost of the folds in units of size, ()."""
     point = jax.tree.map(jnp.exp, logs)
     one = functools.partial(_fold.one_fit, fit, cost, x, y)
     _, costs, _ = jax.vmap(one, (0, 0, None))(train, test, point)
-    return _fold.over_folds(costs, _fold.held_out(test))[0]
+    return _fold.over_folds(costs, _fold.held_out(test))[0] / size
