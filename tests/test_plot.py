@@ -610,3 +610,9 @@ Y = np.zeros(5, int)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+def test_labels_are_looked_at_before_they_could_wrap():
+    x, y = np.eye(2), np.array([0, 2**63], np.uint64)
+    with pytest.raises(ValueError, match=f"^y holds the label {2**63}"):
+        plot.margin(lambda grid: grid[:, 0], x, y)
