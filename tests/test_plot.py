@@ -520,7 +520,7 @@ Y = np.zeros(5, int)
         (lambda: plot.first_layer(X, shape=3), r"shape must be \(height, width\)"),
         (lambda: plot.misclassified(X, Y[:4], Y, shape=(2, 2)), r"y has shape \(4,\)"),
         (
-            lambda: plot.misclassified(X, Y, X[:, 0], shape=(2, 2)),
+            lambda: plot.misclassified(X, Y, X[:, 0] + 0.5, shape=(2, 2)),
             "predicted must hold",
         ),
         (lambda: plot.misclassified(X, Y, Y, shape=(2, 3)), "shape is 2 x 3, but x"),
