@@ -142,7 +142,10 @@ def mean(x: jax.Array, weights: jax.Array | None) -> jax.Array:
     """Σ wᵢ xᵢ / Σ wᵢ over the rows of x, (m,) or (m, t): () or (t,)."""
     if weights is None:
         return jnp.mean(x, axis=0)
-    return product(weights / jnp.sum(weights), x)
+    share = weights / jnp.sum(weights)
+    if x.ndim == 1:
+        return product(share, x)
+    return jnp.sum(share[:, None] * x, axis=0)  # on a CPU faster than a product
 
 
 class Normal(NamedTuple):

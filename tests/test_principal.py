@@ -240,7 +240,7 @@ def test_refused():
         pca.fit(x, k=2, solver="arpack")
     params = pca.fit(x, k=2).params
     for function in (pca.transform, pca.whiten, pca.log_likelihood, pca.posterior):
-        with pytest.raises(ValueError, match=r"params.u has shape \(7, 2\)"):
+        with pytest.raises(ValueError, match=r"params\.\w+ has shape \(7,"):
             function(params, x[:, :6])
     with pytest.raises(ValueError, match="params.u has shape"):
         pca.inverse(params, x)

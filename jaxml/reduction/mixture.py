@@ -19,7 +19,7 @@ from jaxml.reduction import kmeans
 KINDS = {"full": "k n n", "tied": "n n", "diagonal": "k n", "spherical": "k"}
 PAIRED = ("full", "tied")  # the kinds that know of pairs of columns
 WIDE = 48  # columns from which products of pairs of them are not laid out
-ROUGH = 2e-3  # rounding, as a part of Σ, from which products make way to differences
+ROUGH = 1e-2  # rounding, as a part of Σ, from which products make way to differences
 SPOILT = 0.1  # and from which a step is made anew
 LOG_2PI = math.log(2 * math.pi)
 
