@@ -90,6 +90,29 @@ def test_gradient(x64):
             np.testing.assert_allclose(a, b, rtol=1e-10)
 
 
+def test_l1_on_columns_as_they_come(x64):
+    """statsmodels' own example of an l1 penalty, in the units of its data."""
+    x, y = _two_classes("spector")
+    peer = sm.Logit(y, np.c_[x, np.ones(32)]).fit_regularized(
+        alpha=[3, 3, 3, 0], disp=0, acc=1e-12, maxiter=1000, trim_mode="off"
+    )
+    fit = check(logistic.fit(x, y, l1=3 / 32, tol=1e-8))
+    np.testing.assert_allclose(fit.params.w, peer.params[:3], atol=1e-6)
+    np.testing.assert_allclose(fit.params.w[1], 0.154937, atol=1e-6)
+    np.testing.assert_allclose(fit.params.b, peer.params[3], rtol=1e-5)
+
+
+def test_l1_in_other_units():
+    """In float32: l1 goes with 1/w; at the default tol, not to be missed by it."""
+    plain = check(logistic.fit(ROUNDED, LABELS, l1=0.03125))
+    for unit in (2.0**-20, 2.0**20):
+        x = ROUNDED * np.float32(unit)
+        other = check(logistic.fit(x, LABELS, l1=0.03125 * unit))
+        np.testing.assert_allclose(other.params.w * unit, plain.params.w, rtol=1e-6)
+    far = check(logistic.fit(ROUNDED + 1024, LABELS, l1=0.03125))
+    np.testing.assert_allclose(far.params.w, plain.params.w, atol=1e-4)
+
+
 def test_gradient_at_the_kink(x64):
     """sgn(0) = 0: at w = 0 the l1 penalty pushes nothing, whoever differentiates."""
     zero = logistic.Params(jnp.zeros(3), jnp.zeros(()))

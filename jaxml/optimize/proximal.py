@@ -20,7 +20,7 @@ from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.optimize.implicit import kinked_solution
 from jaxml.optimize.recipe import Recipe
 
-PATIENCE = 100  # steps without any improvement after which a search has stalled
+PATIENCE = 500  # steps without any improvement: cycles of the momentum may be long
 GUESSES = 4  # products with the Hessian that make a first guess of the curvature
 
 

@@ -23,6 +23,7 @@ from jaxml.regression._planes import (
     class_weighted,
     fermi,
     frame,
+    joined,
     params_of,
     penalties,
     plane,
@@ -176,7 +177,8 @@ def fit(
         rate: () the argument of a recipe.
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
-            not depend on the units of x. For recipes: largest |∂J|.
+            not depend on the units of x. With l1, largest |∂J| in columns of spread 1;
+            for recipes, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
@@ -200,9 +202,13 @@ def fit(
     start = Params(jnp.zeros_like(x[0]), jnp.zeros_like(x[0, 0]) if intercept else None)
     more = {"tol": tol, "max_iter": max_iter}
     if l1 is not None:
+        seat = frame(x, data[2], l2, temperature, intercept)
+        hyper |= {"l1": l1, "unit": seat.scale}
         found = proximal(
-            _raw, _prox, start, *data, penalty=_penalty, l1=l1, **hyper, **more
+            _smooth, _prox, start, *data, seat, penalty=_penalty, **hyper, **more
         )
+        theta = joined(found.params)
+        found = found._replace(params=params_of(theta, seat, temperature, intercept))
     elif not own:
         found = minimize(_raw, start, *data, solver=solver, rate=rate, **hyper, **more)
     else:
@@ -249,12 +255,17 @@ def _cost(theta, x, y, weights, seat, *, l2, temperature):
     return value + 0.5 * jnp.vdot(penalties(seat, l2, temperature), w**2)
 
 
-def _prox(params, step, *, l1):
-    return params._replace(w=l1_prox(params.w, step, l1=l1))
+def _smooth(params, x, y, weights, seat, *, l2, temperature):
+    return _cost(joined(params), x, y, weights, seat, l2=l2, temperature=temperature)
 
 
-def _penalty(params, *, l1):
-    return l1_penalty(params.w, l1=l1)
+def _prox(params, step, *, l1, temperature, unit):
+    factors = temperature / unit
+    return params._replace(w=l1_prox(params.w, step, l1=l1, factors=factors))
+
+
+def _penalty(params, *, l1, temperature, unit):
+    return l1_penalty(params.w, l1=l1, factors=temperature / unit)
 
 
 # --- what the coefficients are worth -------------------------------------------------

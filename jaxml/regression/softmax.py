@@ -24,6 +24,7 @@ from jaxml.regression._planes import (
     by_gradients,
     by_hessians,
     frame,
+    joined,
     moved_origin,
     origin,
     params_of,
@@ -182,7 +183,8 @@ def fit(
         rate: () the argument of a recipe.
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
-            not depend on the units of x. For recipes: largest |∂J|.
+            not depend on the units of x. With l1, largest |∂J| in columns of spread 1;
+            for recipes, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
@@ -209,9 +211,15 @@ def fit(
     start = Params(jnp.zeros((n, k), x.dtype), b)
     more = {"tol": tol, "max_iter": max_iter}
     if l1 is not None:
+        seat = frame(x, data[2], l2, temperature, intercept)
+        hyper |= {"l1": l1, "unit": seat.scale[:, None]}
         found = proximal(
-            _smooth, _prox, start, *data, penalty=_penalty, l1=l1, **hyper, **more
+            _smooth, _prox, start, *data, seat, penalty=_penalty, **hyper, **more
         )
+        params = params_of(joined(found.params), seat, temperature, intercept)
+        if intercept:  # w need not sum to 0, and another origin moves b
+            params = params._replace(b=params.b - jnp.mean(params.b))
+        found = found._replace(params=params)
     elif not own:
         found = minimize(
             _whole, start, *data, solver=solver, rate=rate, **hyper, **more
@@ -300,25 +308,29 @@ def _losses(z, y):
     return -jnp.sum(y * jax.nn.log_softmax(z, axis=1), axis=1)
 
 
-def _smooth(params, x, y, weights, *, l2, temperature):
-    """J without l1, and half the square of Σ b, which is 0 where a fit ends."""
-    hyper = {"l2": l2, "temperature": temperature, "weights": weights}
-    value = cost(with_b(params), x, y, **hyper)
-    return value if params.b is None else value + 0.5 * jnp.sum(params.b) ** 2
-
-
 def _whole(params, x, y, weights, *, l2, temperature):
     """J, and half the squares of the sums over classes, so that the minimum is one."""
-    value = _smooth(params, x, y, weights, l2=l2, temperature=temperature)
+    hyper = {"l2": l2, "temperature": temperature, "weights": weights}
+    value = cost(with_b(params), x, y, **hyper)
+    if params.b is not None:
+        value += 0.5 * jnp.sum(params.b) ** 2
     return value + 0.5 * jnp.sum(jnp.sum(params.w, axis=1) ** 2)
 
 
-def _prox(params, step, *, l1):
-    return params._replace(w=l1_prox(params.w, step, l1=l1))
+def _smooth(params, x, y, weights, seat, *, l2, temperature):
+    """J without l1 in a frame, and half the square of Σ b."""
+    value = _data_cost(joined(params), x, y, weights, seat, l2, temperature)
+    return value if params.b is None else value + 0.5 * jnp.sum(params.b) ** 2
 
 
-def _penalty(params, *, l1):
-    return l1_penalty(params.w, l1=l1)
+def _prox(params, step, *, l1, temperature, unit):
+    factors = jnp.broadcast_to(temperature / unit, params.w.shape)
+    return params._replace(w=l1_prox(params.w, step, l1=l1, factors=factors))
+
+
+def _penalty(params, *, l1, temperature, unit):
+    factors = jnp.broadcast_to(temperature / unit, params.w.shape)
+    return l1_penalty(params.w, l1=l1, factors=factors)
 
 
 # --- our own solvers -----------------------------------------------------------------
@@ -344,11 +356,16 @@ def _planar(data, hyper, k: int, newton: bool, intercept: bool, tol, max_iter) -
 
 def _cost(theta, x, y, weights, seat, *, l2, temperature):
     """J of θ, (p, k), in a frame, and half the squares of its sums over classes."""
+    value = _data_cost(theta, x, y, weights, seat, l2, temperature)
+    return value + 0.5 * jnp.sum(jnp.sum(theta, axis=1) ** 2)
+
+
+def _data_cost(theta, x, y, weights, seat, l2, temperature):
     w, b = split(theta, x.shape[1])
     z = product(standard(x, seat), w) + (0 if b is None else b[None])
     value = average(_losses(z, y), weights)
     squares = jnp.vdot(penalties(seat, l2, temperature), jnp.sum(w**2, axis=1))
-    return value + 0.5 * (squares + jnp.sum(jnp.sum(theta, axis=1) ** 2))
+    return value + 0.5 * squares
 
 
 def _planes(x, y, weights, seat, l2, temperature, intercept: bool) -> Problem:
