@@ -68,6 +68,16 @@ def test_similar(metric, x64):
         np.testing.assert_allclose(value, np.abs(score[order]) * np.sign(value))
 
 
+def test_similar_of_any_size_and_place():
+    """Two pairs far apart: each item's neighbour is the other of its pair."""
+    x = np.array([[1e4, 1.0], [1e4, 2.0], [-1e4, 1.0], [-1e4, 2.0]])
+    for unit in (1e-30, 1.0, 1e20):
+        near = lists.similar(of(unit * x), np.arange(4), count=1, metric="euclidean")
+        assert near.item[:, 0].tolist() == [1, 0, 3, 2]
+    small = lists.similar(of(1e-30 * RANDOM.normal(size=(4, 3))), [0], count=3)
+    assert (np.abs(small.value) > 1e-3).all()
+
+
 def test_equal_items_have_no_derivative_that_is_nan(x64):
     x = jnp.ones((3, 2))
     for metric in ("cosine", "euclidean"):

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from jaxml import _check
+from jaxml._distances import euclidean
 from jaxml._rows import product
 from jaxml.reduction.recommend._layout import take
 
@@ -100,12 +101,13 @@ def similar(
     if count >= len(x):
         raise ValueError(f"count must be below the number of items, {len(x)}")
     if metric == "cosine":
+        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=1, keepdims=True))
+        x = x / jnp.where(largest == 0, 1, largest)  # else squares might underflow
         lengths = optax.safe_norm(x, 0.0, axis=1, keepdims=True)
         x = x / jnp.where(lengths == 0, 1, lengths)
         near = product(take(x, item), x.T)
-    else:  # |xⱼ|² - 2 xᵢ·xⱼ orders as the distance does; centred, it keeps its digits
-        x = x - jnp.mean(x, axis=0)[None]
-        near = 2 * product(take(x, item), x.T) - jnp.sum(x**2, axis=1)[None]
+    else:
+        near = -euclidean(take(x, item), x, own=item)
     itself = item[:, None] == jnp.arange(len(x), dtype=jnp.int32)[None]
     value, found = jax.lax.top_k(jnp.where(itself, -jnp.inf, near), count)
     if metric == "euclidean":
