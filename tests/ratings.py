@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import minimize
 
 from jaxml.reduction import recommend
 from jaxml.reduction.recommend import _layout
@@ -71,3 +72,28 @@ def ridge(table, target, weight, penalty, base=0.0):
         gram = (table.T * w) @ table + base + np.diag(penalty)
         found[row] = np.linalg.solve(gram, table.T @ (w * y))
     return found
+
+
+def further(params, y, l2, positive=False) -> tuple[float, float]:
+    """The cost where MANY's pairs are rated y, from dense matrices, and SciPy's.
+
+    It goes on from params, by L-BFGS-B in float64.
+    """
+    k = params.x.shape[1]
+    known, table = MANY.dense(), MANY.dense(np.asarray(y, float))
+    squares = (np.asarray(y, float) ** 2).sum()
+
+    def both(v):
+        theta, x = np.split(v.reshape(-1, k), [USERS])
+        s = theta @ x.T
+        r = known * s - table
+        value = ((known * s - 2 * table) * s).sum() + squares + l2 * (v**2).sum()
+        return 0.5 * value, np.concatenate([r @ x, r.T @ theta]).ravel() + l2 * v
+
+    v = np.concatenate([params.theta, params.x]).ravel().astype(float)
+    options = {"maxiter": 3000, "ftol": 0, "gtol": 1e-9, "maxfun": 10**5}
+    bounds = [(0, None)] * len(v) if positive else None
+    best = minimize(
+        both, v, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+    )
+    return both(v)[0], best.fun

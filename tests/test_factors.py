@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from jaxml import optimize
 from jaxml.optimize import Status, check
@@ -187,25 +186,11 @@ def test_converged_is_at_the_minimum(solver, monkeypatch):
 
     found = check(fits(theta, x, np.array(ys, np.float32), l2s.astype(np.float32)))
     assert (found.residual >= 0).all()
-    known = MANY.dense()
     for i, (y, l2) in enumerate(zip(ys, l2s, strict=True)):
-        y = y.astype(np.float32).astype(float)
-        table, squares = MANY.dense(y), (y**2).sum()
-
-        def both(v, table=table, squares=squares, l2=l2):
-            theta, x = np.split(v.reshape(-1, 3), [USERS])
-            s = theta @ x.T
-            r = known * s - table
-            value = ((known * s - 2 * table) * s).sum() + squares + l2 * (v**2).sum()
-            slope = np.concatenate([r @ x, r.T @ theta]).ravel() + l2 * v
-            return 0.5 * value, slope
-
-        v = np.concatenate([found.params.theta[i], found.params.x[i]]).ravel()
-        v = v.astype(float)
-        options = {"maxiter": 3000, "ftol": 0, "gtol": 1e-9, "maxfun": 10**5}
-        best = minimize(both, v, jac=True, method="L-BFGS-B", options=options)
-        assert both(v)[0] <= best.fun * (1 + 1e-4)
-        np.testing.assert_allclose(found.cost[i], both(v)[0], rtol=1e-5)
+        now = recommend.Params(found.params.theta[i], found.params.x[i])
+        here, least = data.further(now, y.astype(np.float32), l2)
+        assert here <= least * (1 + 1e-4)
+        np.testing.assert_allclose(found.cost[i], here, rtol=1e-5)
 
 
 def test_units_of_ratings(monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from jaxml import ranking, recommend
 from jaxml.data import datasets
 from jaxml.evaluate import metrics
+from jaxml.optimize import check
 from jaxml.reduction.recommend import _layout
 from tests import ratings as data
 from tests.ratings import ITEMS, MANY, USERS
@@ -200,6 +201,29 @@ def test_lists_of_films():
         scored.append(float(ranking.ndcg(relevance, top.item)))
     print(f"NDCG at 10: factors {scored[0]:.4f}, popularity {scored[1]:.4f}")
     assert scored[0] > 1.3 * scored[1]
+
+
+@has("ml-100k")
+def test_the_quick_start():
+    """The defaults end at the minimum, and no film with few ratings leads the lists."""
+    films = datasets.movielens_100k()
+    sizes = {"users": 943, "items": 1682}
+    ratings = recommend.prepare(films.user, films.item, films.rating, **sizes)
+    start = recommend.biased.init(jax.random.key(0), k=10, **sizes)
+    weights = ~films.test[0] * 1.0
+    fit = check(
+        recommend.biased.fit(start, ratings, l2=10.0, l2_bias=3.0, weights=weights)
+    )
+    often = np.bincount(films.item, weights, minlength=1682)
+    everyone = np.arange(943)
+    scores = recommend.biased.scores(fit.params, everyone)
+    train = weights > 0
+    seen = films.user[train], films.item[train]
+    best = np.asarray(recommend.top_n(scores, seen, count=5).item)
+    assert (often[best] >= 10).mean() > 0.9
+    y = recommend.normalise(films.item, films.rating, items=1682, weights=weights).y
+    start = recommend.init(jax.random.key(0), k=10, **sizes)
+    check(recommend.fit(start, ratings._replace(y=y), l2=10.0, weights=weights))
 
 
 @has("ml-100k")

@@ -18,7 +18,8 @@ from jaxml.reduction.recommend._layout import Ratings, Side, each_row
 
 SOLVERS = ("cholesky", "cg")
 INNER = 3  # steps of conjugate gradients from the old vectors (Takács et al. 2011)
-WINDOW = 4  # steps over which the decrease of the cost is measured
+WARM = 5  # steps that are made from the last one, without a search
+WINDOW = 6  # steps over which the decrease of the cost is measured
 
 
 class Loss(NamedTuple):
@@ -142,12 +143,14 @@ def alternate(
     tol: Any,
     max_iter: int,
     best: Callable[[Any, Any, Any], Any] | None = None,
+    scale: Any = None,
 ) -> Fit:
     """Repeat `params, cost = step(params)` until the cost hardly falls.
 
     Each step is made from best(params, last step, last but one): the best point of the
     plane through params along these two directions, which is what conjugate gradients
-    do of which `step` is the preconditioner.
+    do of which `step` is the preconditioner. scale is what the distance from the
+    minimum is divided by, the cost itself if None.
     """
     costs = jnp.full(2 * WINDOW + 1, jnp.inf, jax.eval_shape(step, params)[1].dtype)
 
@@ -157,13 +160,13 @@ def alternate(
             last = jax.tree.map(jnp.subtract, now, search.begin)
             older = jax.tree.map(jnp.subtract, search.begin, search.before)
             begin = jax.lax.cond(
-                jnp.isfinite(search.costs[WINDOW]),
+                jnp.isfinite(search.costs[-WARM]),
                 lambda: best(now, last, older),
                 lambda: now,
             )
         new, cost = step(begin)
         costs = jnp.append(search.costs[1:], cost)
-        progress = Progress(cost, _left(costs))
+        progress = Progress(cost, _left(costs, scale))
         return _Search(new, begin, search.begin, costs), progress
 
     search = _Search(params, params, params, costs)
@@ -171,19 +174,19 @@ def alternate(
     return jax.lax.stop_gradient(found._replace(params=found.params.params))
 
 
-def _left(costs):
-    """An estimate of (cost - minimum) / |cost| from the costs of the last steps.
+def _left(costs, scale):
+    """An estimate of (cost - minimum) / scale from the costs of the last steps.
 
     What is left of a cost that falls by a ratio in each window, with the square root of
-    the ratio seen, and twice that, for the slowest modes have yet to show.
+    the ratio seen, and three times that, for the slowest modes have yet to show.
     """
     first, middle, last = costs[0], costs[WINDOW], costs[-1]
     older, newer = first - middle, middle - last
     ratio = jnp.where(older > 0, newer / jnp.where(older > 0, older, 1), 0)
     root = jnp.sqrt(jnp.clip(ratio, 0, 0.999))
-    left = 2 * newer * jnp.maximum(1, root / (1 - root))
-    info = jnp.finfo(last.dtype)
-    left = jnp.maximum(left / (jnp.abs(last) + info.tiny), 4 * info.eps)
+    left = 3 * newer * jnp.maximum(1, root / (1 - root))
+    info, size = jnp.finfo(last.dtype), jnp.abs(last) + jnp.finfo(last.dtype).tiny
+    left = jnp.maximum(left, 4 * info.eps * size) / (size if scale is None else scale)
     early = jnp.where(jnp.isnan(last), last, jnp.inf)
     return jnp.where(jnp.isfinite(first), left, early)
 

@@ -165,7 +165,9 @@ def normalise(
 ) -> Normalised:
     """y - μ⁽ⁱ⁾ with μ⁽ⁱ⁾ = Σ wᵢ yᵢ / Σ wᵢ over the ratings that the item has.
 
-    A user without ratings is then predicted the mean, not 0.
+    A user without ratings is then predicted the mean, not 0. The mean of a single
+    rating is that rating: an item that one user gave the best leads all lists. Where
+    lists are wanted, `biased` draws the means of few ratings towards that of all.
 
     Args:
         item: (m,) what was rated.

@@ -18,13 +18,14 @@ from jaxml.reduction.recommend._layout import (
     spread,
     weighed,
 )
+from jaxml.reduction.recommend._plane import best
 from jaxml.reduction.recommend._quadratic import alternate
 from jaxml.reduction.recommend.factors import Params
 
 
 @_check.pure(static=("users", "items", "k"))
 def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 1.0) -> Params:
-    """|θ|, |x| of N(0, scale²): positive, for what is 0 stays 0.
+    """|θ|, |x| of N(0, scale²): positive, as what they are to become.
 
     Args:
         key: jax.random.key(seed).
@@ -51,20 +52,23 @@ def fit(
     *,
     l2: Any = 0.0,
     weights: jax.Array | None = None,
-    tol: Any = 1e-3,
-    max_iter: int = 200,
+    tol: Any = 1e-4,
+    max_iter: int = 500,
 ) -> Fit:
-    """Minimise `recommend.cost` over Θ, X >= 0: θ ← θ · Σ w y x / (Σ w ŷ x + l2 θ).
+    """Minimise `recommend.cost` over Θ, X >= 0: θ_j ← max(0, θ_j - J'/J'').
 
-    First Θ, then X in the same way; the cost never rises. The minimiser is not unique:
-    Params carry no derivatives.
+    J' and J'' are the derivatives of J with respect to θ_j.
+
+    One factor j of Θ after the other, then those of X, again and again; the cost never
+    rises. The minimiser is not unique: Params carry no derivatives.
 
     Args:
         params: where to start, positive, as `init` makes it.
         ratings: as `recommend.prepare` lays them out, y at least 0.
         l2: () penalty of both factors, as in `recommend.cost`.
         weights: (m,) weights w of the ratings; 1 if None.
-        tol: () largest |change of (Θ, X)| / |(Θ, X)| in a step.
+        tol: () largest relative distance of the cost from its minimum, estimated by the
+            decrease of the last steps; a search can only speak of the valley it is in.
         max_iter: most steps.
 
     Returns:
@@ -74,39 +78,55 @@ def fit(
         ValueError: ratings laid out for other numbers of users or items, values out of
             range.
 
-    Source: Lee and Seung (2001); with weights, Mao and Saul (2004).
+    Source: Cichocki and Phan (2009); Hsieh and Dhillon (2011).
 
     """
     agree(ratings, weights, params.theta, params.x)
     user, item, _, by_user, by_item, _ = ratings
     w, y = weighed(ratings, weights)
     own, other = (
-        (side, spread(side, w), spread(side, w * y)) for side in (by_user, by_item)
+        (side, spread(side, w), spread(side, y)) for side in (by_user, by_item)
     )
+    side, curvature, target = own
+    pulls = side, curvature, curvature * target
+
+    def value(params):
+        return factors.cost(params, user, item, y, l2=l2, weights=w)
 
     def step(params):
-        theta = _multiplied(params.theta, params.x, *own, l2)
-        x = _multiplied(params.x, theta, *other, l2)
-        new = Params(theta, x)
-        return new, factors.cost(new, user, item, y, l2=l2, weights=w)
+        theta = _descended(params.theta, params.x, *own, l2)
+        new = Params(theta, _descended(params.x, theta, *other, l2))
+        return new, value(new)
 
-    found = alternate(step, params, tol, max_iter)
+    def begin(now, *directions):
+        ahead = best(lambda p, _: p, (now, *directions), (l2, l2), pulls)
+        ahead = jax.tree.map(lambda a: jnp.maximum(a, 0), ahead)
+        better = value(ahead) <= value(now)
+        return jax.tree.map(lambda a, b: jnp.where(better, a, b), ahead, now)
+
+    found = alternate(step, params, tol, max_iter, begin)
     least = jnp.minimum(jnp.min(y), jnp.minimum(*(jnp.min(a) for a in params)))
     status = jnp.where(least < 0, Status.INVALID, found.status).astype(jnp.int32)
     return found._replace(status=jnp.maximum(status, found.status))
 
 
-def _multiplied(moving, fixed, side, w, wy, l2):
-    """moving · attraction / repulsion; 0 where nothing attracts."""
+def _descended(moving, fixed, side, w, y, l2):
+    """The rows of one side after a minimisation along each factor in turn."""
+    one = jnp.eye(moving.shape[1], dtype=moving.dtype)
 
-    def block(block, w, wy):
+    def block(block, w, y):
         z = fixed[block.column]
-        own = block.own(moving[block.row])
-        predicted = jnp.einsum("swk,sk->sw", z, own, precision="highest")
-        both = jnp.stack([wy, w * predicted], axis=1)
-        found = jnp.einsum("swk,sjw->sjk", z, both, precision="highest")
-        return block.total(found)
+        scaled = z * w[..., None]
+        gram = jnp.einsum("swk,swl->skl", scaled, z, precision="highest")
+        right = jnp.einsum("swk,sw->sk", scaled, y, precision="highest")
+        hessian, right = block.total(gram) + (l2 * one)[None], block.total(right)
 
-    found = each_row(side, block, w, wy)
-    up, down = found[:, 0], found[:, 1] + l2 * moving
-    return moving * jnp.where(up == 0, 0, up / jnp.where(up == 0, 1, down))
+        def along(j, x):
+            bent = hessian[:, j, j]
+            slope = jnp.sum(hessian[:, j] * x, axis=1) - right[:, j]
+            new = x[:, j] - slope / jnp.where(bent > 0, bent, 1)
+            return x.at[:, j].set(jnp.where(bent > 0, jnp.maximum(new, 0), 0))
+
+        return jax.lax.fori_loop(0, len(one), along, moving[block.row])
+
+    return each_row(side, block, w, y)
