@@ -29,13 +29,13 @@ LARGEST = 0.915  # RMSE
 
 
 def synthetic(users: int, items: int, count: int, seed: int = 0):
-    """Pairs of active users and popular items, log-normally so, and how often, 1…5."""
+    """Pairs of active users and popular items, log-normally so; a confidence, 2…6."""
     rng = np.random.default_rng(seed)
     active, popular = rng.lognormal(0, 1, users), rng.lognormal(0, 1.2, items)
     user = rng.choice(users, 2 * count, p=active / active.sum())
     item = rng.choice(items, 2 * count, p=popular / popular.sum())
     pairs = rng.permutation(np.unique(user * items + item))[:count]
-    often = rng.integers(1, 6, len(pairs)).astype(np.float32)
+    often = rng.integers(2, 7, len(pairs)).astype(np.float32)
     return pairs // items, pairs % items, often
 
 

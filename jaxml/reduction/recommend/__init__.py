@@ -11,10 +11,10 @@
 Ratings are triplets (user, item, y). `recommend.fit` is the course's model, by
 alternating least squares or jointly by gradients; `recommend.content` its content-based
 form with given features. `recommend.biased` adds what is strict of a user and loved of
-an item, and trusts few ratings less than many, `recommend.variational` finds all penalties itself and says how sure it is;
-`recommend.nonnegative` has parts only. Where there are no ratings but choices,
-`recommend.feedback` and `recommend.pairwise`. `recommend.lists` makes lists of any
-model's scores. How good they are: `jaxml.ranking`.
+an item, and trusts few ratings less than many; `recommend.variational` finds all
+penalties itself and says how sure it is; `recommend.nonnegative` has parts only. Where
+there are no ratings but choices, `recommend.feedback` and `recommend.pairwise`.
+`recommend.lists` makes lists of any model's scores. How good they are: `jaxml.ranking`.
 """
 
 from jaxml.reduction.recommend import biased as biased
