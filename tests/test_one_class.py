@@ -78,6 +78,16 @@ def test_what_nu_means(x64):
     np.testing.assert_array_equal(far, [0])
 
 
+@pytest.mark.parametrize("nu", [0.05, 0.1, 0.3, 0.5])
+def test_at_most_a_share_of_nu_is_outside(nu):
+    fit = check(one_class.fit(X, nu=nu, gamma=GAMMA))
+    outside = 1 - np.asarray(one_class.predict(fit.params, X))
+    assert outside.sum() <= nu * M + 1e-9
+    one = one_class.fit(X, nu=nu, gamma=GAMMA, weights=np.full(M, 2.0**126))
+    np.testing.assert_allclose(one.params.alpha, fit.params.alpha, atol=1e-6)
+    np.testing.assert_allclose(one.cost, fit.cost, rtol=1e-5)
+
+
 def test_the_conditions_hold(x64):
     fit = check(one_class.fit(X, nu=NU, gamma=GAMMA, weights=W, tol=1e-10))
     alpha, f = np.asarray(fit.params.alpha), np.asarray(scores(fit.params, X))
@@ -95,8 +105,9 @@ def test_the_conditions_hold(x64):
     gram = np.exp(-GAMMA * ((X[:, None] - X[None]) ** 2).sum(-1))
     by_hand = cap @ np.maximum(0, -f) + alpha @ gram @ alpha / 2 + float(fit.params.b)
     np.testing.assert_allclose(cost, by_hand)
-    residual = residual_of(fit.params, X, **options)
-    np.testing.assert_allclose(residual, fit.residual, atol=1e-12)
+    gap = gap_of(fit.params, X, **options)
+    np.testing.assert_allclose(fit.residual, gap / abs(cost), atol=1e-9)
+    assert float(residual_of(fit.params, X, **options)) < 1e-8
     other = fit.params._replace(alpha=cap * NU)
     assert float(residual_of(other, X, **options)) > 1e-3
     assert float(gap_of(other, X, **options)) > 1e-4

@@ -86,8 +86,9 @@ def test_the_conditions_hold(x64):
     np.testing.assert_allclose(
         fit.cost, cost_of(fit.params, X, Y, **arguments), rtol=1e-10
     )
-    residual = residual_of(fit.params, X, Y, **arguments)
-    np.testing.assert_allclose(residual, fit.residual, atol=1e-10)
+    gap = gap_of(fit.params, X, Y, **arguments)
+    np.testing.assert_allclose(fit.residual, gap / fit.cost, atol=1e-12)
+    assert float(residual_of(fit.params, X, Y, **arguments)) < 1e-7
     worse = fit.params._replace(alpha=0.9 * fit.params.alpha)
     assert float(residual_of(worse, X, Y, **arguments)) > 0.01
     assert float(gap_of(worse, X, Y, **arguments)) > 1e-4
@@ -156,6 +157,47 @@ def test_a_batch_of_penalties_and_widths():
         params = jax.tree.map(lambda a, i=i: a[i], fits.params)
         wanted = theirs.fit(X, Y).predict(X)
         np.testing.assert_allclose(predict(params, X), wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_converged_means_near_the_minimum(offset):
+    # Targets of any unit and offset, C over four decades, against LIBSVM.
+    rng = np.random.default_rng(5)
+    unit = 10 ** rng.uniform(-3, 3, 30)
+    y = (unit[:, None] * (Y + offset)).astype(np.float32)
+    l2 = (1 / (10 ** rng.uniform(-1, 2, 30) * unit * M)).astype(np.float32)
+    epsilon = (0.1 * unit).astype(np.float32)
+    one = lambda y, l2, epsilon: tube.fit(X, y, l2=l2, epsilon=epsilon, gamma=0.4)
+    fits = check(jax.jit(jax.vmap(one))(y, l2, epsilon))
+    for i in range(30):
+        narrow, wide = float(epsilon[i]), float(l2[i])
+        peer = SVR(C=1 / (wide * M), epsilon=narrow, gamma=0.4, tol=1e-9 * unit[i])
+        peer.fit(X, y[i].astype(float))
+        alpha = np.zeros(M)
+        alpha[peer.support_] = peer.dual_coef_[0]
+        gram = np.exp(-0.4 * ((X[:, None] - X[None]) ** 2).sum(-1))
+
+        def cost(alpha, b, i=i, narrow=narrow, wide=wide, gram=gram):
+            off = np.abs(y[i].astype(float) - gram @ alpha - b)
+            return np.maximum(0, off - narrow).mean() + wide / 2 * alpha @ gram @ alpha
+
+        best = cost(alpha, peer.intercept_[0])
+        ours = [
+            np.asarray(v[i], np.float64) for v in (fits.params.alpha, fits.params.b)
+        ]
+        # b of an offset of 1000 has the rounding of the offset.
+        slack = 6e-5 * unit[i] if offset else 0
+        assert cost(*ours) - best < max(1.2e-4, 1.5 * fits.residual[i]) * best + slack
+
+
+def test_weights_of_any_size():
+    kept = np.arange(M) % 4 > 0
+    junk = np.where(kept, Y, 1e6)
+    options = {**OPTIONS, "gamma": 0.4, "tol": 1e-6}
+    one = tube.fit(X, junk, **options, weights=kept * 2.0**126)
+    two = tube.fit(X, Y, **options, weights=kept * 1.0)
+    assert one.status == two.status == Status.CONVERGED
+    np.testing.assert_allclose(one.cost, two.cost, rtol=1e-5)
 
 
 def test_invalid_without_a_penalty():

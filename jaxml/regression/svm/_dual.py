@@ -30,6 +30,7 @@ def solve(
     rows: Rows,
     problem: Problem,
     beta: jax.Array | None = None,
+    anchor: _smo.Anchor = _smo.middle,
     *,
     solver: str | None,
     tol,
@@ -37,21 +38,22 @@ def solve(
 ) -> Solution:
     """Solve from beta, (v,), which lies in the box, or from 0; solver may be None.
 
-    Where no row is free, b is the middle of the interval that the others leave.
+    anchor says which b is taken of those that are left.
     """
     solver = _solver(spec, rows, solver)
     fixed_rows, fixed, beta = lax.stop_gradient((rows, problem, beta))
     if solver == "full":
         theta: Any = _gram.gram(spec, rows)
         beta = jnp.zeros_like(fixed.p) if beta is None else beta
-        fit = _smo.full(
-            lax.stop_gradient(theta), fixed, beta, tol=tol, max_iter=max_iter
-        )
+        fixed_theta = lax.stop_gradient(theta)
+        fit = _smo.full(fixed_theta, fixed, beta, anchor, tol=tol, max_iter=max_iter)
         spec = Spec(PRECOMPUTED, 0)
     else:
         theta = rows
-        fit = _by_blocks(spec, fixed_rows, fixed, beta, tol=tol, max_iter=max_iter)
-    return _settle(spec, theta, problem, lax.stop_gradient(fit))
+        fit = _by_blocks(
+            spec, fixed_rows, fixed, beta, anchor, tol=tol, max_iter=max_iter
+        )
+    return _settle(spec, theta, problem, anchor, lax.stop_gradient(fit))
 
 
 def _solver(spec: Spec, rows: Rows, solver: str | None) -> str:
@@ -64,7 +66,9 @@ def _solver(spec: Spec, rows: Rows, solver: str | None) -> str:
     return solver
 
 
-def _by_blocks(spec, rows: Rows, problem: Problem, beta, *, tol, max_iter) -> Fit:
+def _by_blocks(
+    spec, rows: Rows, problem: Problem, beta, anchor, *, tol, max_iter
+) -> Fit:
     """Under vmap one after another, for each keeps rows of K."""
 
     @jax.custom_batching.sequential_vmap
@@ -81,6 +85,7 @@ def _by_blocks(spec, rows: Rows, problem: Problem, beta, *, tol, max_iter) -> Fi
             problem,
             beta,
             slope,
+            anchor,
             tol=tol,
             max_iter=max_iter,
         )
@@ -88,22 +93,14 @@ def _by_blocks(spec, rows: Rows, problem: Problem, beta, *, tol, max_iter) -> Fi
     return search(rows, problem, beta, tol)
 
 
-def _settle(spec: Spec, theta, problem: Problem, fit: Fit) -> Solution:
+def _settle(spec: Spec, theta, problem: Problem, anchored, fit: Fit) -> Solution:
     """b, and what the derivatives have to know, from the variables of the search."""
     beta, slope = fit.params
     m = len(theta) if spec.kernel == PRECOMPUTED else len(theta.x)
     fixed = lax.stop_gradient(problem)
     below, above = beta > fixed.lower, beta < fixed.upper
     free = below & above
-    inside = jnp.sum(free)
-    # b is the mean over free rows, or the middle between the two that come next.
-    up, i = _smo.first_max(jnp.where(above, -slope, -jnp.inf))
-    down, j = _smo.first_max(jnp.where(below, slope, -jnp.inf))
-    places = jnp.arange(beta.size)
-    first, second = (places == i) & (up > -jnp.inf), (places == j) & (down > -jnp.inf)
-    next_two = first.astype(beta.dtype) + second.astype(beta.dtype)
-    anchor = jnp.where(inside > 0, free, next_two)
-    anchor = (anchor / jnp.sum(anchor)).astype(beta.dtype)
+    anchor = anchored(beta, slope, fixed)
     level = jnp.vdot(anchor, problem.p, precision="highest")
 
     found, image = _smo.collapse(beta, m), slope[:m] + fixed.p[:m]

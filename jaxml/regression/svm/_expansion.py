@@ -4,10 +4,11 @@ from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxml import _check
 from jaxml.optimize.fit import Fit, Status
-from jaxml.regression import kernels
+from jaxml.regression import _refined, kernels
 from jaxml.regression.svm import _dual, _gram, _smo
 from jaxml.regression.svm._gram import PRECOMPUTED, Rows, Spec
 
@@ -35,6 +36,23 @@ def rows_of(x, kernel, gamma, offset, weights) -> Rows:
     return Rows(x, gamma, offset)
 
 
+def centred(spec: Spec, rows: Rows, weights) -> Rows:
+    """The rows with their mean for an origin, where that counts, for Σα = 0.
+
+    Rows of weight 0 are put there, so that no large number of theirs is met.
+    """
+    if not _gram.anchored(spec):
+        return rows
+    share = weights / jnp.sum(weights)
+    if spec.kernel == PRECOMPUTED:
+        return rows._replace(origin=lax.stop_gradient(share))
+    origin = lax.stop_gradient(_matmul(share, rows.x))
+    # Less the last bits, or a compiler may round differences from it in two ways.
+    origin = _refined._cut(origin, 6)
+    there = (weights > 0)[:, None]
+    return rows._replace(x=jnp.where(there, rows.x, origin[None]), origin=origin)
+
+
 def params_of(spec: Spec, rows: Rows, alpha, b) -> Params:
     """Params that hold what prediction needs of the rows."""
     x = rows.x
@@ -45,16 +63,52 @@ def params_of(spec: Spec, rows: Rows, alpha, b) -> Params:
 
 def scores(spec: Spec, params: Params, x) -> jax.Array:
     """f, (m,), or (m, p) of p machines, for the rows of x, (m, n)."""
-    return image(spec, params, x) + (params.b[None] if params.b.ndim else params.b)
+    around, constant, of_origin = _image(spec, params, x)
+    # b nearly cancels the constant far from 0: first these two.
+    constant = constant + params.b
+    return around + (constant[None] if constant.ndim else constant) + of_origin
 
 
 def image(spec: Spec, params: Params, x) -> jax.Array:
     """Σ αᵢ k(xᵢ, x), (m,), or (m, p) of p machines, for the rows of x, (m, n)."""
+    none = jnp.zeros_like(params.b)
+    return scores(spec, params._replace(b=none), x)
+
+
+def _image(spec: Spec, params: Params, x):
+    """Three terms of Σ αᵢ k(xᵢ, x): around an origin, constant, and of its kernel."""
+    alpha = params.alpha.T
+    support = jnp.where(params.alpha != 0, 1, 0).reshape(-1, len(alpha)).any(axis=0)
+    share = support.astype(x.dtype) / jnp.maximum(jnp.sum(support), 1)
     if spec.kernel == PRECOMPUTED:
-        return jnp.matmul(x[:, params.x], params.alpha.T, precision="highest")
+        k = x[:, params.x]
+        of_origin = _matmul(k, share)
+        around = _matmul(k - of_origin[:, None], alpha)
+        return around, 0, _outer(of_origin, _sum(params.alpha))
     _check.shapes(**{"params.x": (params.x, "s n"), "x": (x, "m n")})
     rows = Rows(params.x, params.gamma, params.offset)
-    return _gram.image(spec, rows, x, params.alpha.T)
+    if not _gram.anchored(spec):
+        return _gram.image(spec, rows, x, alpha), 0, 0
+    origin = _refined._cut(lax.stop_gradient(_matmul(share, params.x)), 6)
+    of_origin = _gram.between(spec, rows, x, origin[None])[:, 0]
+    rows = rows._replace(origin=origin)
+    around = _gram.image(spec, rows, x, alpha)
+    constant = _gram.constant(spec, rows, alpha)
+    return around, constant, _outer(of_origin, _sum(params.alpha))
+
+
+def _sum(alpha):
+    """Σα, () or (p,): of a fit it is 0 but for rounding, which is not to be lost."""
+    one = jnp.ones((alpha.shape[-1], 1), alpha.dtype)
+    return _gram.exact_sum(one, alpha.T)[0]
+
+
+def _outer(rows, machines):
+    return rows[:, None] * machines[None] if machines.ndim else rows * machines
+
+
+def _matmul(a, b):
+    return jnp.matmul(a, b, precision="highest")
 
 
 def given(spec: Spec, params: Params, gram) -> jax.Array:
@@ -67,7 +121,9 @@ def given(spec: Spec, params: Params, gram) -> jax.Array:
 def squared_norm(spec: Spec, params: Params, x) -> jax.Array:
     """‖w‖², (); x is the matrix of the rows where the kernel is precomputed."""
     rows = x[params.x] if spec.kernel == PRECOMPUTED else params.x
-    return dot(params.alpha, image(spec, params, rows))
+    around, constant, of_origin = _image(spec, params, rows)
+    moment = dot(params.alpha, around + of_origin)
+    return moment + constant * _sum(params.alpha)
 
 
 def same_rows(params: Params, x) -> None:
@@ -106,17 +162,33 @@ def separate(spec: Spec, rows: Rows, signs, share, l2, *, solver, tol, max_iter)
     signs are s, (m,); share, (m,), is 0 for a row that takes no part. Status INVALID
     where no row of one sign takes part, or l2 is 0.
     """
-    problem = box(signs, share, l2)
+    rows = centred(spec, rows, share)
     alpha, b, image, search = _dual.solve(
-        spec, rows, problem, solver=solver, tol=tol, max_iter=max_iter
+        spec,
+        rows,
+        box(signs, share, jnp.where(l2 > 0, l2, 1)),
+        solver=solver,
+        tol=tol,
+        max_iter=max_iter,
     )
     both = jnp.any(share * signs > 0) & jnp.any(share * signs < 0)
     return search._replace(
-        params=(alpha, b),
+        params=(alpha, uncentred(spec, rows, alpha, b)),
         cost=hinge(image + b, signs, share) + l2 / 2 * dot(alpha, image),
         status=doubted(search.status, both & (l2 > 0)),
         history=l2 * search.history,
     )
+
+
+def uncentred(spec: Spec, rows: Rows, alpha, b) -> jax.Array:
+    """The b of Σ αᵢ k(xᵢ, x) + b from that with the origin of the rows, for Σα = 0."""
+    if rows.origin is None:
+        return b
+    b = b - _gram.constant(spec, rows, alpha)
+    if spec.kernel == PRECOMPUTED:
+        return b
+    raw, origin = rows._replace(origin=None), rows.origin[None]
+    return b - _sum(alpha) * _gram.between(spec, raw, origin, origin)[0, 0]
 
 
 def doubted(status, valid) -> jax.Array:

@@ -1,12 +1,20 @@
-"""The kernel matrix K of some rows, formed or in chunks."""
+"""The kernel matrix K of some rows, formed or in chunks.
 
-from typing import NamedTuple
+Where Σβ = 0, as with an intercept, Kβ is not changed but by a constant if K is that of
+φ(x) - φ(o) for any origin o. Far from 0 the entries of the linear and the polynomial
+kernel are nearly all the same, and float32 loses what tells rows apart; so for these
+k' = k(a, b) - k(a, o) - k(o, b) + k(o, o) is computed, by formulas without that
+difference of large numbers.
+"""
+
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxml.regression import kernels
+from jaxml.regression import _refined, kernels
 
 CHUNK = 512  # rows of K that exist at a time, where it is not formed
 PRECOMPUTED = "precomputed"  # x is the matrix itself
@@ -18,6 +26,9 @@ class Rows(NamedTuple):
     x: jax.Array  # (m, n), or (m, m)
     gamma: jax.Array  # ()
     offset: jax.Array  # ()
+    # (n,) the origin o; of a precomputed K (m,) shares of its rows, of which φ(o) is
+    # the mean; None for 0 in the kernel's space
+    origin: Any = None
 
 
 class Spec(NamedTuple):
@@ -27,21 +38,89 @@ class Spec(NamedTuple):
     degree: int
 
 
+def anchored(spec: Spec) -> bool:
+    """Whether an origin counts: not for kernels that are at most 1 anyway."""
+    if spec.kernel in ("polynomial", kernels.polynomial):
+        return spec.degree > 0
+    return spec.kernel in ("linear", kernels.linear, PRECOMPUTED)
+
+
 def gram(spec: Spec, rows: Rows) -> jax.Array:
     """K, (m, m)."""
-    return rows.x if spec.kernel == PRECOMPUTED else between(spec, rows, rows.x, rows.x)
+    if spec.kernel != PRECOMPUTED:
+        return between(spec, rows, rows.x, rows.x)
+    if rows.origin is None:
+        return rows.x
+    levels = level(spec, rows)
+    middle = _dot(rows.origin, _dot(rows.x, rows.origin))
+    return rows.x - levels[:, None] - levels[None] - middle
+
+
+def constant(spec: Spec, rows: Rows, beta: jax.Array) -> jax.Array:
+    """Σ βᵢ [k(x_i, o) - k(o, o)], (…), for beta, (m, …): what Kβ has more than K'β.
+
+    For the linear kernel it is w·o, w = Σ βᵢ (x_i - o); the terms may be much larger
+    than w, so they are summed as if in twice the precision.
+    """
+    if spec.kernel in ("linear", kernels.linear):
+        return _dot(exact_sum(rows.x - rows.origin[None], beta).T, rows.origin)
+    return _dot(level(spec, rows), beta)
+
+
+def exact_sum(values: jax.Array, beta: jax.Array) -> jax.Array:
+    """Σ βᵢ valuesᵢ, (n, …), summed as if in twice the precision; beta is (m, …)."""
+    plain = _dot(values.T, beta)
+    fixed, by = lax.stop_gradient((values, beta.reshape(len(beta), -1)))
+    exact = jnp.stack([_refined._columns(fixed, b) for b in by.T], axis=1)
+    return plain + lax.stop_gradient(exact.reshape(plain.shape) - plain)
+
+
+def level(spec: Spec, rows: Rows) -> jax.Array:
+    """k(x_i, o) - k(o, o), (m,)."""
+    x, origin = rows.x, rows.origin
+    if spec.kernel == PRECOMPUTED:
+        means = _dot(x, origin)
+        return means - _dot(origin, means)
+    along = _dot(x - origin[None], origin)
+    if spec.kernel in ("linear", kernels.linear):
+        return along
+    along, base = rows.gamma * along, rows.gamma * _dot(origin, origin) + rows.offset
+    powers = (
+        base**k * (along + base) ** (spec.degree - 1 - k) for k in range(spec.degree)
+    )
+    return along * sum(powers)
 
 
 def between(spec: Spec, rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
-    """k(a_i, b_j), (p, q), with the γ and c of rows."""
-    return kernels.matrix(
-        a,
-        b,
-        kernel=spec.kernel,
-        degree=spec.degree,
-        gamma=rows.gamma,
-        offset=rows.offset,
-    )
+    """k(a_i, b_j), (p, q), with the γ, c and origin of rows."""
+    if rows.origin is None or not anchored(spec):
+        return kernels.matrix(
+            a,
+            b,
+            kernel=spec.kernel,
+            degree=spec.degree,
+            gamma=rows.gamma,
+            offset=rows.offset,
+        )
+    u, v = a - rows.origin[None], b - rows.origin[None]
+    product = _dot(u, v.T)
+    if spec.kernel in ("linear", kernels.linear):
+        return product
+    # With t = γ o·o + c and γ a·b + c = t + d, d = r + s + γ u·v, this is the sum over
+    # k of (degree choose k) t^(degree - k) e_k, e_k = d^k - r^k - s^k.
+    product = rows.gamma * product
+    r, s = (rows.gamma * _dot(w, rows.origin) for w in (u, v))
+    r, s = r[:, None], s[None]
+    t, d = rows.gamma * _dot(rows.origin, rows.origin) + rows.offset, r + s + product
+    total, e = jnp.zeros_like(product), product
+    for k in range(1, spec.degree + 1):
+        total += math.comb(spec.degree, k) * t ** (spec.degree - k) * e
+        e = d * e + r**k * (s + product) + s**k * (r + product)
+    return total
+
+
+def _dot(a, b):
+    return jnp.matmul(a, b, precision="highest")
 
 
 def image(spec: Spec, rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
@@ -66,10 +145,8 @@ def image(spec: Spec, rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
 
 def diagonal(spec: Spec, rows: Rows) -> jax.Array:
     """k(x_i, x_i), (m,), of the rows of x, (m, n)."""
-    return kernels.diagonal(
-        rows.x,
-        kernel=spec.kernel,
-        degree=spec.degree,
-        gamma=rows.gamma,
-        offset=rows.offset,
-    )
+
+    def one(row):
+        return between(spec, rows, row[None], row[None])[0, 0]
+
+    return jax.vmap(one)(rows.x)

@@ -16,15 +16,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.regression.svm import _cache
+from jaxml.regression.svm._gram import exact_sum
 
 PATIENCE = 10  # rounds without any improvement after which a search has stalled
-LEAST = 256  # updates in a round of `full`, at least; m for larger sets
+LEAST = 256  # updates in a round of `full`, at most, or m for larger sets
 WORKING = 512  # variables in the working set of `block`
 INNER = 10_000  # most updates within one working set
-CURVED = 1e-12  # least curvature of a pair (LIBSVM's), for kernels that are none
-WITHIN = 0.99  # of tol, so that rounding does not cost another round
+CURVED = 1e-12  # least curvature of a pair, as a share, for kernels that are none
+NEARER = 0.1, 0.5  # to such a share of a violation a round brings it, at best
+PRECISE = 1e-2  # the error of scores, as a share of them, with which a fit means little
+LOOSE = 1e-3  # the most that rounding may leave of the gap, as a share of the cost
 
 
 class Problem(NamedTuple):
@@ -42,36 +45,55 @@ class Point(NamedTuple):
     slope: jax.Array  # (v,) g = Kβ - p
 
 
+Anchor = Callable[[jax.Array, jax.Array, Problem], jax.Array]  # `middle` or `edge`
+
+
 def full(
-    gram: jax.Array, problem: Problem, beta: jax.Array, *, tol, max_iter: int
+    gram: jax.Array,
+    problem: Problem,
+    beta: jax.Array,
+    anchor: Anchor,
+    *,
+    tol,
+    max_iter: int,
 ) -> Fit:
     """Search with the matrix K, (m, m), from beta; Fit.params is a Point.
 
-    A round is max(m, LEAST) updates; g is then computed anew, so that the rounding of
-    many updates is never taken for convergence. max_iter counts rounds.
+    A round ends when the violation has become much smaller, after max(m, LEAST) updates
+    at most; g is then computed anew, so that the rounding of many updates is never
+    taken for convergence. max_iter counts rounds.
     """
     m = len(gram)
     diagonal = _tile(jnp.diagonal(gram), problem)
+    largest = _largest(diagonal, problem)
 
     def slope(beta):
         image = jnp.matmul(gram, collapse(beta, m), precision="highest")
         return _tile(image, problem) - problem.p
 
-    def step(point: Point):
+    def step(state):
+        point, aim = state
         beta, _ = _smo(
             gram,
             diagonal,
             problem,
             point.beta,
             point.slope,
-            tol=WITHIN * tol,
+            tol=aim,
             most=max(m, LEAST),
         )
+        beta = balanced(beta, problem, total)
         point = Point(beta, slope(beta))
-        return point, _progress(point, problem)
+        return judged(point)
 
-    start = Point(beta, slope(beta))
-    return iterate(step, start, tol=tol, max_iter=max_iter, patience=PATIENCE)
+    def judged(point):
+        progress, aim = _judge(point, problem, anchor, largest, tol)
+        return (point, aim), progress
+
+    total = _sum(beta)
+    state, start = judged(Point(beta, slope(beta)))
+    fit = iterate(step, state, start, tol=tol, max_iter=max_iter, patience=PATIENCE)
+    return fit._replace(params=fit.params[0])
 
 
 def block(
@@ -80,6 +102,7 @@ def block(
     problem: Problem,
     beta: jax.Array,
     slope: jax.Array,
+    anchor: Anchor,
     *,
     tol,
     max_iter: int,
@@ -98,10 +121,11 @@ def block(
         raise ValueError("solver must be 'full' for so few rows")
     size = 4 * quarter
     lower, upper, diagonal = problem.lower, problem.upper, _tile(diagonal, problem)
+    largest = _largest(diagonal, problem)
     most = jnp.finfo(beta.dtype).max
 
     def step(state):
-        point, working, cache, gap = state
+        point, working, cache, aim = state
         kept = working[size // 2 :]
         taken = jnp.zeros(v, bool).at[kept].set(True)
         up = _choose(jnp.where(point.beta < upper, -point.slope, -most), taken, quarter)
@@ -114,31 +138,33 @@ def block(
         cache = _cache.fetch(cache, new % m, rows)
         at = cache.place[working % m]
         old = point.beta[working]
-        # The rest changes g anyway: below a tenth of the present gap, work is wasted.
+        # The rest changes g anyway: below a tenth of the violation, work is wasted.
+        part = Problem(problem.p[working], lower[working], upper[working])
         solved, _ = _smo(
             cache.rows[at[:, None], (working % m)[None]],
             diagonal[working],
-            Problem(problem.p[working], lower[working], upper[working]),
+            part,
             old,
             point.slope[working],
-            tol=jnp.maximum(0.1 * gap, 0.5 * tol),
+            tol=aim,
             most=INNER,
         )
+        solved = balanced(solved, part, _sum(old))
         change = jnp.matmul(solved - old, cache.rows[at], precision="highest")
         point = Point(
             point.beta.at[working].set(solved),
             point.slope + _tile(change, problem),
         )
-        progress = _progress(point, problem)
-        return (point, working, cache, progress.residual), progress
+        progress, aim = _judge(point, problem, anchor, largest, tol)
+        return (point, working, cache, aim), progress
 
     working = jnp.arange(size, dtype=jnp.int32)
     # The older half of the set is left in the first round, unread.
     cache = _cache.empty(m, size // 2, beta.dtype)
     cache = _cache.fetch(cache, working[size // 2 :] % m, rows)
-    gap = violation(beta, slope, problem)
-    state = Point(beta, slope), working, cache, gap
-    fit = iterate(step, state, tol=tol, max_iter=max_iter, patience=PATIENCE)
+    start, aim = _judge(Point(beta, slope), problem, anchor, largest, tol)
+    state = Point(beta, slope), working, cache, aim
+    fit = iterate(step, state, start, tol=tol, max_iter=max_iter, patience=PATIENCE)
     return fit._replace(params=fit.params[0])
 
 
@@ -149,6 +175,73 @@ def violation(beta, slope, problem: Problem) -> jax.Array:
     """
     up = jnp.max(jnp.where(beta < problem.upper, -slope, -jnp.inf))
     return up + jnp.max(jnp.where(beta > problem.lower, slope, -jnp.inf))
+
+
+def duality_gap(beta, slope, b, problem: Problem) -> jax.Array:
+    """How far the cost of (β, b) is above the dual, (), a sum of what is never below 0.
+
+    As the difference of the two it would be lost in their rounding. It is so for any b
+    if Σβ is what it should be.
+    """
+    rest = slope + b
+    terms = jnp.maximum(rest * (beta - problem.lower), rest * (beta - problem.upper))
+    return jnp.sum(terms)
+
+
+def middle(beta, slope, problem: Problem) -> jax.Array:
+    """Shares of the variables in b = -Σ shareᵢ gᵢ, (v,).
+
+    It is the mean over those inside the box; where none is, the middle of the interval
+    that the others leave.
+    """
+    below, above = beta > problem.lower, beta < problem.upper
+    free = below & above
+    first, second = _ends(slope, below, above)
+    return _shares(jnp.where(free.any(), free, first.astype(int) + second), beta)
+
+
+def edge(beta, slope, problem: Problem) -> jax.Array:
+    """As `middle`, for the least b at which g + b is nowhere below 0 but at upper ends.
+
+    Where all are at their upper ends, for the greatest at which it is nowhere above 0.
+    """
+    first, second = _ends(slope, beta > problem.lower, beta < problem.upper)
+    return _shares(jnp.where(first.any(), first, second), beta)
+
+
+def _ends(slope, below, above):
+    """Masks of the variable of least g that may grow, and of greatest that may shrink.
+
+    Both are empty where there is none.
+    """
+    up, i = first_max(jnp.where(above, -slope, -jnp.inf))
+    down, j = first_max(jnp.where(below, slope, -jnp.inf))
+    places = jnp.arange(slope.size)
+    return (places == i) & (up > -jnp.inf), (places == j) & (down > -jnp.inf)
+
+
+def _shares(counts, beta):
+    counts = counts.astype(beta.dtype)
+    return counts / jnp.sum(counts)
+
+
+def balanced(beta, problem: Problem, total) -> jax.Array:
+    """β with the sum `total`, (), of which the rounding of many updates takes it away.
+
+    The least of the variables inside the box takes what is missing, for it is rounded
+    least itself.
+    """
+    moved = beta - (_sum(beta) - total)
+    free = (beta > problem.lower) & (beta < problem.upper)
+    free &= (moved >= problem.lower) & (moved <= problem.upper)
+    size = jnp.where(free, jnp.abs(beta), jnp.inf)
+    least, place = first_max(-size)
+    here = (jnp.arange(beta.size) == place) & (least > -jnp.inf)
+    return jnp.where(here, moved, beta)
+
+
+def _sum(beta):
+    return exact_sum(jnp.ones_like(beta)[:, None], beta)[0]
 
 
 def collapse(values: jax.Array, m: int) -> jax.Array:
@@ -174,13 +267,48 @@ def _tile(values: jax.Array, problem: Problem) -> jax.Array:
     return values if copies == 1 else jnp.tile(values, copies)
 
 
-def _progress(point: Point, problem: Problem) -> Progress:
-    """The dual, which grows, is what the history shows; its negative is minimised."""
-    dual = 0.5 * jnp.vdot(point.beta, problem.p - point.slope, precision="highest")
-    gap = violation(point.beta, point.slope, problem)
-    # Where no variable may grow, or none shrink, β is the only point: no gap.
-    gap = jnp.where(gap == -jnp.inf, 0, gap)
-    return Progress(-dual, gap, record=dual)
+def _largest(diagonal, problem: Problem):
+    """The largest k(x, x), (), of the rows that take part."""
+    return jnp.max(jnp.where(problem.upper > problem.lower, jnp.abs(diagonal), 0))
+
+
+def _judge(point: Point, problem: Problem, anchor: Anchor, largest, tol):
+    """Progress, and the violation to which the next round is to come.
+
+    The residual is the duality gap over the cost (both over l2). Rounding of K and β
+    moves scores by up to eps · max k · |β|, typically by an eighth: a gap that is due
+    to that is as good as tol, as far as it is little. Where scores mean nothing for
+    rounding, or |w|² is below 0, the status is SINGULAR. The dual, which grows, is what
+    the history shows; its negative is minimised.
+    """
+    beta, slope = point
+    dot = lambda a, b: jnp.vdot(a, b, precision="highest")
+    dual = 0.5 * dot(beta, problem.p - slope)
+    b = -dot(anchor(beta, slope, problem), slope)
+    gap = duality_gap(beta, slope, b, problem)
+    size = jnp.maximum(jnp.abs(dual), jnp.abs(dual + gap))
+    size = jnp.where(size == 0, 1, size)
+    residual = gap / size
+
+    width = problem.upper - problem.lower
+    take = lambda values: jnp.max(jnp.where(width > 0, jnp.abs(values), 0))
+    rounding = largest * jnp.sqrt(dot(beta, beta)) + take(problem.p)
+    rounding *= jnp.finfo(beta.dtype).eps
+    free = (beta > problem.lower) & (beta < problem.upper)
+    left = rounding / 8 * jnp.sum(jnp.where(free, width, 0)) / size
+    goal = jnp.where(tol > 0, jnp.maximum(tol, jnp.minimum(left, LOOSE)), 0)
+
+    meant = rounding <= PRECISE * jnp.maximum(take(slope), take(problem.p))
+    energy = dot(beta, slope + problem.p)
+    meant &= energy >= -rounding * jnp.sum(jnp.abs(beta))
+    ended = jnp.where(meant, Status.CONVERGED, Status.SINGULAR)
+    status = jnp.where(residual <= goal, ended, Status.RUNNING)
+    worst = violation(beta, slope, problem)
+    # Where no variable may grow, or none shrink, β is the only point.
+    worst = jnp.where(worst == -jnp.inf, 0, worst)
+    near = jnp.where(residual > 0, residual, 1)
+    aim = worst * jnp.clip(0.5 * goal / near, *NEARER)
+    return Progress(-dual, residual, status, dual), jnp.maximum(aim, rounding / 16)
 
 
 def _smo(gram, diagonal, problem: Problem, beta, slope, *, tol, most: int):
@@ -191,6 +319,7 @@ def _smo(gram, diagonal, problem: Problem, beta, slope, *, tol, most: int):
     microseconds, would cost as much as they do.
     """
     m, lower, upper = len(gram), problem.lower, problem.upper
+    least = CURVED * _largest(diagonal, problem)
 
     def at(values, i):
         return lax.dynamic_index_in_dim(values, i, keepdims=False)
@@ -206,7 +335,7 @@ def _smo(gram, diagonal, problem: Problem, beta, slope, *, tol, most: int):
         beta, slope, top, i, _, count = state
         row_i = row(i)
         slack = jnp.where(beta > lower, slope + top, -jnp.inf)
-        curvature = jnp.maximum(at(diagonal, i) + diagonal - 2 * row_i, CURVED)
+        curvature = jnp.maximum(at(diagonal, i) + diagonal - 2 * row_i, least)
         gain = jnp.where(slack > 0, slack * slack / curvature, -jnp.inf)
         _, j = first_max(gain)
         room_i, room_j = at(upper, i) - at(beta, i), at(beta, j) - at(lower, j)

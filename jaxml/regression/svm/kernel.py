@@ -40,7 +40,7 @@ def fit(
     weights: jax.Array | None = None,
     class_weights: jax.Array | None = None,
     solver: str | None = None,
-    tol: Any = 1e-3,
+    tol: Any = 1e-4,
     max_iter: int = 500,
 ) -> Fit:
     """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ)) / Σ wᵢ + l2/2 ‖w‖², made least through its dual.
@@ -60,16 +60,21 @@ def fit(
             and keeps the last, 4096 or 400 MB of float32 at most; None for "full" up
             to 4096 rows. Under vmap "full" solves all problems together, "block" one
             after another.
-        tol: () stop when the maximal violation of the conditions is at most tol: two
-            rows could be moved along the margin by no more than that. As in LIBSVM.
-        max_iter: the most rounds: max(m, 256) updates ("full"), working sets ("block").
+        tol: () largest duality gap over the cost, which is then above its minimum by
+            no more than this share. Where rounding keeps the scores from it, as in
+            float32 for a large C, a gap that is due to rounding alone is taken up to a
+            share of 1e-3; residual tells how large it is.
+        max_iter: the most rounds: up to max(m, 256) updates ("full"), working sets
+            ("block").
 
     Returns:
-        A Fit with Params; cost is J, residual the maximal violation, steps the rounds,
-        and history the dual, which grows towards J, after each of them.
+        A Fit with Params; cost is J, residual the duality gap over J, steps the
+        rounds, and history the dual, which grows towards J, after each of them.
         Derivatives are those of the exact solution: with respect to x, l2, gamma,
         offset and weights. Status INVALID where l2 is 0 or one of the classes is not
-        there. A kernel that is not positive (sigmoid) gives a local solution.
+        there, SINGULAR where scores mean nothing for rounding (a kernel of huge
+        entries) or ‖w‖² is below 0. A kernel that is not positive (sigmoid) gives a
+        local solution.
 
     Raises:
         ValueError: an argument of the wrong kind, or values out of range.
@@ -237,11 +242,12 @@ def kkt_residual(
     weights: jax.Array | None = None,
     class_weights: jax.Array | None = None,
 ) -> jax.Array:
-    """The maximal violation, max_up(s - f) - min_down(s - f), (): the residual of fit.
+    """The maximal violation, max_up(s - f) - min_down(s - f), ().
 
-    Up are the rows whose α may grow in its box, [0, C wᵢ] for s = 1 and [-C wᵢ, 0] for
-    s = -1, and down those whose may shrink: 0 or less is a solution. Arguments and
-    errors as in `cost`; x and y are those of the fit.
+    Two rows could be moved along the margin by no more than that: what LIBSVM brings
+    below its tol. Up are the rows whose α may grow in its box, [0, C wᵢ] for s = 1 and
+    [-C wᵢ, 0] for s = -1, and down those whose may shrink: 0 or less is a solution.
+    Arguments and errors as in `cost`; x and y are those of the fit.
     """
     _expansion.same_rows(params, x)
     share = _share(x, y, weights, class_weights)
@@ -307,7 +313,8 @@ def _share(x, y, weights, class_weights):
     w = _expansion.weights_of(x, weights)
     if class_weights is not None:
         w = w * jnp.where(y == 1, class_weights[1], class_weights[0])
-    return _expansion.weights_of(x, w) / jnp.sum(w)
+        w = _expansion.weights_of(x, w)
+    return w / jnp.sum(w)
 
 
 def _dual_value(spec, params: Params, x, l2):

@@ -47,7 +47,7 @@ def fit(
     weights: jax.Array | None = None,
     class_weights: jax.Array | None = None,
     solver: str | None = None,
-    tol: Any = 1e-3,
+    tol: Any = 1e-4,
     max_iter: int = 500,
 ) -> Fit:
     """J = Σ_p [Σ wᵢ max(0, 1 - s_pᵢ f_p(xᵢ)) / Σ wᵢ + l2/2 ‖w_p‖²], p over machines.
@@ -69,7 +69,7 @@ def fit(
         class_weights: (k,) factors of the weights of the rows of each class.
         solver: "full", "block" or None, as in kernel.fit; memory is that for one
             machine, and a few vectors for each.
-        tol: () stop when the maximal violation of each machine is at most tol.
+        tol: () largest duality gap of each machine over its cost, as in kernel.fit.
         max_iter: the most rounds of each machine, as in kernel.fit.
 
     Returns:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxml import _check
 from jaxml.optimize.fit import Fit
@@ -18,6 +19,7 @@ from jaxml.regression.svm._expansion import Params as Params
 from jaxml.regression.svm._gram import Spec
 
 Kernel = kernels.Kernel  # or "precomputed"
+ROUNDINGS = 16  # of the scores, by which b is moved outwards
 
 
 @_check.fit(static=("kernel", "degree", "solver", "max_iter"), x="m n", weights="m")
@@ -31,7 +33,7 @@ def fit(
     offset: Any = 1.0,
     weights: jax.Array | None = None,
     solver: str | None = None,
-    tol: Any = 1e-5,
+    tol: Any = 1e-4,
     max_iter: int = 500,
 ) -> Fit:
     """J = Σ wᵢ max(0, -f(xᵢ)) / (ν Σ wᵢ) + ½ ‖w‖² + b, made least through its dual.
@@ -39,19 +41,22 @@ def fit(
     Args:
         x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).
         nu: () ν, in (0, 1]: at most this share of the rows has f < 0, and at least this
-            share is in the support.
+            share is in the support. Rows on the edge count as inside: b is the least
+            for which they do, and larger by a few roundings.
         kernel: as in kernel.fit.
         gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
         degree: of the polynomial.
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         solver: "full", "block" or None, as in kernel.fit.
-        tol: () stop when the maximal violation of the conditions is at most tol, which
-            is LIBSVM's divided by ν Σw.
-        max_iter: the most rounds: max(m, 256) updates ("full"), working sets ("block").
+        tol: () largest duality gap over ½ ‖w‖², the size of the least cost, from
+            which it is then away by no more than this share; for rounding as in
+            kernel.fit.
+        max_iter: the most rounds: up to max(m, 256) updates ("full"), working sets
+            ("block").
 
     Returns:
-        A Fit with Params as kernel.fit; cost is J, residual the maximal violation, and
+        A Fit with Params as kernel.fit; cost is J, residual the gap over ½ ‖w‖², and
         history the dual, which grows towards J, after each round. Derivatives are those
         of the exact solution: with respect to x, nu, gamma, offset and weights.
 
@@ -71,10 +76,14 @@ def fit(
         rows,
         problem,
         jnp.clip(1 - before, 0, problem.upper),
+        _smo.edge,
         solver=solver,
         tol=tol,
         max_iter=max_iter,
     )
+    # So much that rows on the edge are inside also where f is rounded otherwise.
+    eps = jnp.finfo(x.dtype).eps
+    b = b + lax.stop_gradient(ROUNDINGS * eps * jnp.max(jnp.abs(image)))
     loss = _loss(image + b, problem)
     return search._replace(
         params=_expansion.params_of(spec, rows, alpha, b),
@@ -173,7 +182,7 @@ def kkt_residual(
     degree: int = 3,
     weights: jax.Array | None = None,
 ) -> jax.Array:
-    """The maximal violation, max_down(f) - min_up(f), (), the residual of fit.
+    """The maximal violation of the conditions, max_down(f) - min_up(f), ().
 
     Down are the rows whose α may shrink, up those whose may grow: 0 or less is a
     solution. Arguments, x (m, n) among them, and errors as in `cost`; x is that of the

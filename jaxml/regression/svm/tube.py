@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxml import _check
 from jaxml.optimize.fit import Fit
@@ -34,14 +35,14 @@ def fit(
     offset: Any = 1.0,
     weights: jax.Array | None = None,
     solver: str | None = None,
-    tol: Any = 1e-3,
+    tol: Any = 1e-4,
     max_iter: int = 500,
 ) -> Fit:
     """J = Σ wᵢ max(0, |yᵢ - f(xᵢ)| - ε) / Σ wᵢ + l2/2 ‖w‖², made least by its dual.
 
     Args:
         x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).
-        y: (m,) targets. tol and epsilon are in their unit: bring them to about 1.
+        y: (m,) targets; epsilon is in their unit.
         epsilon: () half the width of the tube, ε.
         l2: () factor of ½‖w‖², above 0: C = 1/(l2 Σw) in LIBSVM and scikit-learn.
         kernel: as in kernel.fit.
@@ -50,11 +51,15 @@ def fit(
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         solver: "full", "block" or None, as in kernel.fit.
-        tol: () stop when the maximal violation of the conditions is at most tol.
-        max_iter: the most rounds: max(m, 256) updates ("full"), working sets ("block").
+        tol: () largest duality gap over the cost, which is then above its minimum by
+            no more than this share. Where rounding keeps the scores from it, as in
+            float32 for a large C, a gap that is due to rounding alone is taken up to a
+            share of 1e-3; residual tells how large it is.
+        max_iter: the most rounds: up to max(m, 256) updates ("full"), working sets
+            ("block").
 
     Returns:
-        A Fit with Params as kernel.fit; cost is J, residual the maximal violation, and
+        A Fit with Params as kernel.fit; cost is J, residual the duality gap over J, and
         history the dual, which grows towards J, after each round. Derivatives are those
         of the exact solution: with respect to x, y, epsilon, l2, gamma, offset and
         weights. Status INVALID where l2 is 0.
@@ -68,15 +73,20 @@ def fit(
     spec = Spec(kernel, degree)
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
     share = _share(x, weights)
+    fitted = _expansion.centred(spec, rows, share)
+    # From their mean, y of any offset has the digits of its deviations.
+    middle = lax.stop_gradient(_expansion.dot(share, jnp.where(share > 0, y, 0)))
+    y = y - middle
     alpha, b, image, search = _dual.solve(
         spec,
-        rows,
-        _problem(y, epsilon, share, l2),
+        fitted,
+        _problem(y, epsilon, share, jnp.where(l2 > 0, l2, 1)),
         solver=solver,
         tol=tol,
         max_iter=max_iter,
     )
     loss = _loss(image + b, y, epsilon, share)
+    b = _expansion.uncentred(spec, fitted, alpha, b) + middle
     return Fit(
         params=_expansion.params_of(spec, rows, alpha, b),
         cost=loss + l2 / 2 * _expansion.dot(alpha, image),
@@ -179,7 +189,7 @@ def kkt_residual(
     degree: int = 3,
     weights: jax.Array | None = None,
 ) -> jax.Array:
-    """The maximal violation, (), the residual of fit; 0 or less at a solution.
+    """The maximal violation of the conditions, (); 0 or less at a solution.
 
     max over the rows whose α may grow of y - f ∓ ε, less the min over those whose may
     shrink, ε with the sign of α. Arguments, x (m, n) among them, and errors as in
