@@ -238,6 +238,16 @@ def test_float32(nu, method, shift, x64):
     np.testing.assert_allclose(ours, wanted, rtol=1e-5 + 2e-7 * shift)
 
 
+def test_the_plane_far_from_the_origin(x64):
+    """In float32 the strip lies where it does in float64, to the rounding of x."""
+    x, y = clouds(8)
+    x = (np.round(x * 64) / 64 + 8192).astype(np.float32)
+    narrow, exact = (planes(rows, y).params for rows in (x, x.astype(np.float64)))
+    wanted = np.asarray(linear.predict(exact, x.astype(np.float64)))
+    w, b = (np.asarray(value, np.float64) for value in narrow)
+    np.testing.assert_allclose(x.astype(np.float64) @ w + b, wanted, atol=6e-3)
+
+
 def test_hulls_that_meet(x64):
     x, y = clouds(9, apart=0.5)
     fit = hulls.nearest_points(x, y)

@@ -149,6 +149,99 @@ def test_blocks_of_rows(loss, x64):
     assert abs(gap) < 1e-8
 
 
+def hinge_at(params, x, y, l2):
+    """J in float64 of the rows and the plane as they are."""
+    w, b = np.asarray(params.w, np.float64), float(params.b)
+    short = np.maximum(0, 1 - (2 * y - 1) * (x.astype(float) @ w + b))
+    return short.mean() + l2 / 2 * w @ w
+
+
+def test_six_rows_that_nearly_touch():
+    """Published: w = (-2.25, -1.75); a rounded gap below 0 once ended the search."""
+    x = np.array([[-2, 4], [5, 4], [5, -5], [-1, -5], [-5, -2], [1, -1]])
+    fit = check(svm.fit(x, SIDES, l2=1e-4, loss="hinge"))
+    np.testing.assert_allclose(fit.params.w, [-2.25, -1.75], rtol=1e-3)
+    assert fit.residual >= 0
+
+
+@pytest.mark.parametrize("shift", [0, 30, 1024])
+def test_separable_sets_in_float32(shift):
+    """C = 25, wherever the rows lie: LIBSVM's cost, on centred rows in float64."""
+    rng = np.random.default_rng(1)
+    x = np.round(rng.normal(size=(30, M, 4)) * 64) / 64
+    y = (np.einsum("kmn,kn->km", x, rng.normal(size=(30, 4))) > 0.5).astype(int)
+    l2 = 1 / (25 * M)
+    fits = jax.vmap(lambda x, y: svm.fit(x, y, l2=l2, loss="hinge"))(x + shift, y)
+    assert (np.asarray(check(fits).residual) >= 0).all()
+    for i in range(30):
+        peer = SVC(kernel="linear", C=25, tol=1e-6).fit(x[i], y[i])
+        plane = hyperplane.Params(peer.coef_[0], peer.intercept_[0], None)
+        best = hinge_at(plane, x[i], y[i], l2)
+        np.testing.assert_allclose(fits.cost[i], best, rtol=1e-4)
+        ours = jax.tree.map(lambda a, i=i: a[i], fits.params)
+        # b has the rounding of the offset.
+        slack = 2e-7 * shift * np.abs(ours.w).sum()
+        assert hinge_at(ours, x[i] + shift, y[i], l2) < best * (1 + 1e-4) + slack
+
+
+@pytest.mark.parametrize("shift", [0, 100])
+def test_rows_far_away_in_float64(shift, x64):
+    fit = check(svm.fit(DATA + shift, LABELS, l2=1e-3, loss="hinge"))
+    peer = SVC(kernel="linear", C=1 / (1e-3 * M), tol=1e-8).fit(DATA, LABELS)
+    plane = hyperplane.Params(peer.coef_[0], peer.intercept_[0], None)
+    best = hinge_at(plane, DATA, LABELS, 1e-3)
+    np.testing.assert_allclose(fit.cost, best, rtol=1e-5)
+    assert 0 <= fit.residual <= 1e-5
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_units_of_the_rows(loss):
+    """x → s x leaves all z where l2 → s² l2."""
+    one = check(svm.fit(DATA, LABELS, l2=0.02, loss=loss))
+    for scale in (2.0**-20, 2.0**20):
+        x, l2 = DATA.astype(np.float32) * np.float32(scale), 0.02 * scale**2
+        two = check(svm.fit(x, LABELS, l2=l2, loss=loss))
+        np.testing.assert_allclose(two.cost, one.cost, rtol=1e-5)
+        np.testing.assert_allclose(two.params.w * scale, one.params.w, rtol=1e-3)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_offset_changes_b_alone(loss):
+    x = (np.round(DATA * 64) / 64).astype(np.float32)
+    near, far = (
+        check(svm.fit(x + np.float32(s), LABELS, l2=1e-2, loss=loss)) for s in (0, 1024)
+    )
+    np.testing.assert_allclose(far.cost, near.cost, rtol=1e-4)
+    np.testing.assert_allclose(far.params.w, near.params.w, atol=2e-3)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_rows_of_weight_0_are_not_there(loss):
+    kept = WEIGHTS > 0
+    junk = np.where(kept[:, None], DATA, np.where(LABELS, -1e6, 1e6)[:, None])
+    options = {"l2": 0.02, "loss": loss}
+    one = check(svm.fit(junk, LABELS, weights=WEIGHTS, **options))
+    two = check(svm.fit(DATA, LABELS, weights=WEIGHTS, **options))
+    np.testing.assert_allclose(one.cost, two.cost, rtol=1e-5)
+    np.testing.assert_allclose(one.params.w, two.params.w, atol=1e-3)
+    assert not np.any(np.asarray(one.params.alpha)[~kept])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_one_class_alone_has_a_plane(loss):
+    fit = check(svm.fit(DATA, np.ones(M, int), l2=0.1, loss=loss))
+    np.testing.assert_allclose(fit.params.w, 0, atol=1e-6)
+    np.testing.assert_allclose(fit.cost, 0, atol=1e-10)
+
+
+def test_a_penalty_has_a_minimum():
+    """Of rows that a plane separates as well, however small l2 is."""
+    y = (DATA[:, 0] > 0).astype(int)
+    for l2 in (1e-3, 1e-5):
+        status = svm.fit(DATA + 1000, y, l2=l2).status
+        assert status != Status.UNBOUNDED
+
+
 def test_hinge_in_float32():
     """Single precision leaves a gap of 1e-5 at most, and says so."""
     fit = check(svm.fit(DATA, LABELS, l2=0.02, loss="hinge"))

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jaxml._rows import mirrored, product, total, triangle, with_ones
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 
+LOOSE = 1e-3  # the most that rounding may leave of the gap, as a share of the cost
+ROUNDINGS = 64  # of z, by which the search may miss the margin
 SHORT = 0.995  # the share of the way to the boundary that is taken
 
 
@@ -26,8 +28,22 @@ class State(NamedTuple):
     a: jax.Array  # (m,) forces
     u: jax.Array  # (m,) slack of a >= 0
     v: jax.Array  # (m,) slack of a <= C
-    z: jax.Array  # (m,) z̃ · θ
-    pull: jax.Array  # (p,) Σ aᵢ z̃ᵢ
+
+
+class Plane(NamedTuple):
+    """A plane and forces, and how good both are."""
+
+    theta: jax.Array  # (p,)
+    a: jax.Array  # (m,)
+    residual: jax.Array  # () duality gap over the cost
+
+
+class Best(NamedTuple):
+    """The search, and where its residual was least."""
+
+    now: State
+    state: State
+    plane: Plane
 
 
 class Problem(NamedTuple):
@@ -41,31 +57,57 @@ class Problem(NamedTuple):
 
 
 def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
-    """Fit with params = (w, b, α), which have derivatives."""
+    """Fit with params = (w, b, α), which have derivatives.
+
+    With an intercept x is to be centred: then b, and what rounding leaves of Σ s a, are
+    small.
+    """
     problem = _problem(*jax.lax.stop_gradient((x, y, weights, l2)), intercept)
     found = _search(problem, tol, max_iter)
-    state: State = found.params
-    w, b, alpha = _exact(x, y, weights, l2, intercept, problem, state)
-    valid = jnp.where(found.status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
+    best: Best = found.params
+    w, b, alpha = _exact(x, y, weights, l2, intercept, problem, best.state)
     n = x.shape[1]
-    b_found = state.theta[n] if intercept else jnp.zeros((), x.dtype)
-    # Forces that are only slacks of the search are none.
-    alpha_found = problem.s * jnp.where(_out(problem, state), 0, state.a)
-    searched = state.theta[:n], b_found, alpha_found
-    share = 1 / len(x) if weights is None else weights / jnp.sum(weights)
-
-    def cost(w, b):
-        short = jax.nn.relu(1 - (2 * y - 1) * (product(x, w) + b))
-        return jnp.sum(share * short) + 0.5 * l2 * jnp.vdot(w, w)
-
     # The equations give the last digits too, where the search has told who is who.
-    inside = (problem.s * alpha >= 0) & (problem.s * alpha <= problem.most)
-    better = inside.all() & (cost(w, b) <= cost(*searched[:2]))
+    fixed = jax.lax.stop_gradient((jnp.append(w, b), alpha))
+    forces = fixed[1] / jnp.where(problem.s == 0, 1, problem.s)
+    refined = jnp.clip(forces, 0, problem.most)
+    other = _certify(problem, fixed[0], refined)
+    better = other.residual < best.plane.residual
+    plane = _choose(better, other, best.plane)
+    if intercept:  # of one class alone, which no forces can hold
+        side = jnp.sign(jnp.sum(problem.s * problem.most))
+        flat = jnp.append(jnp.zeros(n, x.dtype), side)
+        flat_plane = _certify(problem, flat, 0 * refined)
+        plane = _choose(flat_plane.residual < plane.residual, flat_plane, plane)
+    theta, a, residual = plane
+    # Forces that are only slacks of the search are none.
+    a = jnp.where(_out(problem, best.state) & ~better, 0, a)
+    left = jnp.minimum(_rounding(problem, best.state, theta), LOOSE)
+    goal = jnp.where((tol > 0) & (left > tol), left, tol)
+    status = jnp.where(residual <= goal, Status.CONVERGED, found.status)
+    valid = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
+    b_found = theta[n] if intercept else jnp.zeros((), x.dtype)
     params = tuple(
-        _with_derivative(jnp.where(better, e, f), e, valid)
-        for e, f in zip((w, b, alpha), searched, strict=True)
+        _with_derivative(value, exact, valid)
+        for value, exact in zip(
+            (theta[:n], b_found, problem.s * a), (w, b, alpha), strict=True
+        )
     )
-    return found._replace(params=params, cost=cost(*params[:2]))
+    share = 1 / len(x) if weights is None else weights / jnp.sum(weights)
+    short = jax.nn.relu(1 - (2 * y - 1) * (product(x, params[0]) + params[1]))
+    short = jnp.where(problem.target > 0, short, 0)
+    cost = jnp.sum(share * short) + 0.5 * l2 * jnp.vdot(params[0], params[0])
+    return found._replace(
+        params=params,
+        cost=cost,
+        residual=residual,
+        status=status.astype(jnp.int32),
+        history=l2 * found.history,
+    )
+
+
+def _choose(better, new, old):
+    return jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
 
 
 def _problem(x, y, weights, l2, intercept: bool) -> Problem:
@@ -112,8 +154,9 @@ def _search(problem: Problem, tol, max_iter: int) -> Fit:
     most, target, penalty = problem.most, problem.target, problem.penalty
     m = len(most)
 
-    def step(state: State):
-        theta, a, u, v, z, pull = state
+    def step(best: Best):
+        theta, a, u, v = best.now
+        z, pull = _forward(problem, theta), _back(problem, a)
         slack = most - a
         off_primal = z - target - u + v
         off_dual = penalty * theta - pull
@@ -121,13 +164,19 @@ def _search(problem: Problem, tol, max_iter: int) -> Fit:
         inverse = 1 / (u / a + v / slack)
         gram = _gram(problem, inverse)
         scale = 1 / jnp.sqrt(jnp.diagonal(gram))
-        factor = jax.scipy.linalg.cho_factor(gram * jnp.outer(scale, scale))
+        # Without the diagonal's share of rounding there is no factor near the end.
+        ridge = len(theta) * jnp.finfo(theta.dtype).eps * jnp.eye(len(theta))
+        gram = gram * jnp.outer(scale, scale)
+        factor = jax.scipy.linalg.cho_factor(gram + ridge.astype(gram.dtype))
+        solve = jax.scipy.linalg.cho_solve
 
         def move(of_u, of_v):
             """The changes that bring a u to a u + of_u, and likewise for v."""
             q = -off_primal + of_u / a - of_v / slack
             right = _back(problem, inverse * q) - off_dual
-            d_theta = scale * jax.scipy.linalg.cho_solve(factor, scale * right)
+            first = solve(factor, scale * right)
+            rest = scale * right - product(gram, first)
+            d_theta = scale * (first + solve(factor, rest))
             d_z = _forward(problem, d_theta)
             d_a = inverse * (q - d_z)
             d_u, d_v = (of_u - u * d_a) / a, (of_v + v * d_a) / slack
@@ -157,15 +206,25 @@ def _search(problem: Problem, tol, max_iter: int) -> Fit:
             a + primal * d_a,
             u + dual * d_u,
             v + dual * d_v,
-            z + dual * d_z,
-            pull + primal * (penalty * d_theta + off_dual),
         )
-        return state, _progress(problem, state)
+        return _advance(problem, best, state)
 
     one = jnp.ones_like(most)
-    pull = _back(problem, most / 2)
-    start = State(0 * pull, most / 2, one, one, 0 * one, pull)
-    return iterate(step, start, tol=tol, max_iter=max_iter, patience=10)
+    start = State(jnp.zeros_like(penalty), most / 2, one, one)
+    begin = Best(start, start, _certify(problem, start.theta, start.a))
+    return iterate(step, begin, tol=tol, max_iter=max_iter, patience=10)
+
+
+def _advance(problem: Problem, best: Best, state: State):
+    """Take a state, and judge it; one that is not finite ends the search."""
+    sound = jnp.stack([jnp.isfinite(leaf).all() for leaf in state]).all()
+    state = _choose(sound, state, best.now)
+    plane = _certify(problem, state.theta, state.a)
+    better = plane.residual < best.plane.residual
+    kept, found = _choose(better, (state, plane), (best.state, best.plane))
+    status = jnp.where(sound, Status.RUNNING, Status.STALLED)
+    cost = _primal(problem, found.theta)
+    return Best(state, kept, found), Progress(cost, found.residual, status)
 
 
 def _longest(value, change):
@@ -173,19 +232,40 @@ def _longest(value, change):
     return jnp.min(jnp.where(change < 0, -value / change, jnp.inf))
 
 
-def _progress(problem: Problem, state: State) -> Progress:
-    """The primal cost over l2, and the gap between it and what the forces certify."""
-    short = jax.nn.relu(problem.target - state.z)
-    energy = jnp.vdot(problem.penalty * state.theta, state.theta)
-    primal = 0.5 * energy + jnp.vdot(
-        jnp.where(problem.target > 0, problem.most, 0), short
-    )
-    held = problem.penalty * state.pull
-    dual = jnp.vdot(problem.target, state.a) - 0.5 * jnp.vdot(held, held)
-    # Where Σ s a is not 0 the dual is no bound; it is part of what is to vanish.
-    force = jnp.sum(jnp.abs((1 - problem.penalty) * state.pull))
-    gap = (primal - dual + force) / jnp.maximum(1, primal)
-    return Progress(primal, gap)
+def _primal(problem: Problem, theta):
+    """J / l2, ()."""
+    short = jax.nn.relu(problem.target - _forward(problem, theta))
+    most = jnp.where(problem.target > 0, problem.most, 0)
+    energy = jnp.vdot(problem.penalty * theta, theta)
+    return 0.5 * energy + jnp.vdot(most, short)
+
+
+def _certify(problem: Problem, theta, a) -> Plane:
+    """A plane and forces, and the gap between them over the plane's cost.
+
+    J - D, over l2, is a sum of what is never below 0, ½ |w - Σ a s x|² among it, but
+    for b Σ s a: as the difference of two costs it would be lost in their rounding.
+    """
+    theta = theta[: len(problem.penalty)]
+    pull = _back(problem, a)
+    rest = _forward(problem, theta) - problem.target
+    gap = jnp.sum(jnp.maximum(rest * a, rest * (a - problem.most)))
+    gap += 0.5 * jnp.sum(problem.penalty * (theta - pull) ** 2)
+    gap += jnp.sum(jnp.abs((1 - problem.penalty) * theta * pull))
+    cost = _primal(problem, theta)
+    return Plane(theta, a, jnp.where(gap == 0, 0, gap / cost))
+
+
+def _rounding(problem: Problem, state: State, theta):
+    """What rounding leaves of the gap of rows on the margin, over the cost.
+
+    It is that of z, times what the equations of a step lose of it besides.
+    """
+    n = problem.x.shape[1]
+    size = product(jnp.abs(problem.x), jnp.abs(theta[:n])) + jnp.sum(jnp.abs(theta[n:]))
+    on = ~_out(problem, state) & (problem.most - state.a > state.v * problem.most)
+    noise = jnp.sum(jnp.where(on, size * problem.most, 0))
+    return ROUNDINGS * jnp.finfo(noise.dtype).eps * noise / _primal(problem, theta)
 
 
 def _out(problem: Problem, state: State):

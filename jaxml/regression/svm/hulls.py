@@ -23,7 +23,8 @@ class Params(NamedTuple):
     alpha: Annotated[jax.Array, "rows"]  # coefficients, of sum 1 in each class
     p: Annotated[jax.Array, "n"]  # Σ αᵢ xᵢ over class 0
     q: Annotated[jax.Array, "n"]  # Σ αᵢ xᵢ over class 1
-    # (q - p)·x of the rows at the edge of either class
+    # (q - p)·(x - (p + q)/2) of the rows at the edge of either class: from there, for
+    # far from the origin (q - p)·x has no digits left for how they differ
     levels: Annotated[jax.Array, "2"]
 
 
@@ -147,14 +148,16 @@ def fit(
 
 @_check.pure()
 def hyperplane(params: Params) -> linear.Params:
-    """w = 2(q - p)/(l₁ - l₀), b = -(l₁ + l₀)/(l₁ - l₀): w·x + b is ±1 at the edges.
+    """w = 2(q - p)/(l₁ - l₀), b = -(l₁ + l₀)/(l₁ - l₀) - w·(p + q)/2, ±1 at the edges.
 
-    params are those of nearest_points, with p and q (n,). For whole hulls l₁ - l₀ =
-    ‖q - p‖² and l₁ + l₀ = ‖q‖² - ‖p‖², and 2/‖w‖ = ‖q - p‖ is the margin.
+    params are those of nearest_points, with p and q (n,). For whole hulls l₁ = -l₀ =
+    ½‖q - p‖², and 2/‖w‖ = ‖q - p‖ is the margin.
     """
     low, high = params.levels[0], params.levels[1]
-    width = high - low
-    return linear.Params(2 * (params.q - params.p) / width, -(high + low) / width)
+    w = 2 * (params.q - params.p) / (high - low)
+    middle = params.p + (params.q - params.p) / 2
+    b = -(high + low) / (high - low) - jnp.vdot(w, middle, precision="highest")
+    return linear.Params(w, b)
 
 
 @_check.pure()
@@ -198,13 +201,13 @@ def _tied(groups: int, found: _Found, x, cap) -> tuple[Params, jax.Array]:
         for s in (-1, 1)
     )
     z = q - p
-    levels = _levels(found.levels * found.scale**2, jnp.vdot(z, found.origin))
+    levels = _levels(found.levels * found.scale**2, -jnp.vdot(z, p + q) / 2)
     params = Params(alpha, p + found.origin, q + found.origin, levels)
     return params, jnp.vdot(z, z) / 2
 
 
 def _levels(levels, shift):
-    """(l₀, l₁) of (q - p)·x from those of u·(q - p), where u = -x in class 0."""
+    """(l₀, l₁) from the levels of u·(q - p), u = -x in class 0; shift moves both."""
     return jnp.stack([-levels[0], levels[-1]]) + shift
 
 
@@ -241,7 +244,9 @@ def _tied_jvp(groups, primals, tangents):
         + valid * (jnp.where(signs == s, alpha, 0) @ dx)
         for s in (-1, 1)
     )
-    dlevels = _levels(step[k:] * scale**2, 0) * valid + jnp.vdot(dz, found.origin)
+    ends = [end - found.origin for end in (params.p, params.q)]
+    shift = jnp.vdot(dz, sum(ends)) + jnp.vdot(ends[1] - ends[0], dp + dq)
+    dlevels = _levels(step[k:] * scale**2, 0) * valid - shift / 2
     # The multiplier of a cap is the distance of its row from the edge.
     edge = (u @ z - found.levels[found.group]) * filling
     dcost = valid * scale**2 * (jnp.vdot(z, alpha @ du) + jnp.sum(edge))

@@ -14,7 +14,7 @@ from jaxml import _check
 from jaxml._rows import mean, product, with_b
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
-from jaxml.regression import linear
+from jaxml.regression import _refined, linear
 from jaxml.regression._planes import class_weighted, newton, squared_hinge
 from jaxml.regression.svm import _interior
 
@@ -133,8 +133,11 @@ def fit(
             rows, a weight of 0 leaves a row out.
         class_weights: (2,) factors of the weights of the rows of each class.
         intercept: whether there is a b; else it stays 0.
-        tol: () "squared_hinge": largest decrement √(∂Jᵀ H⁻¹ ∂J). "hinge": largest
-            duality gap, over max(J, l2).
+        tol: () "squared_hinge": largest √((J - J*) / J) by the Newton decrement, with
+            J* the minimum: at 1e-5 J is within 1e-10 J of it. "hinge": largest duality
+            gap over J: J is above its minimum by no more than this share. A gap that
+            is due to rounding alone is taken up to 1e-3, as in float32 for a small l2;
+            residual tells how large it is.
         max_iter: most steps.
 
     Returns:
@@ -148,24 +151,53 @@ def fit(
 
     """
     _check.option("loss", loss, LOSSES)
-    data = x, y.astype(x.dtype), class_weighted(y, weights, class_weights)
+    w = class_weighted(y, weights, class_weights)
+    rows, origin = _centred(x, w, intercept)
+    y = y.astype(x.dtype)
     if loss == "hinge":
-        found = _interior.fit(*data, l2, intercept, tol, max_iter)
-        return _positive(found._replace(params=Params(*found.params)), l2)
+        found = _interior.fit(rows, y, w, l2, intercept, tol, max_iter)
+        params = Params(*found.params)
+    else:
+        found, params = _smooth(rows, y, w, l2, intercept, tol, max_iter)
+    params = params._replace(b=params.b - jnp.vdot(params.w, origin))
+    status = jnp.where(l2 > 0, found.status, jnp.maximum(found.status, Status.INVALID))
+    return found._replace(params=params, status=status.astype(jnp.int32))
+
+
+def _centred(x, weights, intercept: bool):
+    """The rows from their mean, and this, (n,); rows of weight 0 are put there.
+
+    What the mean is cut off b takes up: far from 0 float32 has few digits left for how
+    the rows differ.
+    """
+    if not intercept and weights is None:
+        return x, jnp.zeros_like(x[0])
+    there = True if weights is None else weights[:, None] > 0
+    origin = (
+        mean(jnp.where(there, x, 0), weights) if intercept else jnp.zeros_like(x[0])
+    )
+    # Less the last bits, or a compiler may round the difference in two ways.
+    origin = _refined._cut(jax.lax.stop_gradient(origin), 6)
+    return jnp.where(there, x - origin[None], 0), origin
+
+
+def _smooth(x, y, weights, l2, intercept: bool, tol, max_iter: int):
+    """The fit of the squared hinge, and its Params."""
+    data = x, y, weights
     hyper = {"l2": l2, "temperature": jnp.ones_like(l2)}
     fixed = jax.lax.stop_gradient((*data, hyper))
     found = newton(squared_hinge, *fixed, intercept, tol, max_iter)
-    free, value = solution(
-        _cost, found.params, found.cost, found.status, data, {"l2": l2}
-    )
+    # J is at least 0, and 1 for w = b = 0: of one class alone it is 0, and flat there.
+    none = found.cost <= jnp.finfo(x.dtype).eps ** 2
+    residual = jnp.where(none, 0, found.residual)
+    # Under a penalty there is a minimum: a plane that still moves is only steep.
+    away = found.status == Status.UNBOUNDED
+    status = jnp.where(away, Status.SINGULAR, found.status)
+    status = jnp.where((away & (residual <= tol)) | none, Status.CONVERGED, status)
+    free, value = solution(_cost, found.params, found.cost, status, data, {"l2": l2})
     w, b = with_b(free)
-    params = Params(w, b, _forces(w, b, *data, l2))
-    return _positive(found._replace(params=params, cost=value), l2)
-
-
-def _positive(fit: Fit, l2) -> Fit:
-    status = jnp.where(l2 > 0, fit.status, jnp.maximum(fit.status, Status.INVALID))
-    return fit._replace(status=status.astype(jnp.int32))
+    found = found._replace(cost=value, status=status, residual=residual)
+    return found, Params(w, b, _forces(w, b, *data, l2))
 
 
 @_check.pure(static=("loss",), x="m n", y="m:classes 2", weights="m", class_weights="2")
