@@ -43,6 +43,36 @@ def _rings():
     )
 
 
+def test_rows_that_are_equal_are_one_cluster():
+    """However ties are broken: 9 and 3 equal rows, a pair, and rows on a grid."""
+    x = np.repeat(np.float32([[0, 0], [5, 0], [50, 50]]), [9, 3, 2], axis=0)
+    order = np.random.default_rng(0).permutation(14)
+    graph = spins.neighbours(x[order], count=2)
+    labels = spins.clusters(graph, jnp.ones(28))
+    names = [
+        len(set(np.asarray(labels)[np.isin(order, part)]))
+        for part in (np.arange(9), np.arange(9, 12), np.arange(12, 14))
+    ]
+    assert names == [1, 1, 1]
+    grid = np.stack(np.mgrid[:4, :4], axis=2).reshape(-1, 2)
+    graph = spins.neighbours(grid, count=2)
+    assert len(set(np.asarray(spins.clusters(graph, jnp.ones(32))))) == 1
+
+
+@pytest.mark.parametrize("n", [2, 12])
+def test_neighbours_far_from_the_others(n):
+    """Within each of two clouds, in a unit whose squares float32 does not hold."""
+    x = np.random.default_rng(2).normal(size=(60, n)).astype(np.float32)
+    x[::2] += 1e4
+    graph = spins.neighbours(x * np.float32(2.0**-66), count=5)
+    near = kneighbors_graph(x.astype(float), 5).toarray() > 0
+    coupled = np.asarray(graph.couplings) > 0
+    first, second = np.asarray(graph.edges)[coupled].T
+    found = np.zeros((60, 60), bool)
+    found[first, second] = True
+    np.testing.assert_array_equal(found | found.T, near & near.T)
+
+
 def test_neighbours_are_mutual(x64):
     """Against scikit-learn's directed graph, and J by its formula."""
     x = np.random.default_rng(2).normal(size=(60, 2))

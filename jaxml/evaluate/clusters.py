@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._distances import power_of_two, root, squared
 from jaxml._rows import each, product
 from jaxml.evaluate.metrics import confusion
+
+HUGE = 2.0**30  # in units of the largest entry: what is larger counts for nothing
 
 
 @_check.pure(static=("k",), jit=True, x="m n", labels="m:labels", weights="m")
@@ -36,18 +39,14 @@ def silhouette(
 
     """
     w, member = _members(labels, weights, k, x.dtype)
-    x = x - jnp.mean(x, axis=0, keepdims=True)
-    squares, counts = jnp.sum(x * x, axis=1), jnp.sum(member, axis=0)
+    counts, unit = jnp.sum(member, axis=0), power_of_two(x, w)
+    others_x = jnp.clip(x / unit, -HUGE, HUGE)  # a row that is not there may be larger
 
-    def of(rows, own, number, label):
-        square = own[:, None] + squares[None] - 2 * product(rows, x.T)
-        # A row's distance from itself is 0, and has no derivative.
-        square = jnp.where(number[:, None] == jnp.arange(len(x))[None], 0, square)
-        apart = square > 0
-        distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)
+    def of(rows, number, label, there):
+        distance = root(squared(rows / unit, others_x, own=number))
         sums = product(distance, member)
         mine = label[:, None] == jnp.arange(k)[None]
-        others = jnp.sum(jnp.where(mine, counts[None], 0), axis=1) - 1
+        others = jnp.sum(jnp.where(mine, counts[None], 0), axis=1) - there
         a = jnp.sum(jnp.where(mine, sums, 0), axis=1) / jnp.where(others > 0, others, 1)
         mean = sums / jnp.where(counts > 0, counts, 1)[None]
         b = jnp.min(jnp.where(mine | (counts == 0)[None], jnp.inf, mean), axis=1)
@@ -55,9 +54,10 @@ def silhouette(
         found = (b - a) / jnp.where(larger > 0, larger, 1)
         return jnp.where(others > 0, found, 0)
 
-    found = each(of, x, squares, jnp.arange(len(x)), labels)
+    number, there = jnp.arange(len(x), dtype=jnp.int32), (w > 0).astype(x.dtype)
+    found = each(of, x, number, labels, there)
     valid = (jnp.sum(counts > 0) > 1) & ~jnp.isnan(w).any()
-    return jnp.where(valid & jnp.isfinite(squares).all(), found, jnp.nan)
+    return jnp.where(valid & jnp.isfinite(x).all(), found, jnp.nan)
 
 
 @_check.pure(static=("k",), jit=True, x="m n", labels="m:labels", weights="m")
@@ -66,22 +66,26 @@ def davies_bouldin(
 ) -> jax.Array:
     """Mean over clusters of max_{j≠i} (sᵢ + sⱼ)/|μᵢ - μⱼ|, (): the smaller the better.
 
-    μ are the means and s the mean distances of a cluster's rows from its mean. x,
-    (m, n), labels, (m,), k and weights, (m,), as in `silhouette`, which raises the
-    same. Source: Davies and Bouldin (1979).
+    μ are the means and s the mean distances of a cluster's rows from its mean; two
+    clusters with the same mean are not compared, as in scikit-learn. x, (m, n), labels,
+    (m,), k and weights, (m,), as in `silhouette`, which raises the same.
+
+    Source: Davies and Bouldin (1979).
     """
     w, member = _members(labels, weights, k, x.dtype)
-    shift = jnp.mean(x, axis=0, keepdims=True)
-    x, counts = x - shift, jnp.sum(member, axis=0)
+    unit, counts = power_of_two(x, w), jnp.sum(member, axis=0)
+    x = jnp.clip(x / unit, -HUGE, HUGE)  # a row of weight 0 may be larger
     used = counts > 0
     total = jnp.where(used, counts, 1)
-    means = product(member.T, x) / total[:, None]
-    away = jnp.sum((x - means[labels]) ** 2, axis=1)
-    apart = away > 0
-    away = jnp.where(apart, jnp.sqrt(jnp.where(apart, away, 1)), 0)
+    shift = jnp.sum(product(member.T, x), axis=0, keepdims=True) / jnp.sum(total)
+    means = shift + product(member.T, x - shift) / total[:, None]
+    # What that left of a cluster that is far from the others, from nearby.
+    means += product(member.T, x - means[labels]) / total[:, None]
+    away = root(jnp.sum((x - means[labels]) ** 2, axis=1))
     spread = product(member.T, away) / total
-    between = jax.lax.map(lambda mu: jnp.sum((means - mu[None]) ** 2, axis=1), means)
+    between = squared(means, means, own=jnp.arange(k, dtype=jnp.int32))
     pair = used[:, None] & used[None] & ~jnp.eye(k, dtype=bool)
+    pair &= between > 0
     ratio = spread[:, None] + spread[None]
     ratio = ratio / jnp.sqrt(jnp.where(pair, between, 1))
     worst = jnp.max(jnp.where(pair, ratio, 0), axis=1)
@@ -114,7 +118,8 @@ def adjusted_rand(
     table = confusion(y, labels, k=k, weights=weights)
     both, a, b = (jnp.sum(t * (t - 1)) / 2 for t in (table, *_margins(table)))
     m = jnp.sum(table)
-    chance = a * b / (m * (m - 1) / 2)
+    pairs = m * (m - 1) / 2
+    chance = a * (b / jnp.where(pairs == 0, 1, pairs))
     most = (a + b) / 2
     # One cluster each, or as many as rows: there is only one such partition.
     return jnp.where(most == chance, 1.0, (both - chance) / (most - chance))
@@ -134,7 +139,7 @@ def mutual_information(
     p = table / jnp.sum(table)
     joint, *own = (_entropy(q) for q in (p, *_margins(p)))
     both = own[0] + own[1]
-    shared = 2 * (both - joint) / jnp.where(both == 0, 1, both)
+    shared = 2 * jnp.maximum(both - joint, 0) / jnp.where(both == 0, 1, both)
     return jnp.where(both == 0, 1.0, shared)
 
 

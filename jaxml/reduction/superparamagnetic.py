@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import each, product
+from jaxml._distances import power_of_two, squared
+from jaxml._rows import each
 from jaxml.physics import _clusters, potts
 
 
@@ -32,7 +33,8 @@ class Graph(NamedTuple):
 def neighbours(x: jax.Array, *, count: int) -> Graph:
     """J_ij = e^(-|xᵢ - xⱼ|²/2a²) / K where i and j are among each other's nearest.
 
-    a is the mean distance of such neighbours and K their mean number.
+    a is the mean distance of such neighbours and K their mean number. A row that is as
+    near as the last one taken counts as taken.
 
     Args:
         x: (m, n) rows.
@@ -51,12 +53,16 @@ def neighbours(x: jax.Array, *, count: int) -> Graph:
     if count >= m:
         raise ValueError(f"count must be below m = {m}, not {count}")
     # Which rows are the nearest is a choice: only their distances have derivatives.
+    x = x / power_of_two(x)
     near = _nearest(jax.lax.stop_gradient(x), count)
     sites = jnp.arange(m, dtype=jnp.int32)
     first, second = jnp.repeat(sites, count), near.reshape(-1)
-    back = jnp.any(near[second] == first[:, None], axis=1)
-    mutual = back & (first < second)
     square = jnp.sum((x[first] - x[second]) ** 2, axis=1)
+    # Of rows as near as each other any may be the last to be taken: what counts is how
+    # near it is. A pair that both have taken is there once.
+    radius = jnp.max(square.reshape(m, count), axis=1)
+    back = jnp.any(near[second] == first[:, None], axis=1)
+    mutual = (square <= radius[second]) & ((first < second) | ~back)
     apart = jnp.where(mutual & (square > 0), square, 1)
     distance = jnp.where(mutual & (square > 0), jnp.sqrt(apart), 0)
     pairs = jnp.maximum(jnp.sum(mutual), 1)
@@ -72,15 +78,14 @@ def neighbours(x: jax.Array, *, count: int) -> Graph:
 
 def _nearest(x, count):
     """The nearest other rows, (m, count)."""
-    x = x - jnp.mean(x, axis=0, keepdims=True)
-    squares, sites = jnp.sum(x * x, axis=1), jnp.arange(len(x))
+    sites = jnp.arange(len(x), dtype=jnp.int32)
 
-    def of(rows, own, number):
-        found = own[:, None] + squares[None] - 2 * product(rows, x.T)
+    def of(rows, number):
+        found = squared(rows, x, own=number)
         found = jnp.where(number[:, None] == sites[None], jnp.inf, found)
         return jax.lax.top_k(-found, count)[1].astype(jnp.int32)
 
-    return each(of, x, squares, sites)
+    return each(of, x, sites)
 
 
 class Samples(NamedTuple):
