@@ -71,6 +71,12 @@ def power_of_two(x: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     return largest / jnp.frexp(largest)[0]  # exact, as exp2 is not
 
 
+def per_square(value: jax.Array, unit: jax.Array) -> jax.Array:
+    """value / unit², where unit² itself may under- or overflow."""
+    inverse = 1 / unit
+    return value * inverse * inverse  # a / b / b would become a / (b b)
+
+
 def _counted(x, weights):
     return jnp.where((weights > 0).reshape(-1, *[1] * (x.ndim - 1)), x, 0)
 

@@ -275,3 +275,38 @@ def test_bad_arguments():
         annealing.cost(_sample(0)._replace(centres=np.ones((2, 2))), X)
     with pytest.raises(ValueError, match="^temperature must lie in"):
         annealing.cost(_sample(0), np.ones((4, 3)), temperature=-1.0)
+
+
+# --- units ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [2.0**-70, 2.0**50])
+def test_clusters_have_no_unit(unit):
+    """Also where squares, and temperatures with them, are lost in float32."""
+    scale = np.float32(unit)
+    x = X[:40].astype(np.float32)
+    one, two = (annealing.path(a, k=3, count=8, max_iter=60) for a in (x, x * scale))
+    np.testing.assert_array_equal(one.used, two.used)
+    np.testing.assert_array_equal(one.params.shares, two.params.shares)
+    np.testing.assert_allclose(
+        one.params.centres * scale, two.params.centres, rtol=1e-5, atol=1e-5 * unit
+    )
+    last = jax.tree.map(lambda a: a[-1], one.params)
+    small = last._replace(centres=last.centres * scale)
+    for predict in (annealing.predict, annealing.probability):
+        options = {"temperature": 0.0}
+        np.testing.assert_array_equal(
+            predict(last, x, **options), predict(small, x * scale, **options)
+        )
+
+
+def test_an_outlier_does_not_end_the_search():
+    """With a centre of its own: the others are where they are without it."""
+    x = np.array([[0.0], [0.2], [1.0], [1.3], [1e6]], np.float32)
+    start = annealing.Params(x[[0, 2, 4]] + np.float32(0.01), np.full(3, 1 / 3))
+    fit = jaxml.check(annealing.fit(start, x, temperature=0.01))
+    counts = np.array([1, 1, 1, 1, 0])
+    rest = annealing.Params(start.centres[:2], np.full(2, 0.5))
+    alone = annealing.fit(rest, x, temperature=0.01, weights=counts)
+    np.testing.assert_allclose(fit.params.centres[:2], [[0.1], [1.15]], rtol=1e-4)
+    np.testing.assert_allclose(alone.params.centres, [[0.1], [1.15]], rtol=1e-4)

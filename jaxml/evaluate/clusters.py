@@ -90,7 +90,7 @@ def davies_bouldin(
     ratio = ratio / jnp.sqrt(jnp.where(pair, between, 1))
     worst = jnp.max(jnp.where(pair, ratio, 0), axis=1)
     found = jnp.sum(jnp.where(used, worst, 0)) / jnp.sum(used)
-    valid = (jnp.sum(used) > 1) & ~jnp.isnan(w).any()
+    valid = (jnp.sum(used) > 1) & ~jnp.isnan(w).any() & jnp.isfinite(x).all()
     return jnp.where(valid, found, jnp.nan)
 
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jaxml._rows import product, total
 from jaxml.physics import statmech
 
+HUGE = 2.0**30  # in units of the largest entry that counts
+
 
 class Clusters(NamedTuple):
     """Sums over the rows of each cluster, of rows measured from its centre."""
@@ -27,6 +29,14 @@ def energies(params, x):
     return jax.lax.map(one, params.centres).T
 
 
+def in_units(x, unit):
+    """Rows in units of their largest entry; one of weight 0 may be larger, to a point.
+
+    Beyond it 0 times its square would not be 0.
+    """
+    return jnp.clip(x / unit, -HUGE, HUGE)
+
+
 def levels(observable, params, x, temperature):
     """An observable of statmech for each row."""
 
@@ -37,10 +47,14 @@ def levels(observable, params, x, temperature):
     return jax.vmap(of)(energies(params, x))
 
 
-def clusters(params, x, w, temperature, second=False) -> Clusters:
-    """Sums over the rows of each cluster; the second moments only where asked for."""
+def clusters(params, x, w, temperature, second=False, unit=1) -> Clusters:
+    """Sums over the rows of each cluster; the second moments only where asked for.
+
+    params and temperature are in units, x is not yet.
+    """
 
     def sums(x, w):
+        x = in_units(x, unit)
         p = levels(statmech.boltzmann, params, x, temperature) * w[:, None]
         energy = levels(statmech.free_energy, params, x, temperature)
 

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._distances import per_square, power_of_two
 from jaxml._rows import each, mean, total
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.physics import statmech
-from jaxml.reduction._levels import clusters, covariances, levels
+from jaxml.reduction._levels import clusters, covariances, in_units, levels
 
 PUSH = 0.1  # of its spread: how far from it the halves of a cluster begin
 LEAST = 1e-6  # of F: what an exchange of clusters must gain
@@ -44,8 +45,7 @@ def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.
         ValueError: params for another number of columns, values not finite.
 
     """
-    _fits(params, x)
-    return each(lambda x: levels(statmech.boltzmann, params, x, temperature), x)
+    return _boltzmann(params, x, temperature, lambda found: found)
 
 
 @_check.pure(jit=True, x="m n")
@@ -55,13 +55,15 @@ def predict(params: Params, x: jax.Array, *, temperature: Any = 0.0) -> jax.Arra
     params hold centres, (k, n), and shares, (k,); x, (m, n), and temperature as in
     `probability`, which raises the same.
     """
+    label = lambda found: jnp.argmax(found, axis=1).astype(jnp.int32)
+    return _boltzmann(params, x, temperature, label)
+
+
+def _boltzmann(params, x, temperature, then):
     _fits(params, x)
-
-    def label(x):
-        found = levels(statmech.boltzmann, params, x, temperature)
-        return jnp.argmax(found, axis=1).astype(jnp.int32)
-
-    return each(label, x)
+    unit, params, temperature = _in_units(params, temperature)
+    boltzmann = statmech.boltzmann
+    return each(lambda x: then(levels(boltzmann, params, x / unit, temperature)), x)
 
 
 @_check.pure(jit=True, x="m n", weights="m")
@@ -86,7 +88,8 @@ def cost(
         ValueError: params for another number of columns, values not finite.
 
     """
-    return _means(params, x, weights, temperature, (statmech.free_energy,))[0]
+    (energy,), unit = _means(params, x, weights, temperature, (statmech.free_energy,))
+    return energy * unit * unit
 
 
 class Observables(NamedTuple):
@@ -111,8 +114,8 @@ def observables(
     weights, (m,), as in `cost`, which raises the same. Source: Rose (1998).
     """
     of = (statmech.free_energy, statmech.mean_energy, statmech.entropy)
-    energy, distortion, entropy = _means(params, x, weights, temperature, of)
-    return Observables(energy, distortion, -entropy)
+    (energy, distortion, entropy), unit = _means(params, x, weights, temperature, of)
+    return Observables(energy * unit * unit, distortion * unit * unit, -entropy)
 
 
 @_check.pure(jit=True, x="m n", weights="m")
@@ -130,8 +133,13 @@ def critical_temperature(
     weights, (m,), as in `cost`, which raises the same. Source: Rose (1998).
     """
     _fits(params, x)
-    found = clusters(params, x, _ones(weights, x), temperature, second=True)
-    return 2 * jnp.maximum(jnp.linalg.eigvalsh(covariances(found))[:, -1], 0)
+    w, unit = _ones(weights, x), power_of_two(x, weights)
+    params = params._replace(centres=params.centres / unit)
+    found = clusters(
+        params, x, w, per_square(temperature, unit), second=True, unit=unit
+    )
+    highest = jnp.linalg.eigvalsh(covariances(found))[:, -1]
+    return 2 * jnp.maximum(highest, 0) * unit * unit
 
 
 @_check.pure(jit=True, x="m n", weights="m")
@@ -148,7 +156,9 @@ def step(
     and shares, (k,); x, (m, n); temperature and weights, (m,).
     """
     _fits(params, x)
-    return _step(params, x, _ones(weights, x), temperature)[0]
+    unit, params, temperature = _in_units(params, temperature)
+    new = _step(params, x, _ones(weights, x), temperature, unit)[0]
+    return new._replace(centres=new.centres * unit)
 
 
 @_check.fit(static=("max_iter",), x="m n", weights="m")
@@ -170,8 +180,8 @@ def fit(
         temperature: () T >= 0, in the square of x's unit.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows.
-        tol: () largest step of a centre, √(Σ_k p_k |Δy_k|²), in units of the standard
-            deviation of x.
+        tol: () largest step of a centre, √(Σ_k p_k |Δy_k|²), in units of √F: F is at
+            least the mean square of the distance from the centre.
         max_iter: most steps; near a critical temperature there are many.
 
     Returns:
@@ -184,26 +194,24 @@ def fit(
 
     """
     _fits(params, x)
-    w = _ones(weights, x)
-    found = _minimum(params, x, w, temperature, tol, max_iter, _spread(x, w))
+    w, unit = _ones(weights, x), power_of_two(x, weights)
+    params = params._replace(centres=params.centres / unit)
+    found = _minimum(params, x, w, per_square(temperature, unit), tol, max_iter, unit)
+    params = found.params._replace(centres=found.params.centres * unit)
+    cost, history = (a * unit * unit for a in (found.cost, found.history))
+    found = found._replace(params=params, cost=cost, history=history)
     return jax.lax.stop_gradient(found)
 
 
-def _minimum(params, x, w, temperature, tol, max_iter, spread) -> Fit:
+def _minimum(params, x, w, temperature, tol, max_iter, unit) -> Fit:
     def advance(params):
-        new, value = _step(params, x, w, temperature)
+        new, value = _step(params, x, w, temperature, unit)
         moved = jnp.sum((new.centres - params.centres) ** 2, axis=1)
-        moved = jnp.sqrt(jnp.vdot(new.shares, moved) / spread)
-        return new, Progress(value, moved)
+        # Where F is 0 all rows lie on their centres.
+        scale = jnp.where(value > 0, value, 1)
+        return new, Progress(value, jnp.sqrt(jnp.vdot(new.shares, moved) / scale))
 
     return iterate(advance, params, tol=tol, max_iter=max_iter, places=1)
-
-
-def _spread(x, w):
-    """The variance of x, Σⱼ var xⱼ; 1 where all rows are equal."""
-    centred = x - mean(x, w)[None]
-    found = jnp.sum(mean(centred * centred, w))
-    return jnp.where(found == 0, 1, found)
 
 
 # --- the tree ------------------------------------------------------------------------
@@ -286,15 +294,19 @@ def path(
     """
     if k > len(x):
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
-    if temperatures is None:
-        temperatures = cooling(x, count=count, ratio=ratio, weights=weights)
     x, temperatures, weights = jax.lax.stop_gradient((x, temperatures, weights))
     tol, w = jax.lax.stop_gradient(tol), _ones(weights, x)
-    shift, spread = mean(x, w), _spread(x, w)
-    x = x - shift[None]
+    shift = mean(x, w)
+    unit = power_of_two(x - shift[None], w)
+    x = in_units(x - shift[None], unit)
+    if temperatures is None:
+        temperatures = cooling(x, count=count, ratio=ratio, weights=weights)
+    else:
+        temperatures = per_square(temperatures, unit)
+    temperatures = jax.lax.stop_gradient(temperatures)
 
     def settle(tree, temperature, before):
-        found = _minimum(tree.params, x, w, temperature, tol, max_iter, spread)
+        found = _minimum(tree.params, x, w, temperature, tol, max_iter, 1)
         critical, push = _modes(found.params, x, w, temperature)
         tree = tree._replace(params=found.params)
         status = jnp.maximum(before, found.status)
@@ -315,17 +327,13 @@ def path(
     falling = jnp.concatenate([jnp.ones(1, bool), jnp.diff(temperatures) <= 0])
     status = jnp.where(falling & (temperatures >= 0), status, Status.INVALID)
     status = status.astype(jnp.int32)
-    params = params._replace(centres=params.centres + shift[None, None])
-    return Path(
-        temperatures,
-        params,
-        seen,
-        critical,
-        used,
-        tree.parent,
-        tree.split,
-        status,
+    params = params._replace(centres=params.centres * unit + shift[None, None])
+    temperatures, critical, split, f, d = (
+        a * unit * unit
+        for a in (temperatures, critical, tree.split, seen.free_energy, seen.distortion)
     )
+    seen = Observables(f, d, seen.rate)
+    return Path(temperatures, params, seen, critical, used, tree.parent, split, status)
 
 
 def _divided(settle, now: _Settled, temperature) -> _Settled:
@@ -437,19 +445,32 @@ def _modes(params, x, w, temperature):
 
 
 def _means(params, x, weights, temperature, observables_):
+    """Means over rows, with energies in units, and the root of this unit."""
     _fits(params, x)
+    unit, params, temperature = _in_units(params, temperature)
 
     def sums(x, w):
+        x = in_units(x, unit)
         found = [levels(each, params, x, temperature) for each in observables_]
         return [jnp.vdot(w, each) for each in found], jnp.sum(w)
 
     values, weight = total(sums, x, _ones(weights, x))
-    return [value / weight for value in values]
+    return [value / weight for value in values], unit
 
 
-def _step(params: Params, x, w, temperature):
-    """New centres and shares, and F at those given."""
-    found = clusters(params, x, w, temperature)
+def _in_units(params: Params, temperature):
+    """A unit in which the squares of centres neither under- nor overflow; both in it.
+
+    That of length is returned; temperatures are in its square.
+    """
+    unit = power_of_two(params.centres)
+    params = params._replace(centres=params.centres / unit)
+    return unit, params, per_square(temperature, unit)
+
+
+def _step(params: Params, x, w, temperature, unit):
+    """New centres and shares, and F at those given; x alone is not in units yet."""
+    found = clusters(params, x, w, temperature, unit=unit)
     weight = jnp.sum(w)
     counts = jnp.where(found.counts == 0, 1, found.counts)
     centres = params.centres + found.first / counts[:, None]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._distances import power_of_two, root, squared
+from jaxml._distances import per_square, power_of_two, root, squared
 from jaxml.optimize.recipe import Recipe
 
 Kernel = str | Callable[..., jax.Array]  # a kernel, by name or as a function of a, b
@@ -214,7 +214,8 @@ def scale_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     unit = power_of_two(centred, w)
     # A row of weight 0 may be of any size: 0 times its square must be 0.
     total = jnp.sum(share * jnp.clip(centred / unit, -HUGE, HUGE) ** 2)  # n var x
-    return jnp.where(total == 0, 1, 1 / jnp.where(total == 0, 1, total) / unit / unit)
+    gamma = per_square(1 / jnp.where(total == 0, 1, total), unit)
+    return jnp.where(total == 0, 1, gamma)
 
 
 @_check.pure(x="m n", weights="m")
@@ -240,7 +241,7 @@ def median_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array
     chosen = squares.ravel()[order[places]]
     known = (chosen > 0) & (half > 0) & jnp.isfinite(squares).all()
     width = jnp.mean(jnp.sqrt(jnp.where(known, chosen, jnp.nan)))
-    return 1 / (2 * width**2) / unit / unit
+    return per_square(1 / (2 * width**2), unit)
 
 
 def _scaled(a: jax.Array, b: jax.Array, factor: Any) -> jax.Array:
