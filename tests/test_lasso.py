@@ -176,6 +176,70 @@ def test_nonnegative_least_squares_is_that_of_scipy(sign, x64):
     np.testing.assert_allclose(fit.cost, 0.5 * norm**2 / len(y), rtol=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["plain", "positive", "none", "groups"])
+def test_converged_is_a_promise(kind):
+    """By float64 the cost is within tol of its minimum, relative to that at w = 0."""
+    rng = np.random.default_rng(6)
+    u, _, vt = np.linalg.svd(rng.normal(size=(60, 30, 8)), full_matrices=False)
+    spread = 10 ** (-rng.uniform(0, 3, (60, 1)) * rng.uniform(0, 1, (60, 8)))
+    x = (u * spread[:, None]) @ vt * 10 ** rng.uniform(-3, 3, (60, 1, 1))
+    y = x.sum(2)
+    y += (
+        y.std(1)[:, None]
+        * 10 ** rng.uniform(-1.5, 1, (60, 1))
+        * rng.normal(size=(60, 30))
+    )
+    y *= 10 ** rng.uniform(-12, 12, (60, 1))
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    options = {"positive": True} if kind == "positive" else {}
+    options |= {"groups": np.arange(8) // 2} if kind == "groups" else {}
+    share = 0 if kind == "none" else 10 ** rng.uniform(-4, 0, 60).astype(np.float32)
+
+    def run(x, y, share):
+        l1 = share * lasso.largest_l1(x, y, **options)
+        return l1, lasso.fit(x, y, l1=l1, **options)
+
+    l1s, fits = jax.jit(jax.vmap(run))(x, y, share * np.ones(60, np.float32))
+    fits = jax.tree.map(np.asarray, fits)
+    good = fits.status == Status.CONVERGED
+    assert good.sum() >= (50 if kind == "groups" else 57)
+    assert (fits.residual >= 0).all()
+    with jax.enable_x64(True):
+        x, y, l1s = (np.asarray(a, float) for a in (x, y, l1s))
+
+        def exact(x, y, l1):
+            return lasso.fit(x, y, l1=l1, tol=1e-12, max_iter=5000, **options).params
+
+        def cost(params, x, y, l1):
+            more = {n: v for n, v in options.items() if n == "groups"}
+            return lasso.cost(params, x, y, l1=l1, **more)
+
+        params = jax.tree.map(lambda a: np.asarray(a, float), fits.params)
+        params = params._replace(b=(y - np.einsum("cmn,cn->cm", x, params.w)).mean(1))
+        if kind == "none":
+            a = x - x.mean(1, keepdims=True)
+            w = np.stack([np.linalg.lstsq(b, c)[0] for b, c in zip(a, y, strict=True)])
+            best = lasso.Params(w, (y - np.einsum("cmn,cn->cm", x, w)).mean(1))
+        else:
+            best = jax.vmap(exact)(x, y, l1s)
+        found, least = (jax.vmap(cost)(p, x, y, l1s) for p in (params, best))
+    excess = (np.asarray(found) - np.asarray(least)) / (0.5 * y.var(1))
+    assert (excess[good] <= 2e-5).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_weights_and_y_have_no_units(size):
+    """Sums or squares that overflow; rows of weight 0 hold anything."""
+    x, y = (np.float32(a) for a in problem(size))
+    some = np.where(np.arange(len(y)) % 4 > 0, 2.0, 0.0)
+    far = np.where(some[:, None] == 0, 1e6, x), np.where(some == 0, -1e6, y)
+    unit = 2.0**-70
+    one = check(lasso.fit(x, y, l1=0.1, weights=some))
+    two = lasso.fit(far[0], far[1] * unit, l1=0.1 * unit, weights=some * 2.0**126)
+    np.testing.assert_allclose(check(two).params.w / unit, one.params.w, atol=1e-4)
+    np.testing.assert_allclose(two.params.b / unit, one.params.b, atol=1e-3)
+
+
 # --- groups -------------------------------------------------------------------------
 
 GROUPS = np.array([3, 0, 0, 1, 1, 3, 5, 5, 5, 0, 7, 7])

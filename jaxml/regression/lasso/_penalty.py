@@ -53,3 +53,41 @@ def violations(pull, w, limits, groups, positive: bool) -> jax.Array:
     over = jax.nn.relu(sizes(pull, groups, positive) - limits)
     found = jnp.where(length == 0, over, against)
     return jnp.where(w < 0, jnp.inf, found) if positive else found
+
+
+def gap(w, left, own, limits, l2, groups, positive: bool) -> jax.Array:
+    """½ |r|² + ½ l2 |w|² + Σ limits |w| less a lower bound of its minimum, ().
+
+    left, (n,), are the products of the columns with the residual r, own, (), is |r|².
+    The bound is the dual at s r, s such that no pull is above its limit; J - D is
+    Σ (limits |w| - s w·pull) + ½ (1 - s)² (|r|² + l2 |w|²), which cancels nothing.
+    Where l2 > 0 the dual that lets pulls be longer is another, and the better counts.
+    A limit of 0 with l2 = 0 has no such bound: its w counts as if at its best.
+    """
+    shrunk = left - l2 * w
+    reach = sizes(shrunk, groups, positive)
+    binding = (reach > 0) & (limits > 0)
+    room = jnp.where(binding, limits / jnp.where(binding, reach, 1), jnp.inf)
+    paid = value(w, limits, groups)
+    held = limits > 0 if groups is None else (limits > 0)[groups]
+    along = jnp.vdot(jnp.where(held, w, 0), shrunk)
+    length = own + l2 * jnp.vdot(w, w)
+    best = 1 + along / jnp.where(length > 0, length, 1)
+    s = jnp.clip(best, 0, jnp.min(room))
+    hard = paid - s * along + 0.5 * (1 - s) ** 2 * length
+    over = jax.nn.relu(sizes(left, groups, positive) - limits)
+    some = l2 > 0
+    soft = paid - jnp.vdot(w, left) + 0.5 * l2 * jnp.vdot(w, w)
+    soft += jnp.sum(over**2) / (2 * jnp.where(some, l2, 1))
+    found = jnp.where(some, jnp.minimum(hard, soft), hard)
+    found = jnp.maximum(found, 0)  # rounding
+    return jnp.where((w < 0).any(), jnp.inf, found) if positive else found
+
+
+def free(w, left, limits, l2, groups, positive: bool):
+    """Which w, (n,), no penalty holds, and their pulls, 0 elsewhere."""
+    held = limits > 0 if groups is None else (limits > 0)[groups]
+    loose = ~held & (l2 == 0)
+    if positive:
+        loose &= (w > 0) | (left > 0)
+    return loose, jnp.where(loose, left, 0)

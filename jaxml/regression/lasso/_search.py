@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.linalg import cho_factor, cho_solve
 
-from jaxml._rows import mean, normal, product
+from jaxml._rows import normal, product
 from jaxml.optimize._single_kernel import descend, padded
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.proximal import accelerate
+from jaxml.regression._least_squares import centred, relative, shares, units
 from jaxml.regression.lasso import _penalty
 
 SWEEPS = 100  # the most sweeps over the coordinates in one step
@@ -23,6 +25,8 @@ ADDED = 32  # columns that join the set in one step, at most
 SPARE = 256  # places of the set beyond those that a lasso can use
 CAPACITY = 2048  # the most columns whose products are formed
 NARROW = 512  # up to so many columns all products are formed, however few the rows
+ROUNDING = 4  # ε of the sum |G| |w| below which a violation is rounding
+ROUNDS = 6  # of accelerated descent, each with a tenth of the tolerance
 CLOSER = 0.3  # how far below tol the changes of a last sweep are
 
 
@@ -54,12 +58,27 @@ class Rule(NamedTuple):
 def along(x, y, weights, limits, l2, groups, tol, *, intercept, **options) -> Fit:
     """Fits of w, (p, n), for limits, (p, n), each begun where the one before ended.
 
-    The options are positive, max_iter and places, the length of the history.
+    The options are positive, max_iter and places, the length of the history. They are
+    found in units of y in which no square under- or overflows.
     """
+    weights = relative(weights)
+    y, _ = centred(y, shares(x, weights), intercept)
+    unit = units(y, weights)
+    found = _along(
+        x, y / unit, weights, limits / unit, l2, groups, tol, intercept, **options
+    )
+    return found._replace(
+        params=found.params * unit,
+        cost=found.cost * unit * unit,
+        history=found.history * unit * unit,
+    )
+
+
+def _along(x, y, weights, limits, l2, groups, tol, intercept, **options) -> Fit:
     m, n = x.shape
     if n <= NARROW or n <= min(m, CAPACITY):
         found = normal(x, y[:, None], weights, intercept)
-        energy = mean((y - found.mean_y) ** 2, weights)
+        energy = jnp.vdot(shares(x, weights) * y, y)
         gram = Gram(found.gram, found.cross[:, 0], energy)
 
         def solve(w, limits):
@@ -80,9 +99,8 @@ def along(x, y, weights, limits, l2, groups, tol, *, intercept, **options) -> Fi
 
 
 def _columns(x, y, weights, intercept) -> Columns:
-    share = jnp.full_like(y, 1 / len(y)) if weights is None else weights / weights.sum()
-    if intercept:
-        x, y = x - product(share, x)[None], y - product(share, y)
+    share = shares(x, weights)
+    x, _ = centred(x, share, intercept)
     x, y = (x * jnp.sqrt(share)[:, None]).T, y * jnp.sqrt(share)
     return Columns(x, y, product(x, y))
 
@@ -105,16 +123,35 @@ def _along_sets(columns, limits, l2, groups, tol, **options) -> Fit:
 
 
 def _scale(cross, rule: Rule):
-    """What residuals are compared with: the largest pull at w = 0."""
+    """What changes are compared with: the largest pull at w = 0."""
     largest = jnp.max(_penalty.sizes(cross, rule.groups, False))
     return jnp.where(largest == 0, 1, largest)
+
+
+def _residual(w, left, own, energy, cross, rule: Rule, positive: bool, loose_gain):
+    """How far the cost is above its minimum, relative to that at w = 0.
+
+    Or the largest violation of a condition, relative to the largest pull, if that is
+    more: the gap alone lets a column wait that is to take part. loose_gain(which, pull)
+    estimates the gap of coordinates that no penalty holds.
+    """
+    limits, l2, groups, _ = rule
+    gap = _penalty.gap(w, left, own, limits, l2, groups, positive)
+    loose, pull = _penalty.free(w, left, limits, l2, groups, positive)
+    gap += lax.cond(
+        loose.any(), lambda: loose_gain(loose, pull), lambda: jnp.zeros_like(gap)
+    )
+    gap = 2 * gap / jnp.where(energy > 0, energy, 1)
+    pull = left - l2 * w
+    worst = _penalty.violations(pull, w, limits, groups, positive).max()
+    return jnp.maximum(gap, worst / _scale(cross, rule))
 
 
 # --- few columns --------------------------------------------------------------------
 
 
 def on_gram(data: Gram, w, rule: Rule, **options) -> Fit:
-    """A Fit of w, (n,), from w; residual is the largest violation over the scale."""
+    """A Fit of w, (n,), from w; residual is `_residual`."""
     elsewhere: Any = partial(_accelerated, **options)
     if rule.groups is not None:
         return elsewhere(data, w, rule)
@@ -126,11 +163,39 @@ def on_gram(data: Gram, w, rule: Rule, **options) -> Fit:
 def _judge(data: Gram, w, rule: Rule, positive: bool):
     """Progress at w, and the residual correlation."""
     left = data.cross - product(data.gram, w)
-    pull = left - rule.l2 * w
     cost = 0.5 * (data.energy - jnp.vdot(w, data.cross + left - rule.l2 * w))
     cost += _penalty.value(w, rule.limits, rule.groups)
-    worst = _penalty.violations(pull, w, rule.limits, rule.groups, positive).max()
-    return Progress(cost, worst / _scale(data.cross, rule)), left
+    own = jnp.maximum(data.energy - jnp.vdot(w, data.cross + left), 0)
+    residual = _residual(
+        w, left, own, data.energy, data.cross, rule, positive, partial(_newton, data)
+    )
+    return Progress(cost, residual), left
+
+
+def _newton(data: Gram, loose, pull):
+    """½ pᵀG⁻¹p over loose coordinates, (): what one step of Newton would gain."""
+    some = loose & (jnp.diagonal(data.gram) > 0)
+    scale = jnp.sqrt(jnp.where(some, jnp.diagonal(data.gram), 1))
+    both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
+    trace = 4 * len(pull) * jnp.finfo(pull.dtype).eps
+    factor = cho_factor(data.gram * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
+    pull = jnp.where(some, pull, 0) / scale
+    return 0.5 * jnp.vdot(pull, cho_solve(factor, pull))
+
+
+def _within_rounding(data: Gram, w, left, rule: Rule, positive: bool):
+    """Whether no condition of a minimum is violated but by what rounding of G w is."""
+    pull = left - rule.l2 * w
+    wrong = _penalty.violations(pull, w, rule.limits, rule.groups, positive)
+    size = product(jnp.abs(data.gram), jnp.abs(w)) + jnp.abs(data.cross)
+    return (wrong <= ROUNDING * jnp.finfo(w.dtype).eps * size).all()
+
+
+def _alone(square, w, loose, pull):
+    """The same where no G is formed: as if each w were about as large as it will be."""
+    square = jnp.where(square > 0, square, 1)
+    most = 2 * jnp.abs(w) + jnp.abs(pull) / square
+    return jnp.sum(jnp.where(loose, most * jnp.abs(pull), 0))
 
 
 def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
@@ -154,11 +219,15 @@ def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
         )
         w = found.w[:n]
         progress, left = _judge(data, w, rule, positive)
+        settled = _within_rounding(data, w, left, rule, positive) & (rule.tol > 0)
+        status = jnp.where(settled, Status.CONVERGED, Status.RUNNING)
+        progress = progress._replace(status=status.astype(jnp.int32))
         # What small changes have not mended needs smaller ones.
         inner = jnp.where(found.sweeps < SWEEPS, 0.1, 1) * inner
         return (w, left, inner), progress
 
     start, left = _judge(data, w, rule, positive)
+    start = start._replace(status=jnp.int32(Status.RUNNING))
     fit = iterate(
         step,
         (w, left, CLOSER * rule.tol * scale),
@@ -184,27 +253,43 @@ def _accelerated(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fi
 
 
 def _by_acceleration(smooth, judge, w, rule, *, scale, positive, max_iter, places):
-    """A Fit of w by accelerated descent, none if w is good enough."""
+    """A Fit of w by accelerated descent, none if w is good enough.
+
+    It ends by the size of its steps: these are to be smaller until the gap is.
+    """
+
+    def descend(w, tol):
+        return accelerate(
+            smooth,
+            lambda w, step: _penalty.prox(w, step, rule.limits, rule.groups, positive),
+            lambda w: _penalty.value(w, rule.limits, rule.groups),
+            w,
+            tol=tol,
+            max_iter=max_iter,
+            places=places,
+        )
+
+    def more(state):
+        fit, end, _, rounds = state
+        going = (fit.status <= Status.STALLED) & (fit.status != Status.EXHAUSTED)
+        return (end.residual > rule.tol) & going & (rounds < ROUNDS)
+
+    def again(state):
+        before, _, inner, rounds = state
+        fit = descend(before.params.params, inner)
+        fit = fit._replace(steps=fit.steps + before.steps)
+        return fit, judge(fit.params.params), 0.1 * inner, rounds + 1
+
     start = judge(w)
-    # Half of tol, for the gradient where it ends is up to twice the residual there.
-    tol = jnp.where(start.residual <= rule.tol, jnp.inf, 0.5 * rule.tol * scale)
-    fit = accelerate(
-        smooth,
-        lambda w, step: _penalty.prox(w, step, rule.limits, rule.groups, positive),
-        lambda w: _penalty.value(w, rule.limits, rule.groups),
-        w,
-        tol=tol,
-        max_iter=max_iter,
-        places=places,
-    )
-    found = fit.params.params
-    end = judge(found)
+    tol = jnp.where(start.residual <= rule.tol, jnp.inf, rule.tol * scale)
+    fit = descend(w, tol)
+    state = fit, judge(fit.params.params), 0.1 * rule.tol * scale, jnp.int32(1)
+    fit, end, _, _ = lax.while_loop(more, again, state)
     done = (end.residual <= rule.tol) & (fit.status <= Status.STALLED)
-    status = jnp.where(
-        done, Status.CONVERGED, jnp.maximum(fit.status, Status.EXHAUSTED)
-    )
+    worse = jnp.maximum(fit.status, Status.EXHAUSTED)
+    status = jnp.where(done, Status.CONVERGED, worse)
     return fit._replace(
-        params=found, residual=end.residual, status=status.astype(jnp.int32)
+        params=fit.params.params, residual=end.residual, status=status.astype(jnp.int32)
     )
 
 
@@ -254,14 +339,20 @@ def on_columns(
 ) -> Fit:
     """A Fit of Chosen, from the columns chosen before."""
     scale = _scale(data.cross, rule)
+    energy = jnp.vdot(data.y, data.y)
 
     def judge(chosen: Chosen, left) -> Progress:
-        w = spread(chosen)
-        cost = 0.5 * (jnp.vdot(left, left) + rule.l2 * jnp.vdot(w, w))
+        w, own = spread(chosen), jnp.vdot(left, left)
+        cost = 0.5 * (own + rule.l2 * jnp.vdot(w, w))
         cost += _penalty.value(w, rule.limits, None)
-        pull = chosen.pull - rule.l2 * w
-        worst = _penalty.violations(pull, w, rule.limits, None, positive).max()
-        return Progress(cost, worst / scale)
+
+        def alone(loose, pull):
+            return _alone(jnp.sum(data.x**2, axis=1), w, loose, pull)
+
+        return Progress(
+            cost,
+            _residual(w, chosen.pull, own, energy, data.cross, rule, positive, alone),
+        )
 
     def step(chosen: Chosen):
         before = chosen.used
@@ -360,11 +451,20 @@ def on_data(data: Columns, w, rule: Rule, *, positive, max_iter, places) -> Fit:
         left = data.y - product(w, data.x)
         return 0.5 * (jnp.vdot(left, left) + rule.l2 * jnp.vdot(w, w))
 
+    energy = jnp.vdot(data.y, data.y)
+
     def judge(w):
-        value, slope = jax.value_and_grad(smooth)(w)
-        worst = _penalty.violations(-slope, w, rule.limits, rule.groups, positive).max()
-        cost = value + _penalty.value(w, rule.limits, rule.groups)
-        return Progress(cost, worst / _scale(data.cross, rule))
+        r = data.y - product(w, data.x)
+        own, left = jnp.vdot(r, r), product(data.x, r)
+        cost = 0.5 * (own + rule.l2 * jnp.vdot(w, w))
+        cost += _penalty.value(w, rule.limits, rule.groups)
+
+        def alone(loose, pull):
+            return _alone(jnp.sum(data.x**2, axis=1), w, loose, pull)
+
+        return Progress(
+            cost, _residual(w, left, own, energy, data.cross, rule, positive, alone)
+        )
 
     return _by_acceleration(
         smooth, judge, w, rule, scale=_scale(data.cross, rule), positive=positive,
