@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxml import _distances
-from jaxml.regression import kernels
+from jaxml.regression import basis, kernels
 
 SIGNS = np.repeat([1.0, -1.0], 20)
 NARROW, WIDE = 2, 20
@@ -109,3 +109,10 @@ def test_power_of_two():
     assert _distances.power_of_two(x, jnp.array([1.0, 2.0, 0.0])) == 8
     assert _distances.power_of_two(0 * x) == 1
     assert _distances.power_of_two(2.0**-100 * x[:1]) == 2.0**-101
+
+
+@pytest.mark.parametrize("unit", [2.0**-66, 1.0, 2.0**66])
+def test_radial_functions_in_any_unit(unit):
+    x = _clouds(NARROW, 1e3)
+    found = basis.radial(x * np.float32(unit), x[:5] * np.float32(unit), width=unit)
+    np.testing.assert_allclose(found, np.exp(-_squares(x, x[:5]) / 2), atol=1e-6)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._distances import power_of_two
 from jaxml.regression import kernels
 from jaxml.regression.kernels import Kernel
 
@@ -116,7 +117,9 @@ def radial(x: jax.Array, centres: jax.Array, *, width: Any) -> jax.Array:
     """
     _check.shapes(x=(x, "m n"), centres=(centres, "k n"))
     _check.finite("centres", centres)
-    return kernels.rbf(x, centres, gamma=1 / (2 * width**2))
+    width = jnp.asarray(width, x.dtype)
+    unit = power_of_two(width)  # in which the square of the width is no 0
+    return kernels.rbf(x / unit, centres / unit, gamma=0.5 / (width / unit) ** 2)
 
 
 # --- splines ------------------------------------------------------------------------
