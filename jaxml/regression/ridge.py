@@ -113,7 +113,8 @@ def fit(
         intercept: whether there is a b; else it stays 0.
 
     Returns:
-        Fit with Params. residual is |∂J|. Status SINGULAR where l2 is so small that
+        Fit with Params; for y of shape (m, 1) w is (n, 1) and `predict` gives (m, 1).
+        residual is |∂J|. Status SINGULAR where l2 is so small that
         columns depend on each other, and w has lost all but three digits.
 
     Raises:

@@ -113,7 +113,7 @@ def fit(
         Fit with Params. residual is `duality_gap` over J₀ at w = 0: J is above its
         minimum by so much at most (where l1 f_j and l2 are 0 that is an estimate); or
         `kkt_residual` over the largest |∂J/∂w_j| at w = 0, where that is more. It may
-        be above tol where no condition of a minimum is violated by more than
+        be up to ten times tol where no condition of a minimum is violated by more than
         rounding, as with small l1 and columns that nearly depend on each other.
         Derivatives are those of the exact minimum, where its zeros stay zero.
 

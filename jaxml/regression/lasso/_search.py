@@ -219,7 +219,8 @@ def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
         )
         w = found.w[:n]
         progress, left = _judge(data, w, rule, positive)
-        settled = _within_rounding(data, w, left, rule, positive) & (rule.tol > 0)
+        settled = _within_rounding(data, w, left, rule, positive)
+        settled &= (progress.residual <= 10 * rule.tol) & (rule.tol > 0)
         status = jnp.where(settled, Status.CONVERGED, Status.RUNNING)
         progress = progress._replace(status=status.astype(jnp.int32))
         # What small changes have not mended needs smaller ones.
