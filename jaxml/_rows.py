@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxml._units import shares
+
 ROWS = 2000  # rows of a block; 500 are too little work, 5000 leave the cache
 WIDE = 144  # columns from which products are made in panels
 PANEL, PANELS = 112, 7  # columns of a panel while these many panels are enough
@@ -142,7 +144,7 @@ def mean(x: jax.Array, weights: jax.Array | None) -> jax.Array:
     """Σ wᵢ xᵢ / Σ wᵢ over the rows of x, (m,) or (m, t): () or (t,)."""
     if weights is None:
         return jnp.mean(x, axis=0)
-    share = weights / jnp.sum(weights)
+    share = shares(weights)
     if x.ndim == 1:
         return product(share, x)
     return jnp.sum(share[:, None] * x, axis=0)  # on a CPU faster than a product

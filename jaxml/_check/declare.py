@@ -66,8 +66,8 @@ def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str,
             arguments = _bind(function.__name__, signature, args, kwargs)
             with _own_settings():
                 low = _admit(arguments, roles, jit)
-                if kind == "fit" and "data" in roles.trees:
-                    ranges.finite("data", arguments["data"])
+                if kind == "fit":
+                    _admit_to_fit(arguments, roles)
                 result = run(**arguments)
                 return result if low is None else _lower(result, low)
 
@@ -180,9 +180,15 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
             ranges.values(name, arguments[name], False, None)
             if shape.classes:
                 ranges.within(name, arguments[name], "[0, 1]")
-    if arguments.get("weights") is not None and "weights" in given:
-        arguments["weights"] = ranges.moderate(arguments["weights"])
     return None if compute == dtype else dtype
+
+
+def _admit_to_fit(arguments: dict[str, Any], roles: Roles) -> None:
+    if "data" in roles.trees:
+        ranges.finite("data", arguments["data"])
+    weights = roles.arrays.get("weights")
+    if weights and not weights.counts and arguments["weights"] is not None:
+        arguments["weights"] = ranges.moderate(arguments["weights"])
 
 
 def _given(name, arguments, roles) -> bool:

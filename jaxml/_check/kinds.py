@@ -47,22 +47,24 @@ class Shape(NamedTuple):
 
     "m n"; "m|m t" for either; "" for a scalar; "..." for any; "m:labels" for integers
     that name classes, "m:labels 2" for 0 and 1; "m:classes 2" for these or P(y = 1),
-    "m|m k:classes" for labels (m,) or probabilities (m, k).
+    "m|m k:classes" for labels (m,) or probabilities (m, k); "m:counts" for weights
+    that count rows, which a fit must not scale.
     """
 
     forms: tuple[tuple[str, ...] | None, ...]  # axis letters; None for any shape
     labels: bool  # integers that name classes
     k: int | None  # how many classes, if the declaration says so
     classes: bool = False  # labels, or floats that are probabilities
+    counts: bool = False  # weights of which more than the ratios matters
 
 
 def parse(text: str) -> Shape:
     """The Shape that a declaration such as "m n" or "m:labels 2" names."""
     axes, _, kind = text.partition(":")
     forms = [None if f.strip() == "..." else tuple(f.split()) for f in axes.split("|")]
-    kind, _, k = kind.strip().partition(" ")
-    classes = kind == "classes"
-    return Shape(tuple(forms), kind == "labels", int(k) if k else None, classes)
+    kind, _, size = kind.strip().partition(" ")
+    labels, classes, counts = (kind == k for k in ("labels", "classes", "counts"))
+    return Shape(tuple(forms), labels, int(size) if size else None, classes, counts)
 
 
 def resolve(name: str, shape: Shape, array) -> Shape:

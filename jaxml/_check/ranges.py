@@ -83,7 +83,7 @@ def values(name: str, array, labels: bool, k) -> None:
 def moderate(weights):
     """Concrete weights by a power of two, if sums of them could over- or underflow.
 
-    No answer depends on such a factor, and no digit of a weight is lost by it.
+    What a fit minimises does not depend on such a factor, and no digit is lost by it.
     """
     if not concrete(weights):
         return weights

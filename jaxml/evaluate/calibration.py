@@ -300,7 +300,7 @@ def _temperature_cost(params, z, goals, weights):
     return log_loss(z / params.temperature, goals, weights)
 
 
-@_check.fit(static=("max_iter",), scores="m", y="m:classes 2", weights="m")
+@_check.fit(static=("max_iter",), scores="m", y="m:classes 2", weights="m:counts")
 def platt(
     scores: jax.Array,
     y: jax.Array,

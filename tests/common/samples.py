@@ -49,7 +49,7 @@ def arguments(public, *, seed: int = 0, dtype: Any = np.float32) -> dict[str, An
         if value is not parameter.empty:
             declared = name in getattr(public.function, "shapes", {})
             value = np.asarray(value) if declared and hasattr(value, "ndim") else value
-            found[name] = _cast(value, dtype)
+            found[name] = cast(value, dtype)
     return found
 
 
@@ -88,12 +88,12 @@ def _array(name, text, rng):
     axes, _, kind = text.partition(":")
     form = axes.split("|")[0].split()
     shape = (12, 3) if form == ["..."] else tuple(_size(name, axis) for axis in form)
+    if name == "weights":
+        return rng.uniform(0.5, 2.0, shape)
     if kind:
         k = int(kind.split()[1]) if " " in kind.strip() else SIZES["k"]
         # Every class is there, in an order that the seed shuffles.
         return rng.permutation(np.arange(np.prod(shape)) % k).reshape(shape).astype(int)
-    if name == "weights":
-        return rng.uniform(0.5, 2.0, shape)
     return rng.normal(size=shape)
 
 
@@ -105,7 +105,9 @@ def _size(name, axis):
     return SIZES[axis]
 
 
-def _cast(value, dtype):
+def cast(value, dtype):
+    """The floats of a tree in that dtype."""
+
     def leaf(a):
         if isinstance(a, (np.ndarray, jax.Array)) and jnp.issubdtype(
             a.dtype, jnp.floating

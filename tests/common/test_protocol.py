@@ -108,18 +108,22 @@ def test_docstring(public):
 
 @each(DECLARED)
 def test_transforms(public):
-    """eager = jit = vmap = jit(vmap) = scan; no leak; nothing is mutated."""
+    """eager = jit = vmap = jit(vmap) = scan; no leak; nothing is mutated.
+
+    Under strict promotion and a guard of transfers too, which people debug with.
+    """
     start = time.perf_counter()
     both = [samples.arguments(public, seed=seed) for seed in (0, 1)]
     kept = {n: np.array(a) for n, a in samples.arrays(public, both[0]).items()}
     function, varied = samples.of_traced(public, both[0])
     other = samples.traced(public, both[1])
-    eager = [samples.call(public, found) for found in both]
+    with jax.transfer_guard("disallow"):
+        eager = [samples.call(public, found) for found in both]
     for name, value in kept.items():
         np.testing.assert_array_equal(both[0][name], value, f"{name} was mutated")
 
     same(public, jitted(public)(varied), eager[0])
-    with jax.checking_leaks():
+    with jax.checking_leaks(), jax.numpy_dtype_promotion("strict"):
         jax.eval_shape(function, varied)
     stacked = jax.tree.map(_stack, varied, other)
     expected = jax.tree.map(_stack, *eager)
@@ -175,6 +179,7 @@ def test_fit_returns_fit(public):
     assert fit.cost.shape == fit.residual.shape == fit.steps.shape == ()
     assert fit.status.dtype == fit.steps.dtype == jnp.int32
     assert int(fit.status) >= 0
+    assert not fit.residual < 0
     for history in jax.tree.leaves(fit.history):
         assert history.ndim == 1
         recorded = np.isfinite(np.asarray(history, float))
