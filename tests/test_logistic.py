@@ -214,9 +214,9 @@ def test_quasi_separation(solver):
     assert logistic.fit(twice, LABELS, solver=solver).status == Status.SINGULAR
 
 
-def test_many_columns_of_which_two_are_equal():
+def test_many_columns_of_which_two_are_equal(x64):
     x = np.random.default_rng(1).normal(size=(600, 254))
-    x = np.c_[x, x[:, :2]].astype(np.float32)
+    x = np.c_[x, x[:, :2]]
     y = (np.random.default_rng(2).uniform(size=600) < 0.5).astype(int)
     assert logistic.fit(x, y).status == Status.SINGULAR
 
