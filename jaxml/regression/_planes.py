@@ -384,16 +384,20 @@ def _proven(problem: Problem, found: Fit) -> jax.Array:
     asked = ~problem.bounded & (found.status < Status.UNBOUNDED)
 
     def look(state):
-        _, at_start = problem.whole(problem.start)[1:]
-        _, slope, h = problem.whole(found.params)
+        _, status, start, theta = state
+        at_start = problem.whole(start)[2]
+        _, slope, h = problem.whole(theta)
         alike = dependent(at_start, cho_factor(at_start)[0])
         direction = cho_solve((cho_factor(h)[0], False), slope)
         away = ~(problem.moves(direction) <= RUNAWAY)
-        status = jnp.where(away, Status.UNBOUNDED, state[1])
-        return jnp.bool_(False), jnp.where(alike, Status.SINGULAR, status)
+        status = jnp.where(away, Status.UNBOUNDED, status)
+        status = jnp.where(alike, Status.SINGULAR, status)
+        return jnp.bool_(False), status, start + 1, theta - direction
 
-    # Of one trip or none: under vmap a cond would always look.
-    return jax.lax.while_loop(lambda s: s[0], look, (asked, found.status))[1]
+    # Of one trip or none: under vmap a cond would always look. What it looks at has to
+    # change, or XLA would look before the loop.
+    state = asked, found.status, problem.start, found.params
+    return jax.lax.while_loop(lambda s: s[0], look, state)[1]
 
 
 def seen(values, weights):
