@@ -541,6 +541,12 @@ def test_scores_without_digits_do_not_converge():
     assert svm.fit(x, y, l2=1.0, kernel=cube).status >= Status.STALLED
 
 
+def test_a_matrix_that_is_no_kernel_is_singular():
+    gram = -np.asarray(kernels.rbf(X, X, gamma=0.4))
+    fit = svm.fit(gram, Y, l2=L2, kernel="precomputed")
+    assert fit.status >= Status.EXHAUSTED
+
+
 def test_two_clouds_far_apart():
     sides = np.repeat([1000.0, -1000], 20)[:, None]
     x = sides + 0.1 * np.random.default_rng(9).normal(size=(40, 2))

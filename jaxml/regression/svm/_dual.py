@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxml import _check
-from jaxml.optimize.fit import Fit
+from jaxml.optimize.fit import Fit, Status
+from jaxml.regression import kernels
 from jaxml.regression.svm import _gram, _implicit, _smo
 from jaxml.regression.svm._gram import PRECOMPUTED, Rows, Spec
 from jaxml.regression.svm._smo import Problem
 
 FULL = 4096  # most rows for which "full" is the default: 64 MiB of float32
+NEGATIVE = 1e-2  # of the sum of sizes, from which |w|² below 0 is no rounding
 SOLVERS = ("full", "block")
 
 
@@ -47,13 +49,29 @@ def solve(
         beta = jnp.zeros_like(fixed.p) if beta is None else beta
         fixed_theta = lax.stop_gradient(theta)
         fit = _smo.full(fixed_theta, fixed, beta, anchor, tol=tol, max_iter=max_iter)
+        fit = _sound(spec, fixed, fit)
         spec = Spec(PRECOMPUTED, 0)
     else:
         theta = rows
         fit = _by_blocks(
             spec, fixed_rows, fixed, beta, anchor, tol=tol, max_iter=max_iter
         )
+        fit = _sound(spec, fixed, fit)
     return _settle(spec, theta, problem, anchor, lax.stop_gradient(fit))
+
+
+def _sound(spec: Spec, problem: Problem, fit: Fit) -> Fit:
+    """SINGULAR where |w|² is clearly below 0, so that K is no kernel's.
+
+    But for the sigmoid, of which that is known and local solutions are wanted.
+    """
+    if spec.kernel in ("sigmoid", kernels.sigmoid):
+        return fit
+    beta, slope = fit.params
+    terms = beta * (slope + problem.p)
+    below = jnp.sum(terms) < -NEGATIVE * jnp.sum(jnp.abs(terms))
+    status = jnp.where(below, jnp.maximum(fit.status, Status.SINGULAR), fit.status)
+    return fit._replace(status=status.astype(jnp.int32))
 
 
 def _solver(spec: Spec, rows: Rows, solver: str | None) -> str:

@@ -278,7 +278,7 @@ def _judge(point: Point, problem: Problem, anchor: Anchor, largest, tol):
     The residual is the duality gap over the cost (both over l2). Rounding of K and β
     moves scores by up to eps · max k · |β|, typically by an eighth: a gap that is due
     to that is as good as tol, as far as it is little. Where scores mean nothing for
-    rounding, or |w|² is below 0, the status is SINGULAR. The dual, which grows, is what
+    rounding the status is SINGULAR. The dual, which grows, is what
     the history shows; its negative is minimised.
     """
     beta, slope = point
@@ -299,8 +299,6 @@ def _judge(point: Point, problem: Problem, anchor: Anchor, largest, tol):
     goal = jnp.where(tol > 0, jnp.maximum(tol, jnp.minimum(left, LOOSE)), 0)
 
     meant = rounding <= PRECISE * jnp.maximum(take(slope), take(problem.p))
-    energy = dot(beta, slope + problem.p)
-    meant &= energy >= -rounding * jnp.sum(jnp.abs(beta))
     ended = jnp.where(meant, Status.CONVERGED, Status.SINGULAR)
     status = jnp.where(residual <= goal, ended, Status.RUNNING)
     worst = violation(beta, slope, problem)

@@ -73,8 +73,8 @@ def fit(
         Derivatives are those of the exact solution: with respect to x, l2, gamma,
         offset and weights. Status INVALID where l2 is 0 or one of the classes is not
         there, SINGULAR where scores mean nothing for rounding (a kernel of huge
-        entries) or ‖w‖² is below 0. A kernel that is not positive (sigmoid) gives a
-        local solution.
+        entries) or ‖w‖² is below 0. The sigmoid, which is not positive, gives a local
+        solution.
 
     Raises:
         ValueError: an argument of the wrong kind, or values out of range.
