@@ -219,7 +219,10 @@ def _epoch(update, state, data, batch, weights, steps=None):
             def keep(new, old):
                 return jax.tree.map(lambda n, o: jnp.where(load == 0, o, n), new, old)
 
-            after, metrics = keep(after, state), keep(metrics, _zeros(metrics))
+            # Not its key, which no step changes: one of two would be used twice.
+            after, old = (s._replace(key=()) for s in (after, state))
+            after, metrics = keep(after, old), keep(metrics, _zeros(metrics))
+            after = after._replace(key=state.key)
         return after, (metrics, load)
 
     numbers = batches.numbers
