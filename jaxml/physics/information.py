@@ -33,7 +33,8 @@ def blahut_arimoto(
         distortions: (m, k) d of source i told by codeword k.
         temperature: () T > 0, in the unit of d.
         weights: (m,) probabilities of the sources, up to a factor; equal if None.
-        tol: () largest gap: F(q) - F* <= T max_k ln ⟨P(k | i)/q_k⟩ (Csiszár 1974).
+        tol: () largest gap, as a share of the distortion of equal q, which has the unit
+            of d: F(q) - F* <= T max_k ln ⟨P(k | i)/q_k⟩ (Csiszár 1974).
         max_iter: most steps.
 
     Returns:
@@ -47,6 +48,7 @@ def blahut_arimoto(
     """
     w = jnp.ones_like(distortions[:, 0]) if weights is None else weights
     w = w / jnp.sum(w)
+    unit = jnp.vdot(w, jnp.mean(distortions, axis=1))
 
     def step(q):
         p = _over_rows(statmech.boltzmann, distortions, temperature, q)
@@ -54,6 +56,7 @@ def blahut_arimoto(
         energies = _over_rows(statmech.free_energy, distortions, temperature, q)
         used = jnp.where(q > 0, q, 1)
         gap = temperature * jnp.log(jnp.max(jnp.where(q > 0, new / used, 0)))
+        gap = gap / jnp.where(unit > 0, unit, 1)
         return new, Progress(jnp.vdot(w, energies), gap)
 
     k = distortions.shape[1]

@@ -65,6 +65,18 @@ def centred(a, share, intercept: bool):
     return jnp.where(constant[None] if a.ndim > 1 else constant, 0, a), mean
 
 
+def amid(x, weights):
+    """A row from which the others are measured without rounding, (n,), else 0.
+
+    That is so where they differ from it by less than half of it (Sterbenz 1974): in
+    columns far from 0, whose part in the condition goes with it.
+    """
+    there = jnp.ones(len(x), bool) if weights is None else weights > 0
+    row = x[jnp.argmax(there)]
+    away = jnp.where(there[:, None], jnp.abs(x - row[None]), 0)
+    return jnp.where(jnp.max(away, axis=0) <= jnp.abs(row) / 2, row, 0)
+
+
 def units(a, weights):
     """A power of two near the largest |aᵢ| among rows that count, for each column."""
     if weights is not None:
@@ -107,11 +119,13 @@ def split(theta, intercept: bool):
 
 def by_qr(x, y, weights, intercept: bool) -> Solved:
     """QR of the rows, refined with residuals of twice the precision."""
-    a, root = design(x, weights, intercept)
+    near = amid(x, weights) if intercept else jnp.zeros_like(x[0])
+    a, root = design(x - near[None], weights, intercept)
     factors = _refined.factorise(a)
     theta, r = jax.lax.map(lambda f: _refined.solve(factors, f), (y * root).T)
     lost = jnp.max(jax.vmap(lambda w, r: _lost(factors, w, r))(theta, r))
     w, b = split(theta.T, intercept)
+    b = b - product(near, w)
     weight = len(x) if weights is None else jnp.sum(weights)
     slope = jnp.linalg.norm(product(r, a)) / weight
     return Solved(w, b, 0.5 * jnp.sum(r**2) / weight, slope, lost)
