@@ -50,7 +50,7 @@ def by_newton(
     tol: Any,
     max_iter: int,
     hessian: Callable[[jax.Array], jax.Array] | None = None,
-    product: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    product: Callable[[jax.Array], Callable[[jax.Array], jax.Array]] | None = None,
     relative: bool = False,
     bounded: Any = None,
     floor: Any = None,
@@ -68,7 +68,7 @@ def by_newton(
         hessian: θ to H, for an H that costs much more than g: it is then taken anew
             only after a step that left more than 0.3 of the decrement (under vmap it is
             computed in every step).
-        product: θ and v, (p,), to H v, for many parameters: conjugate gradients then
+        product: θ to v, (p,), to H v, for many parameters: conjugate gradients then
             solve for the direction.
         relative: whether the residual is λ / √(2 |cost|): its square is the distance to
             the minimum as a share of the cost.
@@ -135,9 +135,9 @@ def by_newton(
 
     def aim(state: NewtonState, trial, value, g, h, taken):
         if product is not None:
-            enough = 2 * tol**2 * (jnp.abs(value) if relative else 0.5)
+            unit = 2 * jnp.abs(value) if relative else jnp.ones_like(value)
             g = jnp.where(taken, g, 0)  # no work for a trial that is refused
-            return by_conjugate_gradients(lambda v: product(trial, v), g, enough)
+            return by_conjugate_gradients(product(trial), g, unit, tol**2 * unit)
         first = jnp.isinf(state.value)
         if hessian is not None:
             return renewed(state, trial, g, taken, first)
@@ -210,12 +210,14 @@ def dependent(h: jax.Array, factor: jax.Array) -> jax.Array:
     return ~(left > noise * jnp.diagonal(h)).all()
 
 
-def by_conjugate_gradients(product, g: jax.Array, enough) -> Direction:
+def by_conjugate_gradients(product, g: jax.Array, unit, enough) -> Direction:
     """H⁻¹ g, (p,), by products with H, as exactly as is needed.
 
     With d of so many steps and r = g - H d, gᵀ H⁻¹ g = dᵀ H d + rᵀ H⁻¹ r. The last is
     in doubt: it is taken as 4 |r|² over the least curvature met, and the search ends
-    when it is a tenth of the first, or when both are at most enough, ().
+    when both are at most enough, (). Where they are more, a step has to follow, and it
+    ends when that would leave half of enough, or the share of the first that it leaves
+    at any rate, which is the first over the unit, (); or a tenth of it at most.
 
     Source: Hestenes and Stiefel (1952); Dembo, Eisenstat and Steihaug (1982).
     """
@@ -224,7 +226,9 @@ def by_conjugate_gradients(product, g: jax.Array, enough) -> Direction:
         return jnp.where(state.square > 0, 4 * state.square / state.least, 0)
 
     def goes_on(state: _Conjugate):
-        far = doubt(state) > jnp.maximum(CLOSE * state.gain, enough - state.gain)
+        left = jnp.maximum(enough / 2, state.gain**2 / unit)
+        left = jnp.minimum(CLOSE * state.gain, left)
+        far = doubt(state) > jnp.maximum(left, enough - state.gain)
         first = (state.products == 0) & (state.square > 0)
         return first | (far & (state.products < min(2 * g.size, PRODUCTS)))
 

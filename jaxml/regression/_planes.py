@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml._rows import mirrored, product, total, triangle, with_ones
+from jaxml._rows import each, mirrored, product, total, triangle, with_ones
 from jaxml.optimize.convex import by_lbfgs, by_newton, dependent
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression._refined import power_of_two
@@ -64,7 +64,8 @@ def fermi(z, y):
     A difference of two numbers near 1, or near z, would lose a sure row's digits.
     """
     e = jnp.exp(-jnp.abs(z))
-    large, small = 1 / (1 + e), e / (1 + e)
+    large = 1 / (1 + e)
+    small = e * large
     p, q = jnp.where(z >= 0, large, small), jnp.where(z >= 0, small, large)
     return jax.nn.relu(z) - y * z + jnp.log1p(e), (1 - y) * p - y * q, p * q
 
@@ -226,6 +227,45 @@ def derivatives(loss, x, y, share, frame: Frame, intercept: bool, hessian: bool)
     return of
 
 
+def curvatures(loss, x, y, share, frame: Frame, intercept: bool):
+    """θ, (p,), to v, (p,), to the Hessian without penalty times v."""
+
+    def of(theta):
+        def second(x, y, share):
+            z = product(theta, with_ones(standard(x, frame), intercept).T)
+            h = loss(z, y)[2]
+            return h / count if share is None else share * h
+
+        def sums(v, x, h):
+            a = with_ones(standard(x, frame), intercept)
+            return product(h * product(v, a.T), a)
+
+        count = len(x)
+        h = each(second, x, y, share)
+        return lambda v: total(partial(sums, v), x, h)
+
+    return of
+
+
+def bent(curvatures, frame: Frame, near: Frame, intercept: bool, l2):
+    """curvatures seen from near, as those of θ in the frame, with the penalty's."""
+    between = Frame(frame.centre - near.centre, frame.scale)
+
+    def linear(v):
+        return joined(params_of(v, between, 1, intercept))
+
+    def of(theta):
+        bend = curvatures(linear(theta))
+
+        def along(v):
+            there, back = jax.vjp(linear, v)
+            return back(bend(there))[0] + l2 * v
+
+        return along
+
+    return of
+
+
 def penalised(derivatives, l2):
     """derivatives with those of Σ l2 θ²/2, for l2 of θ's shape."""
 
@@ -244,6 +284,7 @@ class Problem(NamedTuple):
     """What the searches need to know of a fit; θ, (p,), is seen in a Frame."""
 
     light: Callable  # θ to J and its gradient, for many fits to the same rows
+    bends: Callable  # θ to v, (p,), to the Hessian times v, for the same
     whole: Callable  # θ to J, its gradient and its Hessian
     moves: Callable  # a change of θ to the largest change of z, ()
     start: jax.Array  # (p,)
@@ -261,15 +302,20 @@ def plane(loss, x, y, weights, frame: Frame, l2, temperature, intercept) -> Prob
     whole = derivatives(loss, x, y, share, frame, intercept, True)
 
     def moves(change):
-        z = product(standard(x, frame), change[:n]) + (change[n] if intercept else 0)
+        # From near: rows in each fit's own frame would be copied for each of many fits.
+        between = Frame(frame.centre - near.centre, frame.scale)
+        w, b = params_of(change, between, 1, intercept)
+        z = product(standard(x, near), w) + (0 if b is None else b)
         return jnp.max(seen(jnp.abs(z), weights))
 
     lowest = jnp.full((), -1.0, x.dtype)
     if loss is fermi:
         goals = jnp.stack([1 - y, y], axis=1)
         lowest = separated(goals, weights, l2, intercept)
+    bends = curvatures(loss, x, y, share, near, intercept)
     return Problem(
         penalised(moved_origin(light, frame, near, intercept), l2s),
+        bent(bends, frame, near, intercept, l2s),
         penalised(whole, l2s),
         moves,
         jnp.zeros(n + intercept, x.dtype),
@@ -357,13 +403,10 @@ def by_gradients(problem: Problem, tol, max_iter: int) -> Fit:
     near = by_lbfgs(problem.light, problem.start, tol=loose, **options)
     ended = (near.status >= Status.UNBOUNDED) | (near.status == Status.EXHAUSTED)
 
-    def product(theta, v):
-        return jax.jvp(lambda t: problem.light(t)[1], (theta,), (v,))[1]
-
     if len(problem.start) <= FORMED:
         search: Any = partial(by_newton, problem.whole, bounded=True)
     else:
-        search = partial(by_newton, problem.light, product=product)
+        search = partial(by_newton, problem.light, product=problem.bends)
     target = jnp.where(ended, jnp.inf, jnp.asarray(tol, loose.dtype))
     last = search(near.params.theta, tol=target, **options)
     found = last._replace(

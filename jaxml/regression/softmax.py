@@ -5,13 +5,14 @@ the same to the energies of all classes changes nothing: of all W and b that are
 good, a fit gives those that sum to 0 over the classes.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import product, total, with_b, with_ones
+from jaxml._rows import each, product, total, with_b, with_ones
 from jaxml.data.scaling import one_hot
 from jaxml.optimize.fit import UNRECORDED, Fit
 from jaxml.optimize.implicit import solution
@@ -19,8 +20,10 @@ from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
 from jaxml.regression import logistic
 from jaxml.regression._planes import (
+    Frame,
     Problem,
     average,
+    bent,
     by_gradients,
     by_hessians,
     frame,
@@ -379,6 +382,8 @@ def _planes(x, y, weights, seat, l2, temperature, intercept: bool) -> Problem:
     light = _derivatives(x, y, share, near, intercept, False)
     light = moved_origin(light, seat, near, intercept)
     whole = penalised(_derivatives(x, y, share, seat, intercept, True), l2s)
+    bends = _curvatures(x, y, share, near, intercept)
+    bends = bent(bends, seat, near, intercept, 0)
 
     def gauged(theta):
         """To add the same to all classes costs as much as to add it to one."""
@@ -386,19 +391,63 @@ def _planes(x, y, weights, seat, l2, temperature, intercept: bool) -> Problem:
         size = jnp.mean(jnp.diagonal(h).reshape(p, k), axis=1)
         return value, slope, h + jnp.kron(jnp.diag(size), jnp.ones((k, k), h.dtype))
 
+    def even_of(slope):
+        return (slope - jnp.mean(slope, axis=1, keepdims=True)).ravel()
+
     def even(theta):
         """Freed of what a common change would do: squares would slow L-BFGS down."""
         value, slope = light(theta.reshape(p, k))
-        return value, (slope - jnp.mean(slope, axis=1, keepdims=True)).ravel()
+        return value, even_of(slope)
+
+    def bends_even(theta):
+        bend = bends(theta.reshape(p, k))
+
+        def along(v):
+            found = bend(v.reshape(p, k))
+            return even_of(found) + l2s * v
+
+        return along
 
     def moves(change):
-        w, b = split(change.reshape(p, k), n)
-        z = product(standard(x, seat), w) + (0 if b is None else b[None])
+        between = Frame(seat.centre - near.centre, seat.scale)
+        w, b = params_of(change.reshape(p, k), between, 1, intercept)
+        z = product(standard(x, near), w) + (0 if b is None else b[None])
         return jnp.max(seen(jnp.max(jnp.abs(z), axis=1), weights))
 
     start = jnp.zeros(p * k, x.dtype)
     lowest = separated(y, weights, l2, intercept)
-    return Problem(penalised(even, l2s), gauged, moves, start, l2 > 0, lowest)
+    slopes = penalised(even, l2s)
+    return Problem(slopes, bends_even, gauged, moves, start, l2 > 0, lowest)
+
+
+def _curvatures(x, y, share, seat, intercept: bool):
+    """θ to v, (p, k) both, to the Hessian without penalty times v."""
+    n = x.shape[1]
+
+    def planes(x, theta):
+        return product(x, theta[:n]) + (theta[n][None] if intercept else 0)
+
+    def of(theta):
+        def chances_of(x):
+            return jax.nn.softmax(planes(standard(x, seat), theta), axis=1)
+
+        def sums(v, x, chances, w):
+            x = standard(x, seat)
+            z = planes(x, v)
+            mean = jnp.sum(chances * z, axis=1, keepdims=True)
+            r = w[:, None] * chances * (z - mean)
+            return product(r.T, x), jnp.sum(r, axis=0)
+
+        chances = each(chances_of, x)
+        w = jnp.sum(y, axis=1) * (1 / len(x) if share is None else share)
+
+        def along(v):
+            of_w, of_b = total(partial(sums, v), x, chances, w)
+            return jnp.concatenate([of_w.T, of_b[None]])[: n + intercept]
+
+        return along
+
+    return of
 
 
 def _derivatives(x, y, share, seat, intercept: bool, hessian: bool):
