@@ -101,13 +101,26 @@ def qr(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     Where there are several devices, each factorises its share of the rows, and what is
     gathered are the factors R alone (Demmel et al., 2012).
     """
+    if not _shared(a):
+        return jnp.linalg.qr(a)
+    m, p = a.shape
+    own, upper = jnp.linalg.qr(a.reshape(jax.device_count(), -1, p))
+    joint, upper = jnp.linalg.qr(upper.reshape(-1, p))
+    return product(own, joint.reshape(-1, p, p)).reshape(m, p), upper
+
+
+def svd(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """U, (m, r), s, (r,), and Vᵀ, (r, p), of a, (m, p), with r = min(m, p); as `qr`."""
+    q, upper = qr(a) if _shared(a) else (None, a)
+    u, s, vt = jnp.linalg.svd(upper, full_matrices=False)
+    return u if q is None else product(q, u), s, vt
+
+
+def _shared(a: jax.Array) -> bool:
+    """Whether each of several devices may have a share of the rows, itself tall."""
     m, p = a.shape
     devices = jax.device_count()
-    if devices == 1 or m % devices or m // devices < p:
-        return jnp.linalg.qr(a)
-    own, upper = jnp.linalg.qr(a.reshape(devices, -1, p))
-    joint, upper = jnp.linalg.qr(upper.reshape(-1, p))
-    return product(own, joint.reshape(devices, p, p)).reshape(m, p), upper
+    return devices > 1 and m % devices == 0 and m // devices >= p
 
 
 def _count(arrays):

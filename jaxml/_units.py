@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def unit(size: jax.Array) -> jax.Array:
+def power_of_two(size: jax.Array) -> jax.Array:
     """The power of two next below size ≥ 0; 1 where it is 0 or not finite.
 
     What is divided by it loses no digit, and derivatives do not see it.
@@ -18,10 +18,11 @@ def unit(size: jax.Array) -> jax.Array:
 
 def relative(weights: jax.Array) -> jax.Array:
     """Weights, (m,), divided by a power of two near the largest: they can be summed."""
-    return weights / unit(weights.max())
+    return weights / power_of_two(weights.max())
 
 
 def shares(weights: jax.Array) -> jax.Array:
-    """wᵢ / Σ w, (m,)."""
+    """wᵢ / Σ w, (m,); 0 where all weights are, as in a batch of rows left out."""
     weights = relative(weights)
-    return weights / jnp.sum(weights)
+    whole = jnp.sum(weights)
+    return weights / jnp.where(whole == 0, 1, whole)

@@ -349,7 +349,7 @@ def test_traced_faults_are_nan():
         ),
         (
             lambda: basis.nystroem(basis.whitened(X), X[:, :2]),
-            r"^params.landmarks are for n = 3 columns; x has n = 2",
+            r"^params.landmarks has shape .20, 3., not .k, n. where m = 20, n = 2",
         ),
     ],
 )

@@ -432,7 +432,7 @@ def test_wrong_options(options, message):
     [
         ({"sizes": (3,)}, "^sizes must name two layers or more"),
         ({"sizes": (3, 0, 2)}, "^sizes must be at least 1, not 0"),
-        ({"sizes": 3}, "^sizes must name two layers or more"),
+        ({"sizes": 3}, "^sizes must be a tuple of sizes"),
         ({"sizes": (3, 2.5)}, "^sizes must be a Python int, not 2.5"),
         ({"sizes": (3, 2), "scheme": "lecun"}, "^scheme must be one of 'course'"),
         ({"sizes": (3, 2), "dtype": int}, "^dtype must be a float dtype"),

@@ -98,7 +98,7 @@ def test_statuses():
         start(x, 8)
     with pytest.raises(ValueError, match="^oversample must be at least 0"):
         pca.randomised(jax.random.key(0), x, k=2, oversample=-1)
-    with pytest.raises(ValueError, match="params.u has shape"):
+    with pytest.raises(ValueError, match="params.mean has shape"):
         pca.power(start(x), x[:, :6])
 
 

@@ -38,10 +38,16 @@ def _data(seed, m=12):
     return rng.normal(size=(m, 3)), np.eye(2)[rng.integers(0, 2, m)]
 
 
+def _soft_data(seed):
+    """Targets that differences do not lead out of [0, 1]."""
+    x, y = _data(seed)
+    return x, 0.1 + 0.8 * y
+
+
 SAMPLES = {
     "update": Made(lambda seed: _update()),
     "state": Made(_state),
-    "data": Made(_data),
+    "data": Made(_soft_data),
     "batch": 5,
     "epochs": 2,
     "validation": Made(_data),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
-from jaxml._units import shares, unit
+from jaxml._units import power_of_two, shares
 
 
 class Params(NamedTuple):
@@ -51,7 +51,7 @@ def standardise(
 
     """
     w = _weights(weights, x)
-    size = unit(w.max())
+    size = power_of_two(w.max())
     w, one = w / size, 1 / size  # weights of any size, and the weight of a row in it
     total = w.sum()
     lowest, highest = _range(x, w)
@@ -64,7 +64,7 @@ def standardise(
     rest = _average(x - mean, w)
     centred = x - mean - rest
     # In units of the largest deviation squares neither over- nor underflow.
-    spread = unit(jnp.abs(centred).max(axis=0, keepdims=True))
+    spread = power_of_two(jnp.abs(centred).max(axis=0, keepdims=True))
     squares = jnp.matmul(w[None], (centred / spread) ** 2, precision="highest")
     free = total - ddof * one
     variance = squares / jnp.where(free > 0, free, jnp.nan)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._units import relative, shares, unit
+from jaxml._units import power_of_two, relative, shares
 from jaxml.data import scaling
 from jaxml.evaluate._calibration import (
     binned,
@@ -107,7 +107,7 @@ def reliability(
 
     """
     confidence, hit, w = confident(y, probabilities, weights)
-    size = unit(w.max())
+    size = power_of_two(w.max())
     w = w / size
     edges, inside = binned(confidence, w, bins, binning)
     count, hits, sums = totals(inside, w, w * hit, w * confidence)
@@ -274,7 +274,7 @@ def temperature(
     z = there(logits, w)
     if z.ndim == 2:  # what a row has in common says nothing, and would cost digits
         z = z - jax.lax.stop_gradient(z.max(axis=1, keepdims=True))
-    size = unit(jnp.abs(z).max())  # squares shall neither over- nor underflow
+    size = power_of_two(jnp.abs(z).max())  # squares shall neither over- nor underflow
     data = z / size, goals, w
     kept = jax.lax.stop_gradient(data)
 

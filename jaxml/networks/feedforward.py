@@ -224,8 +224,8 @@ def _with_targets(declared):
             given = signature.bind(*args, **kwargs)
             given.apply_defaults()
             y, loss, weights = (given.arguments[n] for n in ("y", "loss", "weights"))
-            y = np.asarray(y, float)
-            weights = np.ones(len(y)) if weights is None else np.asarray(weights, float)
+            y = _on_host(y)
+            weights = np.ones(len(y)) if weights is None else _on_host(weights)
             apply = loss in LOSSES and y.ndim == 2 and weights.shape == y.shape[:1]
         except (TypeError, ValueError):
             apply = False  # traced, or wrong in a way that declared tells of
@@ -235,6 +235,14 @@ def _with_targets(declared):
 
     wrapper.__dict__ = declared.__dict__  # what was declared, and the count of traces
     return wrapper
+
+
+def _on_host(array) -> np.ndarray:
+    """Floats of NumPy; TypeError where it is traced or complex."""
+    array = np.asarray(array)
+    if array.dtype.kind == "c":
+        raise TypeError
+    return array.astype(float)
 
 
 # --- costs and their gradients ------------------------------------------------------

@@ -200,8 +200,9 @@ class _Conjugate(NamedTuple):
     products: jax.Array  # () int32, those taken
 
 
+@_check.host
 def dependent(h: jax.Array, factor: jax.Array) -> jax.Array:
-    """Whether columns of H, (p, p), depend on others to its precision, by its factor.
+    """Whether columns of h, (p, p), depend on others to its precision, by its factor.
 
     Cholesky's pivots are what is left of the diagonal after the columns before.
     """
@@ -210,8 +211,11 @@ def dependent(h: jax.Array, factor: jax.Array) -> jax.Array:
     return ~(left > noise * jnp.diagonal(h)).all()
 
 
-def by_conjugate_gradients(product, g: jax.Array, unit, enough) -> Direction:
-    """H⁻¹ g, (p,), by products with H, as exactly as is needed.
+@_check.host
+def by_conjugate_gradients(
+    product: Callable[[jax.Array], jax.Array], g: jax.Array, unit: Any, enough: Any
+) -> Direction:
+    """H⁻¹ g, (p,), by product, v -> H v, as exactly as is needed.
 
     With d of so many steps and r = g - H d, gᵀ H⁻¹ g = dᵀ H d + rᵀ H⁻¹ r. The last is
     in doubt: it is taken as 4 |r|² over the least curvature met, and the search ends

@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._distances import per_square
 from jaxml._rows import product
-from jaxml.reduction._covariance import covariance, power_of_two
+from jaxml._units import power_of_two
+from jaxml.reduction._covariance import covariance
 
 NARROW = 0.25  # √γ below which sums in closed form lose digits
 TERMS = 30  # of their series there: 0.25^28 is below rounding
@@ -470,7 +472,7 @@ def significant_components(x: jax.Array, *, variance: Any = None) -> Significant
         noise = middle / (jnp.maximum(1, gamma) * median_)
     else:
         noise = _known(values[-1], _positive(jnp.asarray(variance, x.dtype)))
-        noise = noise / unit / unit
+        noise = per_square(noise, unit)
     centre, scale = _largest(free, columns, noise)
     edge = centre + QUANTILE * scale
     number = jnp.sum((values > edge) & (values > rounding)).astype(jnp.int32)

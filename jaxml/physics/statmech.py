@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from jaxml import _check
+from jaxml._units import power_of_two
 from jaxml.optimize.convex import by_newton
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
@@ -481,9 +482,7 @@ def _unit(deviations, w):
     In such units squares neither under- nor overflow, and no digit changes.
     """
     size = jnp.where((w > 0)[:, None], jnp.abs(deviations), 0).max(axis=0)
-    size = jnp.where(size > 0, size, 1)
-    unit = jnp.ldexp(jnp.ones_like(size), jnp.frexp(size)[1] - 1)
-    return jax.lax.stop_gradient(unit)
+    return power_of_two(size)
 
 
 def _deviations(features, targets, w, unit):

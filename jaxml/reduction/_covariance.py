@@ -26,23 +26,9 @@ class Products(NamedTuple):
     times: Callable[[jax.Array], jax.Array]  # (n, l) v -> Σ v
 
 
-def near(x: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """The mean but for rounding, (n,): a point about which squares keep their digits.
-
-    From all rows that count: a few of them can lie anywhere.
-    """
-    return mean(x, weights)
-
-
-def power_of_two(value: jax.Array) -> jax.Array:
-    """The power of two above a value, (), 1 for 0: a unit that rounds nothing off."""
-    exponent = jnp.frexp(jax.lax.stop_gradient(value))[1]
-    return jnp.ldexp(jnp.ones_like(value), exponent)
-
-
 def covariance(x: jax.Array, weights: jax.Array | None) -> Covariance:
     """μ and Σ of the rows of x, (m, n)."""
-    centre = near(x, weights)
+    centre = mean(x, weights)
 
     def sums(x, weights):
         x = x - centre[None]
@@ -57,7 +43,7 @@ def covariance(x: jax.Array, weights: jax.Array | None) -> Covariance:
 
 def centred(x: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """μ, (n,), and y, (m, n), with yᵀy = Σ: the rows √(wᵢ/Σw) (xᵢ - μ)."""
-    centre = near(x, weights)
+    centre = mean(x, weights)
     y = x - centre[None]
     shift = mean(y, weights)
     y = y - shift[None]
@@ -78,7 +64,7 @@ def products(x: jax.Array, weights: jax.Array | None, uses: int) -> Products:
     if n <= min(m, uses, LARGE):
         centre, matrix = covariance(x, weights)
         return Products(centre, jnp.trace(matrix), lambda v: product(matrix, v))
-    centre = near(x, weights)
+    centre = mean(x, weights)
     centre += mean(x - centre[None], weights)
     weight = m if weights is None else jnp.sum(weights)
 

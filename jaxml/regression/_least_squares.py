@@ -7,13 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
-from jaxml._rows import (
-    Normal,
-    normal,
-    product,
-    total,
-    with_ones,
-)
+from jaxml._rows import Normal, normal, product, svd, total, with_ones
+from jaxml._units import power_of_two
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.regression import _refined
 
@@ -34,7 +29,7 @@ def relative(weights):
     """Weights of the rows in units of about the largest: their sum overflows never."""
     if weights is None:
         return None
-    return weights / _refined.power_of_two(jnp.max(weights))
+    return weights / power_of_two(jnp.max(weights))
 
 
 def shares(x, weights):
@@ -82,7 +77,7 @@ def units(a, weights):
     if weights is not None:
         there = weights > 0
         a = jnp.where(there if a.ndim == 1 else there[:, None], a, 0)
-    return _refined.power_of_two(jnp.max(jnp.abs(a), axis=0))
+    return power_of_two(jnp.max(jnp.abs(a), axis=0))
 
 
 def value_and_gradient(w, b, x, y, weights):
@@ -138,7 +133,7 @@ def _lost(factors, theta, r):
     """
     eps = jnp.finfo(r.dtype).eps
     theta = theta * factors.scale
-    unit = _refined.power_of_two(jnp.max(jnp.abs(theta)))
+    unit = power_of_two(jnp.max(jnp.abs(theta)))
     size = jnp.linalg.norm(factors.r) * jnp.linalg.norm(theta / unit)
     noise = jnp.linalg.norm(r / unit) / len(r) ** 0.5
     noise = noise / jnp.where(size > 0, size, jnp.inf)
@@ -243,7 +238,7 @@ def by_svd(x, y, weights, intercept: bool) -> Solved:
     targets, mean_y = centred(y, share, intercept)
     rows = rows * root
     scale = units(rows, None)
-    u, s, vt = jnp.linalg.svd(rows / scale[None], full_matrices=False)
+    u, s, vt = svd(rows / scale[None])
     eps = jnp.finfo(x.dtype).eps
     kept = s > eps * max(x.shape) * s[0]
     inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml._rows import each, mirrored, product, total, triangle, with_ones
+from jaxml._units import power_of_two, shares
 from jaxml.optimize.convex import by_lbfgs, by_newton, dependent
 from jaxml.optimize.fit import Fit, Status
-from jaxml.regression._refined import power_of_two
 from jaxml.regression.linear import Params
 
 RUNAWAY = 0.5  # change of some z in a last step from which there is no minimum
@@ -38,17 +38,6 @@ def class_weighted(y, weights, class_weights):
     y = y.astype(class_weights.dtype)
     of_rows = y * class_weights[1] + (1 - y) * class_weights[0]
     return of_rows if weights is None else weights * of_rows
-
-
-def shares(weights):
-    """wᵢ / Σ w, (m,); 0 where all weights are, as in a batch of rows left out.
-
-    Divided by the largest first: the sum itself may overflow.
-    """
-    largest = jnp.max(weights)
-    weights = weights / jnp.where(largest == 0, 1, largest)
-    whole = jnp.sum(weights)
-    return weights / jnp.where(whole == 0, 1, whole)
 
 
 def average(losses, weights):

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from jaxml._rows import product
+from jaxml._rows import product, qr
+from jaxml._units import power_of_two
 
 REFINEMENTS = 5
 BLOCK = 16  # rows that are summed side by side
@@ -37,7 +38,7 @@ def factorise(a: jax.Array) -> Factors:
     a = a / largest[None]
     length = power_of_two(jnp.linalg.norm(a, axis=0))
     a, scale = a / length[None], largest * length
-    q, r = jnp.linalg.qr(a)
+    q, r = qr(a)
     singular = jnp.linalg.svd(r, compute_uv=False)
     condition = singular[0] / jnp.where(singular[-1] > 0, singular[-1], 0)
     return Factors(a, q, r, scale, condition)
@@ -56,14 +57,6 @@ def inverse_gram(factors: Factors) -> jax.Array:
     columns = -jnp.eye(len(factors.scale), dtype=zero.dtype)
     inverse = jax.lax.map(lambda g: _augmented(factors, zero, g)[1], columns)
     return inverse / jnp.outer(factors.scale, factors.scale)
-
-
-def power_of_two(x: jax.Array) -> jax.Array:
-    """The power of two below x; 1 for 0. To scale by it rounds nothing."""
-    power = _cut(x, jnp.finfo(x.dtype).nmant)  # exp2 is not exact
-    least = float(jnp.finfo(x.dtype).tiny)
-    power = jnp.clip(power, least, 1 / least)  # a divisor may become its reciprocal
-    return jax.lax.stop_gradient(jnp.where(x > 0, power, 1))
 
 
 def _augmented(factors: Factors, f, g):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import normal, product, with_b
+from jaxml._rows import normal, product, svd, with_b
 from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
@@ -303,7 +303,7 @@ def _principal(x, y, share):
     eps = jnp.finfo(x.dtype).eps
     if m * n * min(m, n) <= SQUARE:
         root = jnp.sqrt(share)[:, None]
-        u, s, vt = jnp.linalg.svd(x * root, full_matrices=False)
+        u, s, vt = svd(x * root)
         cross = s * product(u.T, y * root[:, 0])
         return vt.T, s**2, cross, s > 4 * eps * max(m, n) ** 0.5 * s[0]
     gram, along, _, _ = normal(x, y[:, None], share, False)

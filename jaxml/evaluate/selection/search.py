@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jaxml import _check
-from jaxml._units import unit
+from jaxml._units import power_of_two
 from jaxml.evaluate.selection import _fold
 from jaxml.evaluate.selection.folds import Folds
 from jaxml.optimize.fit import Fit
@@ -145,7 +145,7 @@ def descend(
         fit=_fold.compiled_in("fit", fit),
         cost=_fold.compiled_in("cost", cost),
     )
-    size = unit(jnp.abs(objective(start, *data, jnp.ones((), x.dtype))))
+    size = power_of_two(jnp.abs(objective(start, *data, jnp.ones((), x.dtype))))
     found = minimize(
         objective,
         start,

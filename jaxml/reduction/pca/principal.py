@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._rows import mean, product, symmetric
+from jaxml._rows import mean, product, svd, symmetric
 from jaxml.optimize.fit import UNRECORDED, Fit, Status
 from jaxml.reduction._covariance import centred, covariance
 from jaxml.reduction._eigen import Pairs, misfit, signed, top
@@ -172,7 +172,7 @@ def _gram(x, weights, k: int):
 def _svd(x, weights, k: int):
     """The same from y = Q √S Uᵀ."""
     centre, rows = centred(x, weights)
-    _, s, ut = jnp.linalg.svd(rows, full_matrices=False)
+    _, s, ut = svd(rows)
     pairs = Pairs(s[:k] ** 2, signed(ut[:k].T))
     push = product(rows.T, product(rows, pairs.u))
     return joined(centre, pairs, jnp.sum(s[k:] ** 2)), push

@@ -13,7 +13,8 @@ from jax.scipy.special import gammaln
 
 from jaxml import _check
 from jaxml._rows import product
-from jaxml.reduction._covariance import centred, power_of_two
+from jaxml._units import power_of_two
+from jaxml.reduction._covariance import centred
 from jaxml.reduction.pca._found import Params, agree
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxml import _check
+from jaxml._units import shares
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression import _refined, kernels
 from jaxml.regression.svm import _dual, _gram, _smo
@@ -43,7 +44,7 @@ def centred(spec: Spec, rows: Rows, weights) -> Rows:
     """
     if not _gram.anchored(spec):
         return rows
-    share = weights / jnp.sum(weights)
+    share = shares(weights)
     if spec.kernel == PRECOMPUTED:
         return rows._replace(origin=lax.stop_gradient(share))
     origin = lax.stop_gradient(_matmul(share, rows.x))

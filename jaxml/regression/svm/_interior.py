@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._rows import mirrored, product, total, triangle, with_ones
+from jaxml._units import shares
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 
 LOOSE = 1e-3  # the most that rounding may leave of the gap, as a share of the cost
@@ -93,7 +94,7 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
             (theta[:n], b_found, problem.s * a), (w, b, alpha), strict=True
         )
     )
-    share = 1 / len(x) if weights is None else weights / jnp.sum(weights)
+    share = 1 / len(x) if weights is None else shares(weights)
     short = jax.nn.relu(1 - (2 * y - 1) * (product(x, params[0]) + params[1]))
     short = jnp.where(problem.target > 0, short, 0)
     cost = jnp.sum(share * short) + 0.5 * l2 * jnp.vdot(params[0], params[0])
@@ -117,7 +118,7 @@ def _problem(x, y, weights, l2, intercept: bool) -> Problem:
     return Problem(
         x,
         jnp.where(there, 2 * y - 1, 0),
-        jnp.where(there, weights / (l2 * jnp.sum(weights)), 1),
+        jnp.where(there, shares(weights) / l2, 1),
         there.astype(x.dtype),
         penalty,
     )
@@ -293,7 +294,7 @@ def _exact(x, y, weights, l2, intercept: bool, problem: Problem, state: State):
     on = (share > 0).astype(x.dtype)
     s = 2 * y - 1
     weights = jnp.ones(m, x.dtype) if weights is None else weights
-    most = jnp.where(within, weights / (l2 * jnp.sum(weights)), 0)
+    most = jnp.where(within, shares(weights) / l2, 0)
     design = with_ones(x, intercept)
     touching = design[at] * (s[at] * on)[:, None]  # (count, p)
     corner = jnp.diag(1 - on)

@@ -74,7 +74,7 @@ def search(
     def progress(state: State) -> Progress:
         z = state.z
         square = jnp.vdot(z, z)
-        gap = jnp.vdot(z, z - state.vertex.point) / square
+        gap = jnp.maximum(jnp.vdot(z, z - state.vertex.point), 0) / square
         rounding = 16 * jnp.finfo(z.dtype).eps
         status = jnp.where(square <= rounding**2, Status.UNBOUNDED, Status.RUNNING)
         # The gap of a z that is 0 is 0/0, which is no fault.

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import mean, product, with_b
+from jaxml._units import shares
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.regression import _refined, linear
@@ -264,5 +265,5 @@ def _cost(params, x, y, weights, *, l2):
 def _forces(w, b, x, y, weights, l2):
     """α = s · 2 C wᵢ max(0, 1 - s f), (m,), of the squared hinge."""
     s = 2 * y - 1
-    share = 1 / len(x) if weights is None else weights / jnp.sum(weights)
+    share = 1 / len(x) if weights is None else shares(weights)
     return 2 * s * share / l2 * jax.nn.relu(1 - s * (product(x, w) + b))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._units import shares
 from jaxml.optimize.fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _expansion, _smo
@@ -314,7 +315,7 @@ def _share(x, y, weights, class_weights):
     if class_weights is not None:
         w = w * jnp.where(y == 1, class_weights[1], class_weights[0])
         w = _expansion.weights_of(x, w)
-    return w / jnp.sum(w)
+    return shares(w)
 
 
 def _dual_value(spec, params: Params, x, l2):

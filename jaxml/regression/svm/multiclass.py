@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._units import shares
 from jaxml.optimize.fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _expansion
@@ -92,7 +93,7 @@ def fit(
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
 
     def one(signs):
-        share = jnp.abs(signs) * w / jnp.sum(w)
+        share = jnp.abs(signs) * shares(w)
         return _expansion.separate(
             spec, rows, signs, share, l2, solver=solver, tol=tol, max_iter=max_iter
         )

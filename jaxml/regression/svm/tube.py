@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxml import _check
+from jaxml._units import shares
 from jaxml.optimize.fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _dual, _expansion, _smo
@@ -218,7 +219,7 @@ def _problem(y, epsilon, share, l2) -> _smo.Problem:
 
 def _share(x, weights):
     w = _expansion.weights_of(x, weights)
-    return w / jnp.sum(w)
+    return shares(w)
 
 
 def _loss(f, y, epsilon, share):
