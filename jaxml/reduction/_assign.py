@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._distances import NARROW, anywhere, differences, power_of_two, replaced
-from jaxml._rows import ROWS, mean, product, total
+from jaxml._rows import ROWS, each, mean, product, total
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
+MOVING = 128  # rows that change their cluster, by which sums are changed at a time
 
 
 class Rows(NamedTuple):
@@ -47,6 +48,17 @@ class Sums(NamedTuple):
     members: jax.Array  # (k,) int32, rows that weigh anything: exact, unlike weight
 
 
+def nothing(points) -> Sums:
+    """The sums of no rows."""
+    k = len(points)
+    return Sums(
+        x=jnp.zeros_like(points),
+        square=jnp.zeros_like(points, shape=k),
+        weight=jnp.zeros_like(points, shape=k),
+        members=jnp.zeros(k, jnp.int32),
+    )
+
+
 class Assigned(NamedTuple):
     """The cluster of each row, kept from step to step.
 
@@ -63,18 +75,13 @@ class Assigned(NamedTuple):
 
 def unknown(x, centres) -> Assigned:
     """Rows, (m, n), that have yet to be looked at, and where the centres begin."""
-    m, (k, n) = len(x), centres.shape
+    m, k = len(x), len(centres)
     return Assigned(
         label=jnp.full(m, k, jnp.int32),
         upper=jnp.full_like(x, jnp.inf, shape=m),
         lower=jnp.zeros_like(x, shape=m),
         points=centres,
-        sums=Sums(
-            x=jnp.zeros_like(x, shape=(k, n)),
-            square=jnp.zeros_like(x, shape=k),
-            weight=jnp.zeros_like(x, shape=k),
-            members=jnp.zeros(k, jnp.int32),
-        ),
+        sums=nothing(centres),
         fresh=jnp.array(False),
     )
 
@@ -94,11 +101,9 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
 
         def block(i, found):
             chosen = jax.lax.dynamic_slice_in_dim(order, i * ROWS, ROWS)
-            part = _taken(rows, chosen)
-            x = part.x / part.unit
-            near = nearest(x, rows.shift, centres, active)
+            near = nearest(rows, centres, active, chosen)
             old = found.label.at[chosen].get(mode="clip")
-            change = _change(x, part.weights, old, near.label, found.points)
+            change = _change(rows, chosen, old, near.label, found.points)
             return found._replace(
                 label=found.label.at[chosen].set(near.label, mode="drop"),
                 upper=found.upper.at[chosen].set(jnp.sqrt(near.upper), mode="drop"),
@@ -110,8 +115,7 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
         return jax.lax.fori_loop(0, (count + ROWS - 1) // ROWS, block, found)
 
     def every(found, rows):
-        x = rows.x / rows.unit
-        near = nearest(x, rows.shift, centres, active)
+        near = nearest(rows, centres, active)
         # From the same points the same rows have the same mean, to the last bit.
         same = near.label == found.label
         same = jnp.all(same if rows.weights is None else same | (rows.weights == 0))
@@ -121,7 +125,7 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
             upper=jnp.sqrt(near.upper),
             lower=jnp.sqrt(near.lower),
             points=points,
-            sums=_sums(x, rows.weights, near.label, points),
+            sums=_sums(rows, near.label, points),
             fresh=jnp.array(True),
         )
 
@@ -153,55 +157,67 @@ class Nearest(NamedTuple):
     lower: jax.Array  # (m,) at most |xᵢ - μ|² of any other centre
 
 
-def nearest(x, shift, centres, active=None) -> Nearest:
-    """The nearest of the active centres, (k, n), to each row of x, (m, n).
+def nearest(rows: Rows, centres, active=None, chosen=None) -> Nearest:
+    """The nearest of the active centres, (k, n) in units, to each row, or those chosen.
 
-    By a product about shift, (1, n), and where its rounding may decide, by differences.
-    Cut off from derivatives.
+    By a product about the shift, and where its rounding may decide, by differences. Cut
+    off from derivatives.
     """
-    x, shift, centres = jax.lax.stop_gradient((x, shift, centres))
-    if x.shape[1] <= NARROW:
-        return _by_differences(x, centres, active)
-    y, mu = x - shift, centres - shift
+    rows, centres = jax.lax.stop_gradient((rows, centres))
+    exact = lambda x: _by_differences(x / rows.unit, centres, active)
+    by_product = lambda x: _by_product(rows._replace(x=x), centres, active)
+    first = exact if rows.x.shape[1] <= NARROW else by_product
+    # Those that are unsure are taken from all rows, as a block would have to be copied.
+    if chosen is None:
+        found, again, source = each(first, rows.x), exact, rows.x
+    else:
+        taken = lambda chosen: rows.x.at[chosen].get(mode="clip")
+        found, source = first(taken(chosen)), chosen
+        again = lambda chosen: exact(taken(chosen))
+    if first is exact:
+        return found
+    found, unsure = found
+    closer = lambda: replaced(found, again, unsure, source)
+    return jax.lax.cond(anywhere(unsure), closer, lambda: found)
+
+
+def _by_product(rows: Rows, centres, active):
+    """The nearest, and of which rows, (m,), that is not certain."""
+    k, n = centres.shape
+    y, mu = rows.x / rows.unit - rows.shift, centres - rows.shift
     size, own = jnp.sum(y * y, axis=1), jnp.sum(mu * mu, axis=1)
     own = own if active is None else jnp.where(active, own, jnp.inf)
-    if len(centres) <= FEW:
-        values = 0.5 * own[None] - product(y, mu.T)
-        label, least, second = _two_least(values, jnp.argmin(values, axis=1)[:, None])
-    else:  # so that the minimum is one of whole rows; argmin is a scalar loop
-        label, least, second = _two_least_of_columns(
-            0.5 * own[:, None] - product(mu, y.T)
-        )
-    least, second = size + 2 * least, size + 2 * second
     farthest = jnp.max(jnp.where(own < jnp.inf, own, 0))
     # Both squares and the shift are rounded: n u of a sum of n terms at most.
-    unit = (x.shape[1] + 8) * jnp.finfo(x.dtype).eps
-    error = unit * (jnp.sqrt(size) + jnp.sqrt(farthest)) ** 2
-    found = Nearest(label, least + error, jnp.maximum(second - error, 0))
-    unsure = ~(second - least > error)
-    exact = lambda x: _by_differences(x, centres, active)
-    closer = lambda: replaced(found, exact, unsure, x)
-    return jax.lax.cond(anywhere(unsure), closer, lambda: found)
+    error = (n + 8) * jnp.finfo(y.dtype).eps
+    error *= (jnp.sqrt(size) + jnp.sqrt(farthest)) ** 2
+    if k <= FEW:
+        axis, values = 1, 0.5 * own[None] - product(y, mu.T)
+    else:  # so that the minimum is one of whole rows
+        axis, values = 0, 0.5 * own[:, None] - product(mu, y.T)
+    kind = jnp.int32 if k < 2**15 else y.dtype  # sums of more would overflow
+    number = jnp.expand_dims(jnp.arange(k, dtype=kind), 1 - axis)
+    least = jnp.min(values, axis=axis)
+    close = values <= jnp.expand_dims(least + error / 2, axis)
+    # Below 2 k it is only one: argmin would be a scalar loop, and tell no more.
+    place = jnp.sum(jnp.where(close, k + number, 0), axis=axis) - k
+    others = jnp.where(number == jnp.expand_dims(place, axis), jnp.inf, values)
+    upper = size + 2 * least + error
+    lower = jnp.maximum(size + 2 * jnp.min(others, axis=axis) - error, 0)
+    label = jnp.clip(place, 0, k - 1).astype(jnp.int32)
+    return Nearest(label, upper, lower), ~((place >= 0) & (place < k))
 
 
 def _by_differences(x, centres, active) -> Nearest:
     squares = differences(centres, x)
     if active is not None:
         squares = jnp.where(active[:, None], squares, jnp.inf)
-    label, least, second = _two_least_of_columns(squares)
+    label, least, second = _two_least(squares)
     slack = (x.shape[1] + 8) * jnp.finfo(x.dtype).eps
     return Nearest(label, (1 + slack) * least, (1 - slack) * second)
 
 
-def _two_least(values, label):
-    """Of each row of values, (m, k), given where the least is, (m, 1)."""
-    number = jnp.arange(values.shape[1], dtype=jnp.int32)[None]
-    others = jnp.where(number == label, jnp.inf, values)
-    least = jnp.min(values, axis=1)
-    return label[:, 0].astype(jnp.int32), least, jnp.min(others, axis=1)
-
-
-def _two_least_of_columns(values):
+def _two_least(values):
     """The place, (m,), of the least of each column, (k, m), it, and the next to it."""
     k = len(values)
     number = jnp.arange(k, dtype=jnp.int32)[:, None]
@@ -218,17 +234,17 @@ def summed(rows: Rows, label, points) -> Sums:
     """What the rows with each label sum to, from points, (k, n)."""
 
     def part(x, w, label):
-        return _sums(x / rows.unit, w, label, points)
+        return _sums(rows._replace(x=x, weights=w), label, points)
 
     return total(part, rows.x, rows.weights, label)
 
 
-def _sums(x, w, label, points) -> Sums:
-    """Σ over the rows x with each label; k stands for none."""
-    k = len(points)
-    w = jnp.ones_like(x[:, 0]) if w is None else w
+def _sums(rows: Rows, label, points) -> Sums:
+    """Σ over the rows with each label; k stands for none."""
+    k, w = len(points), rows.weights
+    w = jnp.ones_like(rows.x[:, 0]) if w is None else w
     some = (w > 0).astype(jnp.int32)
-    y = x - points.at[label].get(mode="clip")
+    y = rows.x / rows.unit - points.at[label].get(mode="clip")
     # A row of weight 0 may be of any size: 0 times its square must be 0.
     squares = jnp.where(w > 0, w * jnp.sum(y * y, axis=1), 0)
 
@@ -256,22 +272,29 @@ def _sums(x, w, label, points) -> Sums:
     )
 
 
-def _change(x, w, old, new, points) -> Sums:
-    """What the sums gain when the labels old become new; by few rows, if few change."""
-    few = len(x) // 8
+def _change(rows: Rows, chosen, old, new, points) -> Sums:
+    """What the sums gain when the labels old, of rows chosen, become new.
+
+    By few rows at a time, of those alone that change.
+    """
+    k = len(points)
     moving = old != new
+    # The clusters that rows leave follow those that they join.
+    joins = jnp.concatenate([moving, moving & (old < k)])
+    label, chosen = jnp.concatenate([new, old + k]), jnp.tile(chosen, 2)
+    points = jnp.tile(points, (2, 1))
+    m, count = len(label), jnp.sum(joins, dtype=jnp.int32)
+    order = jnp.flatnonzero(joins, size=m + -m % MOVING, fill_value=m)
 
-    def gain(x, w, old, new):
-        sums = (_sums(x, w, label, points) for label in (new, old))
-        return jax.tree.map(jnp.subtract, *sums)
+    def add(i, sums):
+        place = jax.lax.dynamic_slice_in_dim(order, i * MOVING, MOVING)
+        row = chosen.at[place].get(mode="fill", fill_value=len(rows.x))
+        part = _sums(_taken(rows, row), label.at[place].get(mode="clip"), points)
+        return jax.tree.map(jnp.add, sums, part)
 
-    def those():
-        chosen = jnp.flatnonzero(moving, size=few, fill_value=len(x))
-        rows, old_, new_ = (a.at[chosen].get(mode="clip") for a in (x, old, new))
-        return gain(rows, w.at[chosen].get(mode="fill", fill_value=0), old_, new_)
-
-    count = jnp.sum(moving, dtype=jnp.int32)
-    return jax.lax.cond(count <= few, those, lambda: gain(x, w, old, new))
+    times = (count + MOVING - 1) // MOVING
+    sums = jax.lax.fori_loop(0, times, add, nothing(points))
+    return jax.tree.map(lambda a: a[:k] - a[k:], sums)
 
 
 def _counts(w, label, k):
@@ -351,16 +374,16 @@ def _without(sums: Sums, empty) -> Sums:
 def distortion(x, weights, centres, active=None):
     """J, (), and the weight of each cluster, (k,), from differences, not squares."""
     rows = about(jax.lax.stop_gradient(centres), x, weights)
-    shift, unit = rows.shift, rows.unit
+    unit = rows.unit
     centres = centres / unit
 
-    def sums(x, w):
-        x = x / unit
-        label = nearest(x, shift, centres, active).label
-        square = jnp.sum((x - centres[label]) ** 2, axis=1)
+    label = nearest(rows, centres, active).label
+
+    def sums(x, w, label):
+        square = jnp.sum((x / unit - centres[label]) ** 2, axis=1)
         w = jnp.ones_like(square) if w is None else w
         square = jnp.where(w > 0, square, 0)  # also where it overflows
         return jnp.vdot(w, square), _counts(w, label, len(centres))
 
-    value, counts = total(sums, x, weights)
+    value, counts = total(sums, x, weights, label)
     return value / jnp.sum(counts) * unit * unit, counts

@@ -71,8 +71,7 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     """
     _fits(params, x)
     rows = about(params.centres, x, None)
-    unit, centres = rows.unit, params.centres / rows.unit
-    return each(lambda x: nearest(x / unit, rows.shift, centres).label, x)
+    return nearest(rows, params.centres / rows.unit).label
 
 
 @_check.pure(x="m n", jit=True)
