@@ -644,6 +644,15 @@ def test_weights_of_any_size_are_weights(scale):
     assert overflows == (int(traced.status) == Status.INVALID)
 
 
+@pytest.mark.parametrize("power", [-100, 126])
+def test_a_fit_sees_weights_of_moderate_size(power):
+    """By a power of two, also where a model does not scale them itself."""
+    weights = np.linspace(0.5, 0.9, M).astype(np.float32)
+    found = fitted(X, Y, weights=weights * np.float32(2.0**power))
+    np.testing.assert_array_equal(found.cost, fitted(X, Y, weights=weights).cost)
+    assert int(found.status) == Status.CONVERGED
+
+
 def test_numbers_of_python_have_no_width(x64):
     """float32 data stay float32 beside lists and numbers where float64 is allowed."""
     x, y = X.astype(np.float32), Y.astype(np.float32)
