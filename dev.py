@@ -34,7 +34,11 @@ STAMP = VENV / "jaxml-stamp"  # written last: says what is installed, and from w
 EXTRAS = {"demo": "plot,progress", "test": "plot,progress,datasets"}
 LEVELS = tuple(EXTRAS)  # each holds what the one before it holds
 
-OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false"
+QUICK_FLAGS = (
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+)
 
 SAME_CELLS = """
 import sys, pathlib, jupytext
@@ -190,16 +194,16 @@ def demo(options):
 def test(options):
     prepare("test")
     quick = "--all" not in options
+    env = quick_compilation() if quick else None
     tests = ["pytest", "-m", "not long"] if quick else ["pytest"]
     options = [option for option in options if option != "--all"]
     if options:
-        return run(PYTHON, "-m", *tests, *options)
+        return run(PYTHON, "-m", *tests, *options, env=env)
     start = time.perf_counter()
     step("style", "-m", "ruff", "check")
     step("format", "-m", "ruff", "format", "--check")
     step("types", "-m", "mypy")
-    workers = ["-n", "2", "--dist", "loadgroup"]
-    step("tests", "-m", *tests, *workers, env=older_generator() if quick else None)
+    step("tests", "-m", *tests, "-n", "2", "--dist", "loadgroup", env=env)
     notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
     if notebooks:
         step("notebooks run", "-m", "pytest", "-n", "2", "--nbmake", "notebooks/")
@@ -209,17 +213,29 @@ def test(options):
     return 0
 
 
-def older_generator():
-    """The environment in which XLA makes code the older way, where it still knows it.
+def quick_compilation():
+    """The environment in which XLA compiles fast, and keeps its programs in .venv.
 
-    That compiles a third faster, and compiling is what tests cost; --all tests what
-    users run.
+    Compiling is what tests cost: the flags halve it, and a second run hardly compiles.
+    --all tests what users run. XLA ends a process for a flag that it does not know.
     """
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {OLDER_GENERATOR}".strip()
-    env = {**os.environ, "XLA_FLAGS": flags}
+    programs = {
+        "JAX_COMPILATION_CACHE_DIR": str(VENV / "programs"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    env = {**programs, **os.environ}
+    for flag in QUICK_FLAGS:
+        flags = f"{env.get('XLA_FLAGS', '')} {flag}".strip()
+        env = {**env, "XLA_FLAGS": flags} if starts(env, flags) else env
+    return env
+
+
+def starts(env, flags):
+    """Whether XLA starts with these flags."""
     probe = [str(PYTHON), "-c", "import jax; jax.devices()"]
-    known = subprocess.run(probe, env=env, capture_output=True, check=False)
-    return env if known.returncode == 0 else None
+    env = {**env, "XLA_FLAGS": flags}
+    return subprocess.run(probe, env=env, capture_output=True).returncode == 0
 
 
 def step(name, *command, env=None):

@@ -216,13 +216,15 @@ def test_dev_can_be_read_by_an_old_python():
 )
 def test_with_options_only_pytest_runs(monkeypatch, options, expected):
     monkeypatch.setattr(dev, "prepare", lambda level: None)
-    monkeypatch.setattr(dev, "run", lambda python, flag, *words: list(words))
+    monkeypatch.setattr(dev, "starts", lambda env, flags: True)
+    monkeypatch.setattr(dev, "run", lambda python, flag, *words, env: list(words))
     assert dev.test(options) == expected
 
 
 def test_the_first_part_that_fails_ends_the_test(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(dev, "prepare", lambda level: None)
+    monkeypatch.setattr(dev, "starts", lambda env, flags: True)
     monkeypatch.setattr(
         dev, "run", lambda *words, env: ran.append(words) or 2 * len(ran) - 2
     )
@@ -236,15 +238,23 @@ def test_the_first_part_that_fails_ends_the_test(monkeypatch, capsys):
     )
 
 
-def test_the_older_generator_is_asked_for_where_it_is_known(monkeypatch):
+def test_flags_are_passed_where_xla_knows_them(monkeypatch):
     """A flag that this XLA does not know would end every process that imports jax."""
     monkeypatch.setattr(dev, "PYTHON", sys.executable)
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    monkeypatch.setattr(dev, "OLDER_GENERATOR", "--xla_dump_to=")
-    flags = dev.older_generator()["XLA_FLAGS"]
+    flags = ("--xla_no_such_flag=1", "--xla_dump_to=")
+    monkeypatch.setattr(dev, "QUICK_FLAGS", flags)
+    flags = dev.quick_compilation()["XLA_FLAGS"]
     assert flags == "--xla_force_host_platform_device_count=2 --xla_dump_to="
-    monkeypatch.setattr(dev, "OLDER_GENERATOR", "--xla_no_such_flag=1")
-    assert dev.older_generator() is None
+
+
+def test_programs_are_kept_where_the_user_says(monkeypatch):
+    monkeypatch.setattr(dev, "QUICK_FLAGS", ())
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    folder = dev.quick_compilation()["JAX_COMPILATION_CACHE_DIR"]
+    assert Path(folder).parent == dev.VENV
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    assert dev.quick_compilation()["JAX_COMPILATION_CACHE_DIR"] == "mine"
 
 
 # --- The package ----------------------------------------------------------------------
