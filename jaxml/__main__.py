@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with jax.default_device(_device(options.device)):
             return _show(options, picture)
     except ValueError as error:
-        print(f"jaxml: {error}", file=sys.stderr)
+        _complain(str(error))
         return 2
     except Unheard as error:
         return error.status
@@ -83,19 +83,20 @@ class Unheard(Exception):
         if isinstance(error, BrokenPipeError):
             self.status = 128 + 13  # as a shell counts a program ended by SIGPIPE
         else:
-            print(f"jaxml: stdout cannot be written: {error}", file=sys.stderr)
+            _complain(f"stdout cannot be written: {error}")
         # What is still in the buffer has nowhere to go, not even at exit.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
+def _complain(line: str) -> None:
+    if sys.stderr is not None:  # closed by whoever called
+        print(f"jaxml: {line}", file=sys.stderr)
+
+
 def _say(line: str) -> None:
-    """Print a line, above the bar if there is one, and at once also into a pipe."""
-    if sys.stdout is None:  # closed by whoever called
-        return
     try:
         write(line)
-        sys.stdout.flush()
     except OSError as error:
         raise Unheard(error) from None
 

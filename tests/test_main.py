@@ -142,6 +142,20 @@ def test_a_full_disk(monkeypatch, capsys):
     assert "stdout cannot be written" in line
 
 
+@pytest.mark.parametrize(
+    ("closed", "code"), [("stdout stderr", 0), ("stderr", 0), ("stdout stderr", 2)]
+)
+def test_closed_streams(capsys, tmp_path, monkeypatch, closed, code):
+    """`>&- 2>&-` makes them None: the picture is drawn, a fault is still the status."""
+    for stream in closed.split():
+        monkeypatch.setattr(sys, stream, None)
+    name = "picture.png" if code == 0 else "nowhere/picture.png"
+    options = ["--epochs", "1", "--hidden", "5", "--picture", str(tmp_path / name)]
+    assert program.main(options) == code
+    assert (tmp_path / "picture.png").exists() == (code == 0)
+    assert ("held-out accuracy" in capsys.readouterr().out) == (closed == "stderr")
+
+
 def test_missing_data_are_told_in_one_line(capsys, tmp_path, monkeypatch):
     """A damaged file stands for all that can be wrong with a data set."""
     folder = tmp_path / "mnist"

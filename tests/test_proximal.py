@@ -118,6 +118,21 @@ def test_a_label_that_is_no_group_is_nan():
     assert np.isnan(found).all()
 
 
+@pytest.mark.parametrize("unit", [2.0**-84, 1.0, 2.0**84])
+def test_groups_have_no_unit(unit):
+    """|(3, 4)| = 5 where squares are no float32; the slope does not see the unit."""
+    p, groups = jnp.float32(unit) * jnp.array([3.0, 0, 4]), jnp.array([0, 1, 0])
+
+    def penalty(p):
+        return proximal.group_penalty(p, l1=1.0, groups=groups)
+
+    value, slope = jax.value_and_grad(penalty)(p)
+    np.testing.assert_allclose(value / unit, 5 * 2**0.5, rtol=1e-6)
+    np.testing.assert_allclose(slope, np.array([0.6, 0, 0.8]) * 2**0.5, rtol=1e-6)
+    found = proximal.group_prox(p, unit, l1=0.5**0.5, groups=groups)
+    np.testing.assert_allclose(found / unit, [2.4, 0, 3.2], rtol=1e-6)
+
+
 def test_a_penalty_of_a_tree_leaves_out_what_has_the_factor_0():
     tree = {"w": jnp.array([1.0, -1.0]), "b": jnp.array(2.0)}
     factors = {"w": 1.0, "b": 0.0}

@@ -5,12 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxml._units import power_of_two
+
 
 def norms(p: jax.Array, groups: jax.Array) -> jax.Array:
     """|p_g| of each group, (n,), its derivative 0 where it is 0; 0 beyond the last."""
-    squares = jax.ops.segment_sum(p**2, groups, len(p))
+    largest = jax.ops.segment_max(jnp.abs(p), groups, len(p))
+    unit = power_of_two(largest)  # in which no square over- or underflows
+    squares = jax.ops.segment_sum((p / unit[groups]) ** 2, groups, len(p))
     zero = squares == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
+    return unit * jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squares)))
 
 
 def factors(groups: jax.Array, each: jax.Array | None, dtype: Any) -> jax.Array:

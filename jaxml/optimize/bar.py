@@ -14,7 +14,8 @@ class Bar:
         """Say how many epochs there will be."""
         self.total, self.done, self.bar = total, 0, None
         self.start = time.perf_counter()
-        self.visible = sys.stderr.isatty()
+        # None where whoever called has closed it.
+        self.visible = sys.stderr is not None and sys.stderr.isatty()
         if self.visible:
             try:
                 from tqdm import tqdm
@@ -47,10 +48,13 @@ class Bar:
 
 @_check.host
 def write(line: str) -> None:
-    """Print a line to stdout, above the bar if there is one."""
+    """Print a line to stdout, if it is open: at once, above the bar if there is one."""
+    if sys.stdout is None:
+        return
     try:
         from tqdm import tqdm
     except ImportError:
-        print(line, flush=True)
+        print(line)
     else:
         tqdm.write(line)
+    sys.stdout.flush()
