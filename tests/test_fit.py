@@ -40,6 +40,9 @@ def test_statuses_are_in_order_of_gravity():
     assert list(range(-1, 10)) == sorted(Status)
     assert all(s.sentence == SENTENCES[s] for s in Status)
     assert len(set(SENTENCES.values())) == len(Status)
+    # What a training run may end as is said of it too.
+    assert "training" in Status.STALLED.sentence
+    assert "score" in Status.NONFINITE.sentence
 
 
 def test_converged():

@@ -356,6 +356,29 @@ def test_a_run_that_ends_above_its_start_says_so(runner):
     assert int(fit.status) == Status.STALLED
 
 
+@pytest.mark.parametrize("runner", [train.fit, train.run])
+def test_noise_is_no_rise(runner):
+    """Batches of one row cost 0 or 1, whatever is learned: the first tells little."""
+    update = train.descend(_fixed, rate=0.1)
+    data = (np.arange(12) % 2 * 1.0,)
+    for seed in range(4):
+        state = train.start(update, jnp.zeros(()), jax.random.key(seed))
+        result = runner(update, state, data, batch=1, epochs=1)
+        fit = result[0] if runner is train.run else result
+        assert (int(fit.status), fit.cost) == (Status.FINISHED, 0.5)
+
+
+def _fixed(params, y):
+    return jnp.mean(y) + 0 * params
+
+
+def test_a_run_that_falls_needs_no_second_look():
+    """Its start is compared with what the run knows: no other program is compiled."""
+    before = train._host_first_cost.traces
+    train.run(_update(), _state(0), _data(0), batch=5, epochs=2)
+    assert train._host_first_cost.traces == before
+
+
 def _no_score(params, top):
     return params * jnp.nan
 

@@ -42,11 +42,14 @@ SENTENCES = {
     Status.STOPPED: "The validation score ceased to improve; params are the best.",
     Status.INTERRUPTED: "The run was interrupted; params are what was learned so far.",
     Status.EXHAUSTED: "max_iter steps were taken and the residual is above tol.",
-    Status.STALLED: "Neither cost nor residual improves; precision may be used up.",
+    Status.STALLED: (
+        "Neither cost nor residual improves (precision used up?), "
+        "or training raised the cost (rate too high?)."
+    ),
     Status.UNBOUNDED: "There is no finite minimiser (separable data?).",
     Status.SINGULAR: "The equations are singular or too near it for this precision.",
     Status.INVALID: "An argument holds values out of range.",
-    Status.NONFINITE: "The cost or the residual became NaN or infinite.",
+    Status.NONFINITE: "The cost, the residual or a score became NaN or infinite.",
 }
 
 

@@ -359,15 +359,16 @@ def fit(
     and run can finish it.
     """
     _validated(validation, score, patience)
-    begin = _first_cost(update, state, data, batch, weights)
     dtype = _dtype(state.params)
     best = _Best(state.params, jnp.asarray(-jnp.inf, dtype), jnp.int32(0))
-    begun = state.position
+    begun = state
 
     def step(carry):
-        state, best = carry
+        state, best, first = carry
+        new = state.epoch == begun.epoch
         state, metrics, loads = _epoch(update, state, data, batch, weights)
         record = _means(metrics, loads, _rows(data, batch), batch)
+        first = jnp.where(new, metrics["cost"][0], first)
         status = jnp.int32(Status.RUNNING)
         if score is not None:
             record["score"] = _score(score, state.params, validation).astype(dtype)
@@ -378,26 +379,33 @@ def fit(
             finite = jnp.isfinite(record["score"])
             status = jnp.where(finite, status, Status.NONFINITE)
         residual = best.since.astype(dtype)
-        return (state, best), Progress(record["cost"], residual, status, record)
+        return (state, best, first), Progress(record["cost"], residual, status, record)
 
-    run = iterate(step, (state, best), tol=-1.0, max_iter=epochs, places=epochs)
-    (state, best), status = run.params, run.status
+    carry = state, best, jnp.zeros((), dtype)
+    run = iterate(step, carry, tol=-1.0, max_iter=epochs, places=epochs)
+    (state, best, first), status = run.params, run.status
     params = state.params if patience is None else best.params
     last = (status == Status.EXHAUSTED) | (status == Status.FINISHED)
-    risen = _risen(run.cost, begin) & (patience is None)
     status = jnp.where(last, Status.FINISHED, status)
-    status = jnp.where(last & risen, Status.STALLED, status)
-    status = jnp.where(begun != 0, Status.INVALID, status).astype(jnp.int32)
+    if patience is None and isinstance(update, Descent):
+        # One batch is noisy, but it is known: only above it are more rows asked.
+        risen = jax.lax.cond(
+            _above(run.cost, first),
+            lambda: _above(run.cost, _first_cost(update, begun, data, batch, weights)),
+            lambda: False,
+        )
+        status = jnp.where(last & risen, Status.STALLED, status)
+    status = jnp.where(begun.position != 0, Status.INVALID, status).astype(jnp.int32)
     return jax.lax.stop_gradient(run._replace(params=params, status=status))
 
 
-def _first_cost(update, state, data, batch, weights) -> jax.Array:
-    """The mean cost of the first batches, (), before any step; inf if unknown.
+def _above(cost, begin):
+    """Whether a cost is above begin by more than the noise of mini-batches."""
+    return cost > begin + RISE * jnp.abs(begin)
 
-    That of some thousand rows, or of one batch: forward only, it costs little.
-    """
-    if not isinstance(update, Descent):
-        return jnp.asarray(jnp.inf, jnp.float32)
+
+def _first_cost(update, state, data, batch, weights) -> jax.Array:
+    """The mean cost of batches at the state's params, (): of some thousand rows."""
     state = state._replace(position=jnp.int32(0))  # which may be inside an epoch
     batches = _batches(state, data, batch, weights, None)
     few = min(batches.total, max(1, ROWS // batch))
@@ -410,11 +418,6 @@ def _first_cost(update, state, data, batch, weights) -> jax.Array:
     costs, loads = jax.lax.map(one, (batches.numbers[:few], batches.rows[:few]))
     m = min(few * batch, _rows(data, batch))
     return _means({"cost": costs}, loads, m, batch)["cost"]
-
-
-def _risen(cost, begin):
-    """Whether a cost is above begin by more than the noise of mini-batches."""
-    return cost > begin + RISE * jnp.abs(begin)
 
 
 @_check.host
@@ -448,8 +451,7 @@ def run(
     worst = jnp.asarray(-jnp.inf, jnp.float32)
     best, status = _Best(state.params, worst, jnp.int32(0)), Status.FINISHED
     records: list[dict[str, float]] = []
-    m = _rows(data, batch)
-    begin = _host_first_cost(update, state, data, batch=batch, weights=weights)
+    m, begun, first = _rows(data, batch), state, np.inf
     try:
         with Bar(epochs) as bar:
             for _ in range(epochs):
@@ -462,6 +464,7 @@ def run(
                     )
                     best = best.after(ahead.params, record["score"])
                 state = ahead
+                first = first if records else float(found[0]["cost"][0])
                 records.append(record)
                 bar.show(record)
                 if after is not None:
@@ -472,9 +475,11 @@ def run(
                     status = Status.STOPPED
                 if status != Status.FINISHED:
                     break
-        if status == Status.FINISHED and patience is None:
-            risen = _risen(records[-1]["cost"], begin)
-            status = Status.STALLED if risen else status
+        last = records[-1]["cost"]
+        judged = status == Status.FINISHED and patience is None
+        if judged and isinstance(update, Descent) and _above(last, first):
+            begin = _host_first_cost(update, begun, data, batch=batch, weights=weights)
+            status = Status.STALLED if _above(last, begin) else status
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     return _report(state, best, records, status, epochs, patience), state
