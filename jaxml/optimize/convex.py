@@ -18,6 +18,7 @@ FALL = 0.3  # of the decrement by a step, with which an old Hessian goes on
 ENOUGH = 1e-4  # the share of the foretold decrease that is taken (Armijo 1966)
 PATIENCE = 20  # steps without any improvement after which a search has stalled
 PRODUCTS = 200  # with H, the most that one direction by conjugate gradients takes
+SEEN = 5  # products from which the least curvature met tells of others
 CLOSE = 0.1  # the share of the foretold decrease that such a direction may miss
 
 
@@ -29,7 +30,7 @@ class NewtonState(NamedTuple):
     value: jax.Array  # () cost at theta
     decrement: jax.Array  # () √(gᵀ H⁻¹ g)
     length: jax.Array  # () of the next trial, as a share of the direction
-    factor: Any = None  # (p, p) Cholesky's, of the Hessian, where that is kept
+    kept: Any = None  # of the Hessian: Cholesky's factor, (p, p), or a Direction's
 
 
 class Direction(NamedTuple):
@@ -39,7 +40,7 @@ class Direction(NamedTuple):
     square: jax.Array  # () gᵀ H⁻¹ g
     doubt: jax.Array  # () how much more it may be
     good: jax.Array  # () bool, whether the equations could be solved
-    factor: Any  # (p, p), where it is kept
+    kept: Any  # a factor, (p, p), where it is kept, or the least curvature, ()
 
 
 @_check.host
@@ -51,6 +52,7 @@ def by_newton(
     max_iter: int,
     hessian: Callable[[jax.Array], jax.Array] | None = None,
     product: Callable[[jax.Array], Callable[[jax.Array], jax.Array]] | None = None,
+    inverse: Callable[[jax.Array], jax.Array] | None = None,
     relative: bool = False,
     bounded: Any = None,
     floor: Any = None,
@@ -70,6 +72,7 @@ def by_newton(
             computed in every step).
         product: θ to v, (p,), to H v, for many parameters: conjugate gradients then
             solve for the direction.
+        inverse: v to about H⁻¹ v, positive definite, which makes them faster.
         relative: whether the residual is λ / √(2 |cost|): its square is the distance to
             the minimum as a share of the cost.
         bounded: () bool, whether a minimum is known to exist: then an H that is
@@ -123,12 +126,12 @@ def by_newton(
 
     def renewed(state: NewtonState, trial, g, taken, first):
         """By the factor that is kept, or a new one where it has not brought θ far."""
-        square = towards(g, state.factor).square
+        square = towards(g, state.kept).square
         stale = taken & ~(jnp.sqrt(square) <= FALL * state.decrement)
         factor, good = jax.lax.cond(
             stale,
             lambda: factorised(hessian(trial), first),  # type: ignore[misc]
-            lambda: (state.factor, jnp.bool_(True)),
+            lambda: (state.kept, jnp.bool_(True)),
         )
         found = towards(g, factor, factor)
         return found._replace(good=found.good & good)
@@ -137,7 +140,10 @@ def by_newton(
         if product is not None:
             unit = 2 * jnp.abs(value) if relative else jnp.ones_like(value)
             g = jnp.where(taken, g, 0)  # no work for a trial that is refused
-            return by_conjugate_gradients(product(trial), g, unit, tol**2 * unit)
+            enough = tol**2 * unit
+            return by_conjugate_gradients(
+                product(trial), g, unit, enough, state.kept, inverse
+            )
         first = jnp.isinf(state.value)
         if hessian is not None:
             return renewed(state, trial, g, taken, first)
@@ -168,7 +174,7 @@ def by_newton(
         flat &= (decrement > 0.7 * state.decrement) & jnp.isfinite(state.value)
         direction = jnp.where(found.good, found.direction, state.direction)
         one = jnp.ones_like(value)
-        new = NewtonState(trial, direction, value, decrement, one, found.factor)
+        new = NewtonState(trial, direction, value, decrement, one, found.kept)
         old = state._replace(length=state.length / 2)
         state = jax.tree.map(lambda n, o: jnp.where(taken, n, o), new, old)
         status = jnp.where(flat, Status.CONVERGED, Status.RUNNING)
@@ -183,9 +189,11 @@ def by_newton(
     # From a value of ∞ the first trial, of length 0, is always taken: the derivatives
     # are compiled once.
     none = jnp.zeros_like(theta[0])
-    factor = jnp.eye(len(theta), dtype=theta.dtype) if hessian else None
     worst = jnp.full_like(none, jnp.inf)
-    state = NewtonState(theta, 0 * theta, worst, none, none + 1, factor)
+    kept = worst if product else None
+    if hessian:
+        kept = jnp.eye(len(theta), dtype=theta.dtype)
+    state = NewtonState(theta, 0 * theta, worst, none, none + 1, kept)
     fit = iterate(step, (state, worst), tol=tol, max_iter=max_iter, patience=PATIENCE)
     return fit._replace(params=fit.params[0])
 
@@ -194,7 +202,8 @@ class _Conjugate(NamedTuple):
     d: jax.Array  # (p,)
     r: jax.Array  # (p,) g - H d
     along: jax.Array  # (p,) where d moves next
-    square: jax.Array  # () |r|²
+    before: jax.Array  # (p,) M⁻¹ along
+    square: jax.Array  # () rᵀ M r
     gain: jax.Array  # () dᵀ H d
     least: jax.Array  # () curvature along a direction so far
     products: jax.Array  # () int32, those taken
@@ -213,18 +222,28 @@ def dependent(h: jax.Array, factor: jax.Array) -> jax.Array:
 
 @_check.host
 def by_conjugate_gradients(
-    product: Callable[[jax.Array], jax.Array], g: jax.Array, unit: Any, enough: Any
+    product: Callable[[jax.Array], jax.Array],
+    g: jax.Array,
+    unit: Any,
+    enough: Any,
+    least: Any = jnp.inf,
+    inverse: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Direction:
     """H⁻¹ g, (p,), by product, v -> H v, as exactly as is needed.
 
     With d of so many steps and r = g - H d, gᵀ H⁻¹ g = dᵀ H d + rᵀ H⁻¹ r. The last is
-    in doubt: it is taken as 4 |r|² over the least curvature met, and the search ends
-    when both are at most enough, (). Where they are more, a step has to follow, and it
-    ends when that would leave half of enough, or the share of the first that it leaves
-    at any rate, which is the first over the unit, (); or a tenth of it at most.
+    in doubt: it is taken as 4 rᵀ M r over the least curvature met, that along a p being
+    pᵀ H p / pᵀ M⁻¹ p, where M is the preconditioner, inverse, v -> M v, or 1. least,
+    (), is what was met before, ∞ if nothing: then a few products are taken at any rate.
+    The search ends when both are at most enough, (). Where they are more, a step has to
+    follow, and it ends when that would leave half of enough, or the share of the first
+    that it leaves at any rate, which is the first over the unit, (); or a tenth of it
+    at most.
 
-    Source: Hestenes and Stiefel (1952); Dembo, Eisenstat and Steihaug (1982).
+    Source: Hestenes and Stiefel (1952); Dembo, Eisenstat and Steihaug (1982); Morales
+    and Nocedal (2000).
     """
+    inverse = inverse or (lambda v: v)
 
     def doubt(state: _Conjugate):
         return jnp.where(state.square > 0, 4 * state.square / state.least, 0)
@@ -233,35 +252,38 @@ def by_conjugate_gradients(
         left = jnp.maximum(enough / 2, state.gain**2 / unit)
         left = jnp.minimum(CLOSE * state.gain, left)
         far = doubt(state) > jnp.maximum(left, enough - state.gain)
-        first = (state.products == 0) & (state.square > 0)
-        return first | (far & (state.products < min(2 * g.size, PRODUCTS)))
+        unseen = jnp.isinf(least) & (state.products < SEEN) & (state.square > 0)
+        return (unseen | far) & (state.products < min(2 * g.size, PRODUCTS))
 
     def step(state: _Conjugate):
         bent = product(state.along)
         curvature = jnp.vdot(state.along, bent)
-        size = jnp.vdot(state.along, state.along)
         share = state.square / jnp.where(curvature > 0, curvature, jnp.inf)
         r = state.r - share * bent
-        square = jnp.vdot(r, r)
+        next_ = inverse(r)
+        square = jnp.vdot(r, next_)
         carry = square / state.square
+        size = jnp.vdot(state.along, state.before)
         # Where rounding hides the curvature nothing more is to be had.
         stuck = ~(curvature > 0)
         return _Conjugate(
             state.d + share * state.along,
             r,
-            r + carry * state.along,
+            next_ + carry * state.along,
+            r + carry * state.before,
             square,
             state.gain + share * state.square,
             jnp.where(stuck, 0, jnp.minimum(state.least, curvature / size)),
             jnp.where(stuck, PRODUCTS, state.products + 1),
         )
 
-    square = jnp.vdot(g, g)
-    zero, far = jnp.zeros_like(square), jnp.full_like(square, jnp.inf)
-    start = _Conjugate(0 * g, g, g, square, zero, far, jnp.int32(0))
+    along = inverse(g)
+    square = jnp.vdot(g, along)
+    zero, least = jnp.zeros_like(square), jnp.asarray(least, square.dtype)
+    start = _Conjugate(0 * g, g, along, g, square, zero, least, jnp.int32(0))
     found = jax.lax.while_loop(goes_on, step, start)
     good = jnp.isfinite(found.d).all()
-    return Direction(found.d, found.gain, doubt(found), good, None)
+    return Direction(found.d, found.gain, doubt(found), good, found.least)
 
 
 class LbfgsState(NamedTuple):
@@ -275,6 +297,31 @@ class LbfgsState(NamedTuple):
     moves: jax.Array  # (memory, p) s = θ' - θ
     changes: jax.Array  # (memory, p) y = g' - g
     inverse: jax.Array  # (memory,) 1 / sᵀy
+
+    def inverse_product(self, v: jax.Array) -> jax.Array:
+        """The inverse Hessian, as far as it is known, times v, (p,)."""
+        return _inverse_product(v, self.moves, self.changes, self.inverse)
+
+
+def _inverse_product(v, moves, changes, inverse) -> jax.Array:
+    """The two-loop recursion: with no pairs, a step of length 1 at most."""
+    memory = len(inverse)
+
+    def back(i, state):
+        q, shares = state
+        j = memory - 1 - i
+        share = inverse[j] * jnp.vdot(moves[j], q)
+        return q - share * changes[j], shares.at[j].set(share)
+
+    def forth(j, r):
+        share = inverse[j] * jnp.vdot(changes[j], r)
+        return r + (shares[j] - share) * moves[j]
+
+    q, shares = jax.lax.fori_loop(0, memory, back, (v, jnp.zeros_like(inverse)))
+    bend = inverse[-1] * jnp.vdot(changes[-1], changes[-1])
+    first = 1 / jnp.maximum(1, jnp.linalg.norm(v))
+    scale = jnp.where(bend > 0, 1 / jnp.where(bend > 0, bend, 1), first)
+    return jax.lax.fori_loop(0, memory, forth, scale * q)
 
 
 @_check.host
@@ -309,26 +356,6 @@ def by_lbfgs(
     """
     memory = _check.count("memory", memory)
 
-    def descent(gradient, moves, changes, inverse):
-        """Minus the inverse Hessian times the gradient (two-loop recursion)."""
-
-        def back(i, state):
-            q, shares = state
-            j = memory - 1 - i
-            share = inverse[j] * jnp.vdot(moves[j], q)
-            return q - share * changes[j], shares.at[j].set(share)
-
-        def forth(j, r):
-            share = inverse[j] * jnp.vdot(changes[j], r)
-            return r + (shares[j] - share) * moves[j]
-
-        zeros = jnp.zeros_like(inverse)
-        q, shares = jax.lax.fori_loop(0, memory, back, (gradient, zeros))
-        bend = inverse[-1] * jnp.vdot(changes[-1], changes[-1])
-        first = 1 / jnp.maximum(1, jnp.linalg.norm(gradient))
-        scale = jnp.where(bend > 0, 1 / jnp.where(bend > 0, bend, 1), first)
-        return -jax.lax.fori_loop(0, memory, forth, scale * q)
-
     def step(state: LbfgsState):
         move = state.length * state.direction
         value, gradient = derivatives(state.theta + move)
@@ -347,7 +374,7 @@ def by_lbfgs(
 
         moves, changes = push(state.moves, move), push(state.changes, change)
         inverse = push(state.inverse, 1 / jnp.where(convex, curvature, 1))
-        direction = descent(gradient, moves, changes, inverse)
+        direction = -_inverse_product(gradient, moves, changes, inverse)
         new = LbfgsState(
             state.theta + move,
             gradient,

@@ -395,7 +395,8 @@ def by_gradients(problem: Problem, tol, max_iter: int) -> Fit:
     if len(problem.start) <= FORMED:
         search: Any = partial(by_newton, problem.whole, bounded=True)
     else:
-        search = partial(by_newton, problem.light, product=problem.bends)
+        known = near.params.inverse_product  # of the curvature
+        search = partial(by_newton, problem.light, product=problem.bends, inverse=known)
     target = jnp.where(ended, jnp.inf, jnp.asarray(tol, loose.dtype))
     last = search(near.params.theta, tol=target, **options)
     found = last._replace(
