@@ -101,7 +101,7 @@ def qr(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     Where there are several devices, each factorises its share of the rows, and what is
     gathered are the factors R alone (Demmel et al., 2012).
     """
-    if not _shared(a):
+    if not shared(a):
         return jnp.linalg.qr(a)
     m, p = a.shape
     own, upper = jnp.linalg.qr(a.reshape(jax.device_count(), -1, p))
@@ -111,16 +111,21 @@ def qr(a: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def svd(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """U, (m, r), s, (r,), and Vᵀ, (r, p), of a, (m, p), with r = min(m, p); as `qr`."""
-    q, upper = qr(a) if _shared(a) else (None, a)
+    q, upper = qr(a) if shared(a) else (None, a)
     u, s, vt = jnp.linalg.svd(upper, full_matrices=False)
     return u if q is None else product(q, u), s, vt
 
 
-def _shared(a: jax.Array) -> bool:
+def shared(a: jax.Array) -> bool:
     """Whether each of several devices may have a share of the rows, itself tall."""
     m, p = a.shape
     devices = jax.device_count()
     return devices > 1 and m % devices == 0 and m // devices >= p
+
+
+def row(x: jax.Array, index: jax.Array) -> jax.Array:
+    """x[index], (…), for one index, (): a slice would gather x from several devices."""
+    return x[index[None]][0]
 
 
 def _count(arrays):

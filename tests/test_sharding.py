@@ -105,6 +105,8 @@ whole(_rows.qr, laid_x)
 fit = lambda x, y: ridge.fit(x, y, l2=0.1)
 close(fit(laid_x, laid_y).params, fit(x, y).params)
 assert "all-reduce" in whole(fit, laid_x, laid_y)
+whole(linear.fit, laid_x, laid_y)
+whole(lambda x: kmeans.fit(kmeans.Params(jnp.eye(3)), x), laid_x)
 """
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._distances import NARROW, anywhere, differences, power_of_two, replaced
-from jaxml._rows import ROWS, each, mean, product, total
+from jaxml._rows import ROWS, each, mean, product, row, total
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
 MOVING = 128  # rows that change their cluster, by which sums are changed at a time
@@ -344,7 +344,7 @@ def moved(found: Assigned, rows: Rows, centres, active=None):
     seen = found.upper
     if rows.weights is not None:
         seen = jnp.where(rows.weights > 0, seen, 0)
-    farthest = rows.x[jnp.argmax(seen)] / rows.unit
+    farthest = row(rows.x, jnp.argmax(seen)) / rows.unit
     exact = jnp.min(jnp.sum((farthest[None] - centres) ** 2, axis=1))
     moving = empty.any() & found.fresh & (exact > 0)
     first = jnp.argmax(empty)

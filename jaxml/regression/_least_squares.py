@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
-from jaxml._rows import Normal, normal, product, svd, total, with_ones
+from jaxml._rows import Normal, normal, product, row, svd, total, with_ones
 from jaxml._units import power_of_two
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.regression import _refined
@@ -67,9 +67,9 @@ def amid(x, weights):
     columns far from 0, whose part in the condition goes with it.
     """
     there = jnp.ones(len(x), bool) if weights is None else weights > 0
-    row = x[jnp.argmax(there)]
-    away = jnp.where(there[:, None], jnp.abs(x - row[None]), 0)
-    return jnp.where(jnp.max(away, axis=0) <= jnp.abs(row) / 2, row, 0)
+    first = row(x, jnp.argmax(there))
+    away = jnp.where(there[:, None], jnp.abs(x - first[None]), 0)
+    return jnp.where(jnp.max(away, axis=0) <= jnp.abs(first) / 2, first, 0)
 
 
 def units(a, weights):

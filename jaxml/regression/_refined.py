@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from jaxml._rows import product, qr
+from jaxml._rows import product, qr, shared
 from jaxml._units import power_of_two
 
 REFINEMENTS = 5
@@ -121,7 +121,23 @@ def residual(a: jax.Array, w: jax.Array, f: jax.Array, r: jax.Array) -> jax.Arra
 
 
 def _columns(a, r):
-    """Aᵀ r, (p,), as if in twice the precision: in blocks, then by pairs."""
+    """Aᵀ r, (p,), as if in twice the precision: each device its rows, then by pairs."""
+    if shared(a):
+        devices, p = jax.device_count(), a.shape[1]
+        parts = a.reshape(devices, -1, p), r.reshape(devices, -1)
+        s, e = (sums.reshape(-1, p) for sums in jax.vmap(_in_blocks)(*parts))
+    else:
+        s, e = _in_blocks(a, r)
+    while (m := len(s)) > 1:
+        half = m // 2
+        top, t = _two_sum(s[:half], s[half : 2 * half])
+        e = jnp.concatenate([e[:half] + e[half : 2 * half] + t, e[2 * half :]])
+        s = jnp.concatenate([top, s[2 * half :]])
+    return s[0] + e[0]
+
+
+def _in_blocks(a, r):
+    """Sums of aᵢ rᵢ over some of the rows and what rounded them, (size, p) each."""
     m, p = a.shape
     size = min(m, BLOCK)
 
@@ -140,9 +156,4 @@ def _columns(a, r):
             a[m - rest :], jnp.broadcast_to(r[m - rest :, None], (rest, p))
         )
         s, e = jnp.concatenate([s, last]), jnp.concatenate([e, error])
-    while (m := len(s)) > 1:
-        half = m // 2
-        top, t = _two_sum(s[:half], s[half : 2 * half])
-        e = jnp.concatenate([e[:half] + e[half : 2 * half] + t, e[2 * half :]])
-        s = jnp.concatenate([top, s[2 * half :]])
-    return s[0] + e[0]
+    return s, e
