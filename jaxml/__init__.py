@@ -11,6 +11,7 @@ vmapped over data sets, folds, penalties and seeds, differentiated, and sharded.
 from jaxml import optimize as optimize
 from jaxml import plot as plot
 from jaxml._check import checked as checked
+from jaxml._programs import cache_compiled as cache_compiled
 from jaxml.data import datasets as datasets
 from jaxml.data import scaling as scaling
 from jaxml.evaluate import bootstrap as bootstrap

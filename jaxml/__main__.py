@@ -1,6 +1,7 @@
 """python -m jaxml: train the course's network on real digits, and show it learning."""
 
 import argparse
+import contextlib
 import importlib.util
 import io
 import os
@@ -18,6 +19,7 @@ import numpy as np
 import optax
 
 from jaxml import _check
+from jaxml._programs import cache_compiled
 from jaxml.data import datasets, scaling
 from jaxml.evaluate import metrics
 from jaxml.networks import feedforward
@@ -62,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         picture = _writable(Path(options.picture))
+        with contextlib.suppress(ValueError):  # without a home it compiles each time
+            cache_compiled()
         with jax.default_device(_device(options.device)):
             return _show(options, picture)
     except ValueError as error:

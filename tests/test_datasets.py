@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxml._programs import cache_home
 from jaxml.data import datasets
 
 RANDOM = np.random.default_rng(0)
@@ -424,9 +425,9 @@ def test_a_folder_that_may_not_be_searched(place, monkeypatch, where):
 def test_a_relative_cache_is_ignored(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert datasets._cache() == tmp_path / ".cache" / "jaxml"
+    assert cache_home() == tmp_path / ".cache" / "jaxml"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert datasets._cache() == tmp_path / ".cache" / "jaxml"
+    assert cache_home() == tmp_path / ".cache" / "jaxml"
 
 
 def test_a_table_that_is_none(monkeypatch, tmp_path):

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._programs import cache_home
 from jaxml.physics import ising, onsager
 
 LIMIT = 1 << 26  # bytes; no file here is larger when it is decompressed
@@ -396,7 +397,7 @@ def _read(folder: str, file: File) -> bytes:
     if own := _own(folder, file):
         return _open(own, file)
     try:
-        path = _cache() / folder / file.name
+        path = cache_home() / folder / file.name
     except RuntimeError:  # a user without HOME whom the system does not know
         raise DataError(
             f"{file.name} is not at hand, and there is no home folder for a cache: set "
@@ -441,12 +442,6 @@ def _member(folder: str, archive: File, file: File) -> bytes:
         raise DataError(f"{archive.name} holds no readable {name}: {error}") from None
     _verify(content, file, f"{name} of {archive.name}")
     return content
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path is invalid and is to be ignored.
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "jaxml"
 
 
 def _open(path: Path, file: File) -> bytes:
