@@ -145,6 +145,14 @@ def standard(x, frame: Frame) -> jax.Array:
     return (x - frame.centre[None]) * (1 / frame.scale)[None]
 
 
+def some_columns(x, frame: Frame, which) -> jax.Array:
+    """Those of [x̃, 1], (m, c), with these numbers, (c,)."""
+    n = x.shape[1]
+    inside = jnp.minimum(which, n - 1)
+    seen_from = Frame(frame.centre[inside], frame.scale[inside])
+    return jnp.where(which[None] < n, standard(x[:, inside], seen_from), 1)
+
+
 def penalties(frame: Frame, l2, temperature) -> jax.Array:
     """l2 of each θ, (n,); the factors in an order that does not overflow."""
     unit = temperature / frame.scale
@@ -220,18 +228,47 @@ def curvatures(loss, x, y, share, frame: Frame, intercept: bool):
     """θ, (p,), to v, (p,), to the Hessian without penalty times v."""
 
     def of(theta):
-        def second(x, y, share):
-            z = product(theta, with_ones(standard(x, frame), intercept).T)
-            h = loss(z, y)[2]
-            return h / count if share is None else share * h
-
         def sums(v, x, h):
             a = with_ones(standard(x, frame), intercept)
             return product(h * product(v, a.T), a)
 
-        count = len(x)
-        h = each(second, x, y, share)
+        h = bends(loss, x, y, share, frame, intercept, theta)
         return lambda v: total(partial(sums, v), x, h)
+
+    return of
+
+
+def bends(loss, x, y, share, frame: Frame, intercept: bool, theta):
+    """The second derivatives of the losses by z, each times its share, (m,)."""
+
+    def second(x, y, share):
+        z = product(theta, with_ones(standard(x, frame), intercept).T)
+        h = loss(z, y)[2]
+        return h / count if share is None else share * h
+
+    count = len(x)
+    return each(second, x, y, share)
+
+
+def block(loss, x, y, share, frame: Frame, intercept: bool, l2):
+    """θ, (p,), to a function of rows, (c,), and columns, (d,): their part of H, (c, d).
+
+    Of the Hessian with the penalty's, for l2 of θ's shape.
+    """
+
+    def of(theta):
+        def sums(rows, columns, x, h):
+            left, right = (some_columns(x, frame, which) for which in (rows, columns))
+            return product((left * h[:, None]).T, right)
+
+        h = bends(loss, x, y, share, frame, intercept, theta)
+
+        def pair(rows, columns):
+            same = rows[:, None] == columns[None]
+            found = total(partial(sums, rows, columns), x, h)
+            return found + jnp.where(same, l2[columns][None], 0)
+
+        return pair
 
     return of
 
@@ -275,14 +312,17 @@ class Problem(NamedTuple):
     light: Callable  # θ to J and its gradient, for many fits to the same rows
     bends: Callable  # θ to v, (p,), to the Hessian times v, for the same
     whole: Callable  # θ to J, its gradient and its Hessian
+    block: Callable  # θ to which, (c,), and which, (d,), to that part of H, (c, d)
     moves: Callable  # a change of θ to the largest change of z, ()
     start: jax.Array  # (p,)
     bounded: jax.Array  # () bool, whether a penalty holds every weight
     floor: jax.Array  # () a cost below which there is no minimum
 
 
-def plane(loss, x, y, weights, frame: Frame, l2, temperature, intercept) -> Problem:
-    """The Problem of one plane."""
+def plane(
+    loss, x, y, weights, frame: Frame, l2, temperature, intercept, l1=0.0
+) -> Problem:
+    """The Problem of one plane; its penalty is that of l2, but l1 holds weights too."""
     n = x.shape[1]
     share = None if weights is None else shares(weights)
     l2s = jnp.append(penalties(frame, l2, temperature), jnp.zeros(intercept, x.dtype))
@@ -300,15 +340,16 @@ def plane(loss, x, y, weights, frame: Frame, l2, temperature, intercept) -> Prob
     lowest = jnp.full((), -1.0, x.dtype)
     if loss is fermi:
         goals = jnp.stack([1 - y, y], axis=1)
-        lowest = separated(goals, weights, l2, intercept)
-    bends = curvatures(loss, x, y, share, near, intercept)
+        lowest = separated(goals, weights, l2 + l1, intercept)
+    along = curvatures(loss, x, y, share, near, intercept)
     return Problem(
         penalised(moved_origin(light, frame, near, intercept), l2s),
-        bent(bends, frame, near, intercept, l2s),
+        bent(along, frame, near, intercept, l2s),
         penalised(whole, l2s),
+        block(loss, x, y, share, frame, intercept, l2s),
         moves,
         jnp.zeros(n + intercept, x.dtype),
-        l2 > 0,
+        l2 + l1 > 0,
         lowest,
     )
 
@@ -342,6 +383,11 @@ def by_hessians(problem: Problem, tol, max_iter: int, begin=None, search=None) -
         bounded=problem.bounded,
         floor=problem.floor,
     )
+    return ended(problem, found)
+
+
+def ended(problem: Problem, found: Fit) -> Fit:
+    """Fit of θ, UNBOUNDED where the last step, found.params = (θ, direction, …), is."""
     theta, direction, *_ = found.params
     moving = (jnp.abs(direction) > 1e-3 * jnp.abs(theta)).any() & ~problem.bounded
     moved = jax.lax.cond(

@@ -15,7 +15,8 @@ from jaxml._rows import product, with_b, with_ones
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
-from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
+from jaxml.optimize.proximal import l1_penalty
+from jaxml.regression import _sparse as sparse
 from jaxml.regression._planes import (
     Frame,
     average,
@@ -23,7 +24,6 @@ from jaxml.regression._planes import (
     class_weighted,
     fermi,
     frame,
-    joined,
     params_of,
     penalties,
     plane,
@@ -172,26 +172,29 @@ def fit(
             a 16th of them where there are many. "lbfgs": for very many columns, and for
             many fits at once to many rows (folds and penalties under vmap). A recipe
             `rate -> optax transformation`, from 0. "auto" is "newton" up to 500
-            columns. With l1, accelerated proximal gradients, whatever is said here.
+            columns. With l1, coordinate descent on Newton's models of J, whatever is
+            said here.
         intercept: whether there is a b; else it stays 0.
         rate: () the argument of a recipe.
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
-            not depend on the units of x. With l1, largest |∂J| in columns of spread 1;
-            for recipes, largest |∂J|.
+            not depend on the units of x. With l1 the same, J* by the model, which keeps
+            the penalty as it is; where more than 512 w take part, what those left out
+            of it may add counts as if each were alone. For recipes, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
         Fit with Params. Status UNBOUNDED where w or b could grow for ever: a plane
-        separates the classes and l2 = 0, or there is one class only (with l1 and
-        recipes, max_iter ends that). SINGULAR where columns depend on each other and
-        l2 = 0.
+        separates the classes and l1 = l2 = 0, or there is one class only (with recipes,
+        max_iter ends that). SINGULAR where columns depend on each other and l2 = 0,
+        without l1.
 
     Raises:
         ValueError: an unknown solver, shapes that do not agree, values out of range.
 
-    Source: "newton": Boyd and Vandenberghe (2004); "lbfgs": Nocedal (1980); separation:
-    Albert and Anderson (1984).
+    Source: "newton": Boyd and Vandenberghe (2004); "lbfgs": Nocedal (1980); l1:
+    Friedman, Hastie and Tibshirani (2010), Yuan, Ho and Lin (2012); separation: Albert
+    and Anderson (1984).
 
     """
     own = isinstance(solver, str)
@@ -201,19 +204,11 @@ def fit(
     hyper = {"l2": l2, "temperature": temperature}
     start = Params(jnp.zeros_like(x[0]), jnp.zeros_like(x[0, 0]) if intercept else None)
     more = {"tol": tol, "max_iter": max_iter}
-    if l1 is not None:
-        seat = frame(x, data[2], l2, temperature, intercept)
-        hyper |= {"l1": l1, "unit": seat.scale}
-        found = proximal(
-            _smooth, _prox, start, *data, seat, penalty=_penalty, **hyper, **more
-        )
-        theta = joined(found.params)
-        found = found._replace(params=params_of(theta, seat, temperature, intercept))
-    elif not own:
+    if l1 is None and not own:
         found = minimize(_raw, start, *data, solver=solver, rate=rate, **hyper, **more)
     else:
         wide = solver == "lbfgs" or (solver == "auto" and x.shape[1] > WIDE)
-        found = _planar(data, hyper, wide, intercept, **more)
+        found = _planar(data, hyper, l1, wide, intercept, **more)
     return found._replace(params=with_b(found.params))
 
 
@@ -227,13 +222,16 @@ def _raw(params, x, y, weights, *, l2, temperature):
     return cost(with_b(params), x, y, **hyper)
 
 
-def _planar(data, hyper, wide: bool, intercept: bool, tol, max_iter: int) -> Fit:
+def _planar(data, hyper, l1, wide: bool, intercept: bool, tol, max_iter: int) -> Fit:
     """Our own solvers, which see the columns in a Frame."""
-    fixed, l2, temperature = jax.lax.stop_gradient((data, *hyper.values()))
-    seat = frame(fixed[0], fixed[2], l2, temperature, intercept)
-    x, y, weights = fixed
+    fixed = jax.lax.stop_gradient((*data, *hyper.values(), l1))
+    x, y, weights, l2, temperature, l1_fixed = fixed
+    seat = frame(x, weights, l2, temperature, intercept)
     problem = fermi, x, y, weights, seat, l2, temperature, intercept
-    if wide:
+    if l1 is not None:
+        limits = sparse.limits(seat, l1, hyper["temperature"], intercept)
+        found = sparse.by_models(plane(*problem, l1_fixed), limits, tol, max_iter)
+    elif wide:
         found = by_gradients(plane(*problem), tol, max_iter)
     else:
         found = plane_newton(*problem, tol, max_iter)
@@ -242,7 +240,10 @@ def _planar(data, hyper, wide: bool, intercept: bool, tol, max_iter: int) -> Fit
         both = jnp.stack([y, 1 - y], axis=1)
         status = without_rows(status, average(both, weights))
     data = *data, seat
-    theta, value = solution(_cost, found.params, found.cost, status, data, hyper)
+    if l1 is not None:
+        theta, value = sparse.solution(_cost, found, status, data, hyper, limits)
+    else:
+        theta, value = solution(_cost, found.params, found.cost, status, data, hyper)
     params = params_of(theta, seat, hyper["temperature"], intercept)
     return found._replace(params=params, cost=value, status=status)
 
@@ -253,19 +254,6 @@ def _cost(theta, x, y, weights, seat, *, l2, temperature):
     z = product(standard(x, seat), w) + (0 if b is None else b)
     value = average(_losses(z, y), weights)
     return value + 0.5 * jnp.vdot(penalties(seat, l2, temperature), w**2)
-
-
-def _smooth(params, x, y, weights, seat, *, l2, temperature):
-    return _cost(joined(params), x, y, weights, seat, l2=l2, temperature=temperature)
-
-
-def _prox(params, step, *, l1, temperature, unit):
-    factors = temperature / unit
-    return params._replace(w=l1_prox(params.w, step, l1=l1, factors=factors))
-
-
-def _penalty(params, *, l1, temperature, unit):
-    return l1_penalty(params.w, l1=l1, factors=temperature / unit)
 
 
 # --- what the coefficients are worth -------------------------------------------------

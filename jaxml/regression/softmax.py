@@ -17,7 +17,8 @@ from jaxml.data.scaling import one_hot
 from jaxml.optimize.fit import UNRECORDED, Fit
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
-from jaxml.optimize.proximal import l1_penalty, l1_prox, proximal
+from jaxml.optimize.proximal import l1_penalty
+from jaxml.regression import _sparse as sparse
 from jaxml.regression import logistic
 from jaxml.regression._planes import (
     Frame,
@@ -27,7 +28,6 @@ from jaxml.regression._planes import (
     by_gradients,
     by_hessians,
     frame,
-    joined,
     moved_origin,
     origin,
     params_of,
@@ -36,6 +36,7 @@ from jaxml.regression._planes import (
     seen,
     separated,
     shares,
+    some_columns,
     split,
     standard,
     without_rows,
@@ -181,24 +182,26 @@ def fit(
         class_weights: (k,) factors of the weights of the rows of each class.
         solver: "newton", for few parameters; "lbfgs"; or a recipe `rate -> optax
             transformation`, from 0. "auto" is "newton" up to 64 parameters. With l1,
-            accelerated proximal gradients, whatever is said here.
+            coordinate descent on Newton's models of J, whatever is said here.
         intercept: whether there is a b; else it stays 0.
         rate: () the argument of a recipe.
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
-            not depend on the units of x. With l1, largest |∂J| in columns of spread 1;
-            for recipes, largest |∂J|.
+            not depend on the units of x. With l1 the same, J* by the model, which keeps
+            the penalty as it is; where more than 512 W take part, what those left out
+            of it may add counts as if each were alone. For recipes, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
         Fit with Params that sum to 0 over the classes (with l1, only b does). Status
         UNBOUNDED where they could grow for ever: classes that can be separated and
-        l2 = 0, or a class without rows (with l1 and recipes, max_iter ends that).
+        l1 = l2 = 0, or a class without rows (with recipes, max_iter ends that).
 
     Raises:
         ValueError: an unknown solver, shapes that do not agree, values out of range.
 
-    Source: "newton": Boyd and Vandenberghe (2004); "lbfgs": Nocedal (1980).
+    Source: "newton": Boyd and Vandenberghe (2004); "lbfgs": Nocedal (1980); l1:
+    Friedman, Hastie and Tibshirani (2010), Yuan, Ho and Lin (2012).
 
     """
     own = isinstance(solver, str)
@@ -213,24 +216,14 @@ def fit(
     b = jnp.zeros(k, x.dtype) if intercept else None
     start = Params(jnp.zeros((n, k), x.dtype), b)
     more = {"tol": tol, "max_iter": max_iter}
-    if l1 is not None:
-        seat = frame(x, data[2], l2, temperature, intercept)
-        hyper |= {"l1": l1, "unit": seat.scale[:, None]}
-        found = proximal(
-            _smooth, _prox, start, *data, seat, penalty=_penalty, **hyper, **more
-        )
-        params = params_of(joined(found.params), seat, temperature, intercept)
-        if intercept:  # w need not sum to 0, and another origin moves b
-            params = params._replace(b=params.b - jnp.mean(params.b))
-        found = found._replace(params=params)
-    elif not own:
+    if l1 is None and not own:
         found = minimize(
             _whole, start, *data, solver=solver, rate=rate, **hyper, **more
         )
     else:
         small = (n + intercept) * k <= FEW
         newton = solver == "newton" or (solver == "auto" and small)
-        found = _planar(data, hyper, k, newton, intercept, **more)
+        found = _planar(data, hyper, l1, k, newton, intercept, **more)
     return found._replace(params=with_b(found.params))
 
 
@@ -320,40 +313,39 @@ def _whole(params, x, y, weights, *, l2, temperature):
     return value + 0.5 * jnp.sum(jnp.sum(params.w, axis=1) ** 2)
 
 
-def _smooth(params, x, y, weights, seat, *, l2, temperature):
-    """J without l1 in a frame, and half the square of Σ b."""
-    value = _data_cost(joined(params), x, y, weights, seat, l2, temperature)
-    return value if params.b is None else value + 0.5 * jnp.sum(params.b) ** 2
-
-
-def _prox(params, step, *, l1, temperature, unit):
-    factors = jnp.broadcast_to(temperature / unit, params.w.shape)
-    return params._replace(w=l1_prox(params.w, step, l1=l1, factors=factors))
-
-
-def _penalty(params, *, l1, temperature, unit):
-    factors = jnp.broadcast_to(temperature / unit, params.w.shape)
-    return l1_penalty(params.w, l1=l1, factors=factors)
-
-
 # --- our own solvers -----------------------------------------------------------------
 
 
-def _planar(data, hyper, k: int, newton: bool, intercept: bool, tol, max_iter) -> Fit:
+def _planar(
+    data, hyper, l1, k: int, newton: bool, intercept: bool, tol, max_iter
+) -> Fit:
     """They see the columns in a Frame; Fit with Params."""
-    fixed, l2, temperature = jax.lax.stop_gradient((data, *hyper.values()))
-    x, y, weights = fixed
+    fixed = jax.lax.stop_gradient((*data, *hyper.values(), l1))
+    x, y, weights, l2, temperature, l1_fixed = fixed
     seat = frame(x, weights, l2, temperature, intercept)
-    problem = _planes(x, y, weights, seat, l2, temperature, intercept)
-    search = by_hessians if newton else by_gradients
-    found = search(problem, tol, max_iter)
+    problem = _planes(x, y, weights, seat, l2, temperature, intercept, l1_fixed)
+    if l1 is not None:
+        limits = sparse.limits(seat, l1, hyper["temperature"], intercept)
+        limits = jnp.repeat(limits, k).reshape(-1, k)
+        found = sparse.by_models(problem, limits.ravel(), tol, max_iter)
+    else:
+        search = by_hessians if newton else by_gradients
+        found = search(problem, tol, max_iter)
     status = found.status
     if intercept:
         status = without_rows(status, average(y, weights))
     theta = found.params.reshape(-1, k)
-    theta -= jnp.mean(theta, axis=1, keepdims=True)
-    theta, value = solution(_cost, theta, found.cost, status, (*data, seat), hyper)
+    free = slice(None) if l1 is None else slice(x.shape[1], None)
+    theta = theta.at[free].add(-jnp.mean(theta[free], axis=1, keepdims=True))
+    data = *data, seat
+    found = found._replace(params=theta)
+    if l1 is not None:
+        theta, value = sparse.solution(_sparse_cost, found, status, data, hyper, limits)
+    else:
+        theta, value = solution(_cost, theta, found.cost, status, data, hyper)
     params = params_of(theta, seat, hyper["temperature"], intercept)
+    if l1 is not None and intercept:  # w need not sum to 0, and another origin moves b
+        params = params._replace(b=params.b - jnp.mean(params.b))
     return found._replace(params=params, cost=value, status=status)
 
 
@@ -361,6 +353,12 @@ def _cost(theta, x, y, weights, seat, *, l2, temperature):
     """J of θ, (p, k), in a frame, and half the squares of its sums over classes."""
     value = _data_cost(theta, x, y, weights, seat, l2, temperature)
     return value + 0.5 * jnp.sum(jnp.sum(theta, axis=1) ** 2)
+
+
+def _sparse_cost(theta, x, y, weights, seat, *, l2, temperature):
+    """The same with the square of the sum of b alone: l1 holds that of W."""
+    value = _data_cost(theta, x, y, weights, seat, l2, temperature)
+    return value + 0.5 * jnp.sum(jnp.sum(theta[x.shape[1] :], axis=1) ** 2)
 
 
 def _data_cost(theta, x, y, weights, seat, l2, temperature):
@@ -371,8 +369,8 @@ def _data_cost(theta, x, y, weights, seat, l2, temperature):
     return value + 0.5 * squares
 
 
-def _planes(x, y, weights, seat, l2, temperature, intercept: bool) -> Problem:
-    """The Problem of k planes; θ is (p, k), raveled."""
+def _planes(x, y, weights, seat, l2, temperature, intercept: bool, l1) -> Problem:
+    """The Problem of k planes; θ is (p, k), raveled. l1 may hold the weights too."""
     n, k = x.shape[1], y.shape[1]
     p = n + intercept
     share = None if weights is None else shares(weights)
@@ -385,10 +383,14 @@ def _planes(x, y, weights, seat, l2, temperature, intercept: bool) -> Problem:
     bends = _curvatures(x, y, share, near, intercept)
     bends = bent(bends, seat, near, intercept, 0)
 
+    # What l1 holds need not be held by more.
+    free = jnp.arange(p) >= (0 if l1 is None else n)
+
     def gauged(theta):
         """To add the same to all classes costs as much as to add it to one."""
         value, slope, h = whole(theta)
         size = jnp.mean(jnp.diagonal(h).reshape(p, k), axis=1)
+        size = jnp.where(free, size, 0)
         return value, slope, h + jnp.kron(jnp.diag(size), jnp.ones((k, k), h.dtype))
 
     def even_of(slope):
@@ -415,9 +417,11 @@ def _planes(x, y, weights, seat, l2, temperature, intercept: bool) -> Problem:
         return jnp.max(seen(jnp.max(jnp.abs(z), axis=1), weights))
 
     start = jnp.zeros(p * k, x.dtype)
-    lowest = separated(y, weights, l2, intercept)
+    holds = l2 if l1 is None else l2 + l1
+    lowest = separated(y, weights, holds, intercept)
     slopes = penalised(even, l2s)
-    return Problem(slopes, bends_even, gauged, moves, start, l2 > 0, lowest)
+    some = _block(x, y, share, seat, intercept, l2s)
+    return Problem(slopes, bends_even, gauged, some, moves, start, holds > 0, lowest)
 
 
 def _curvatures(x, y, share, seat, intercept: bool):
@@ -446,6 +450,40 @@ def _curvatures(x, y, share, seat, intercept: bool):
             return jnp.concatenate([of_w.T, of_b[None]])[: n + intercept]
 
         return along
+
+    return of
+
+
+def _block(x, y, share, seat, intercept: bool, l2s):
+    """θ to a function of rows and columns, raveled: that part of H, with b's gauge."""
+    n, k = x.shape[1], y.shape[1]
+
+    def of(theta):
+        def of_rows(x):
+            z = product(with_ones(standard(x, seat), intercept), theta)
+            chances = jax.nn.softmax(z, axis=1)
+            return chances, product(chances, 1 - jnp.eye(k, dtype=x.dtype))
+
+        def sums(rows, columns, x, w, chances, others):
+            left = some_columns(x, seat, rows // k) * w[:, None]
+            left = left * chances[:, rows % k]
+            right = some_columns(x, seat, columns // k)
+            alike = product((left * others[:, rows % k]).T, right)
+            return alike, product(left.T, right * chances[:, columns % k])
+
+        theta = theta.reshape(-1, k)
+        chances, others = each(of_rows, x)
+        w = jnp.sum(y, axis=1) * (1 / len(x) if share is None else share)
+        size = jnp.mean(product(w, chances * others))
+
+        def pair(rows, columns):
+            alike, apart = total(partial(sums, rows, columns), x, w, chances, others)
+            rows, columns = rows[:, None], columns[None]
+            h = jnp.where(rows % k == columns % k, alike, -apart)
+            h += jnp.where(rows == columns, l2s[columns], 0)
+            return h + jnp.where((rows >= n * k) & (columns >= n * k), size, 0)
+
+        return pair
 
     return of
 

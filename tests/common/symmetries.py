@@ -254,8 +254,8 @@ CONVEX: dict[str, list[dict]] = {
     "linear": [{}, {"solver": "cg"}],
     "ridge": [{}],
     "lasso": [{}],
-    "logistic": [{}, {"solver": "lbfgs"}],
-    "softmax": [{}, {"solver": "lbfgs"}],
+    "logistic": [{}, {"solver": "lbfgs"}, {"l1": 0.05}],
+    "softmax": [{}, {"solver": "lbfgs"}, {"l1": 0.05}],
     "hyperplane": [{}, {"loss": "hinge"}],
 }
 GIVEN = {

@@ -19,7 +19,7 @@ from tests.common.test_invariance import changed, module_name
 from tests.common.test_protocol import DECLARED
 
 PROMISED = [
-    pytest.param(public, options, id=f"{public.id}-{'-'.join(options.values())}")
+    pytest.param(public, options, id="-".join([public.id, *map(str, options.values())]))
     for public in DECLARED
     if public.name == "fit"
     for options in CONVEX.get(module_name(public), ())
@@ -69,13 +69,14 @@ def test_converged_is_a_promise(public, options):
         def scaled(leaf, entry, power=power):
             return leaf * np.asarray(2.0 ** (power * entry), leaf.dtype)
 
+        given = samples.arguments(public, seed=seed) | options
         found = {
             name: value
             if name in public.function.static
             else changed("fit", name, value, table, scaled)
-            for name, value in samples.arguments(public, seed=seed).items()
+            for name, value in given.items()
         }
-        found |= {"x": found["x"] * SIZES, **options}
+        found |= {"x": found["x"] * SIZES}
         fit = samples.call(public, found)
         assert not fit.residual < 0
         if fit.status != Status.CONVERGED:

@@ -1,0 +1,136 @@
+"""Minimise g·d + ½ dᵀHd + Σ limits |θ + d|: the model of a cost with an l1 penalty.
+
+Coordinate descent finds which θ + d are 0, but is slow where those that are not depend
+on each other; Newton's equations of these alone are exact, but have to know which. So
+they take turns.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.linalg import cho_factor, cho_solve
+
+from jaxml._rows import product
+from jaxml.optimize._single_kernel import descend, padded
+from jaxml.optimize.fit import Progress, iterate
+from jaxml.optimize.proximal import accelerate, l1_penalty, l1_prox
+
+SWEEPS = 50  # the most sweeps over the coordinates in a turn
+ROUNDS = 100  # the most of these turns
+SETTLED = 5  # turns without any improvement after which precision is used up
+SHARE = 0.05  # of the decrease so far that may be left
+
+
+class Model(NamedTuple):
+    """The cost about θ, and the penalty."""
+
+    theta: jax.Array  # (p,)
+    gradient: jax.Array  # (p,) g
+    hessian: jax.Array  # (p, p) H
+    limits: jax.Array  # (p,) 0 where there is no penalty
+
+
+class Minimum(NamedTuple):
+    """Where the search for the minimum stands."""
+
+    w: jax.Array  # (p,) θ + d
+    slope: jax.Array  # (p,) minus the subgradient at w that is nearest to 0
+    direction: jax.Array  # (p,) Newton's, of those w that are not 0 or are not to be
+    decrease: jax.Array  # () of the model from θ to w
+    left: jax.Array  # () about how much more it can decrease
+
+
+def minimum(model: Model, enough) -> Minimum:
+    """The minimum, but for a tenth of enough, () > 0, or a share of the decrease."""
+    curvature = jnp.diagonal(model.hessian)
+    least = jnp.min(jnp.where(curvature > 0, curvature, jnp.inf))
+    # A last sweep of such changes gains about a tenth of enough.
+    tol = jnp.sqrt(0.1 * enough * least / len(curvature))
+
+    def step(state: Minimum):
+        w = onward(model, state)
+        w = lax.platform_dependent(model, w, tol, cpu=_swept, default=_accelerated)
+        state = judged(model, w)
+        allowed = jnp.maximum(0.1 * enough, SHARE * state.decrease)
+        allowed = jnp.maximum(allowed, jnp.finfo(allowed.dtype).tiny)
+        return state, Progress(-state.decrease, state.left / allowed)
+
+    zero, none = jnp.zeros_like(model.theta), jnp.zeros_like(enough)
+    start = Minimum(model.theta, zero, zero, none, none)
+    options: Any = {"max_iter": ROUNDS, "patience": SETTLED, "places": 1}
+    found = iterate(step, start, tol=1.0, **options).params
+    return found._replace(w=onward(model, found))
+
+
+def least_slope(w, gradient, limits) -> jax.Array:
+    """Minus the subgradient at w, (p,), that is nearest to 0."""
+    at_zero = l1_prox(-gradient, 1.0, l1=1.0, factors=limits)
+    return jnp.where(w == 0, at_zero, -gradient - limits * jnp.sign(w))
+
+
+def judged(model: Model, w) -> Minimum:
+    """What is known of the minimum at w."""
+    theta, gradient, hessian, limits = model
+    there = gradient + product(hessian, w - theta)
+    slope = least_slope(w, there, limits)
+    direction = _newton(hessian, (w != 0) | (slope != 0), slope)
+    good = jnp.isfinite(direction).all()
+    direction = jnp.where(good, direction, 0)
+    left = jnp.where(good, 0.5 * jnp.vdot(slope, direction), jnp.inf)
+    # Term by term: at a minimum they nearly cancel.
+    decrease = -0.5 * (w - theta) * (there + gradient)
+    decrease += limits * (jnp.abs(theta) - jnp.abs(w))
+    return Minimum(w, slope, direction, jnp.maximum(jnp.sum(decrease), 0), left)
+
+
+def onward(model: Model, state: Minimum) -> jax.Array:
+    """w further along the direction, (p,), at most until one of them becomes 0."""
+    w, direction = state.w, state.direction
+    side = jnp.where(w == 0, jnp.sign(state.slope), jnp.sign(w))
+    shrinks = (model.limits > 0) & (direction * side < 0)
+    speed = jnp.where(shrinks, jnp.abs(direction), 1)
+    room = jnp.where(shrinks, jnp.abs(w) / speed, jnp.inf)
+    length = jnp.minimum(1, jnp.min(room))
+    return jnp.where(room <= length, 0, w + length * direction)
+
+
+def _newton(hessian, some, slope):
+    """H⁻¹ slope among some of the coordinates; a trace is added to H's diagonal."""
+    some &= jnp.diagonal(hessian) > 0
+    scale = jnp.sqrt(jnp.where(some, jnp.diagonal(hessian), 1))
+    both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
+    trace = 4 * len(slope) * jnp.finfo(slope.dtype).eps
+    factor = cho_factor(hessian * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
+    return cho_solve(factor, jnp.where(some, slope, 0) / scale) / scale
+
+
+def _swept(model: Model, w, tol):
+    n = len(w)
+    after = (0, padded(n) - n)
+    pull = -model.gradient - product(model.hessian, w - model.theta)
+    found = descend(
+        jnp.pad(model.hessian, after),
+        jnp.pad(pull, after),
+        jnp.pad(w, after),
+        jnp.pad(model.limits, after),
+        jnp.zeros_like(tol),
+        jnp.int32(n),
+        tol,
+        sweeps=SWEEPS,
+        positive=False,
+    )
+    return found.w[:n]
+
+
+def _accelerated(model: Model, w, tol):
+    def smooth(w):
+        d = w - model.theta
+        return jnp.vdot(d, model.gradient + 0.5 * product(model.hessian, d))
+
+    factors = {"l1": 1.0, "factors": model.limits}
+    prox, penalty = partial(l1_prox, **factors), partial(l1_penalty, **factors)
+    options: Any = {"tol": tol, "max_iter": SWEEPS, "places": 1}
+    return accelerate(smooth, prox, penalty, w, **options).params.params
