@@ -64,7 +64,10 @@ def power_of_two(x: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     not count; it has no derivative.
     """
     x = jax.lax.stop_gradient(x)
-    size = jnp.abs(x) if weights is None else _counted(jnp.abs(x), weights)
+    size = jnp.abs(x)
+    if weights is not None:  # first of each row, which is several times as fast
+        size = jnp.max(size, axis=tuple(range(1, x.ndim)))
+        size = jnp.where(weights > 0, size, 0)
     largest = jnp.max(size)
     usable = (largest > 0) & jnp.isfinite(largest)
     largest = jnp.where(usable, largest, 0.5)
@@ -75,10 +78,6 @@ def per_square(value: jax.Array, unit: jax.Array) -> jax.Array:
     """value / unit², where unit² itself may under- or overflow."""
     inverse = 1 / unit
     return value * inverse * inverse  # a / b / b would become a / (b b)
-
-
-def _counted(x, weights):
-    return jnp.where((weights > 0).reshape(-1, *[1] * (x.ndim - 1)), x, 0)
 
 
 @jax.custom_jvp

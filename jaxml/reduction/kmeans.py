@@ -212,7 +212,8 @@ def init(
     w = jnp.ones_like(x[:, 0]) if weights is None else weights / jnp.max(weights)
     choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
     rows = jax.lax.stop_gradient(about_mean(x, w))
-    valid = jnp.isfinite(x).all() & jnp.isfinite(w).all()
+    largest = jnp.max(jnp.abs(x), axis=0)  # NaN where one is
+    valid = jnp.isfinite(largest).all() & jnp.isfinite(w).all()
     return Params(jnp.where(valid, x[choose(key, rows, k)], jnp.nan))
 
 
