@@ -203,7 +203,7 @@ def test(options):
     step("style", "-m", "ruff", "check")
     step("format", "-m", "ruff", "format", "--check")
     step("types", "-m", "mypy")
-    step("tests", "-m", *tests, "-n", "2", "--dist", "loadgroup", env=env)
+    step("tests", "-m", *tests, "-n", "2", env=env)
     notebooks = sorted(ROOT.glob("notebooks/*.ipynb"))
     if notebooks:
         step("notebooks run", "-m", "pytest", "-n", "2", "--nbmake", "notebooks/")

@@ -1,6 +1,7 @@
 """Settings of all tests: what would pass silently elsewhere is an error here."""
 
 import gc
+import re
 from pathlib import Path
 
 import jax
@@ -10,6 +11,25 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 MAPS = Path("/proc/self/maps")
 MOST = 45_000  # of the 65,530 memory maps that Linux allows a process
+
+
+def module_of(nodeid):
+    """The module that a test is of: by its file, or in the common protocol by its id."""
+    file, _, test = nodeid.partition("::")
+    public = re.search(r"(\w+)\.\w+[\]-]", test) if "/common/" in file else None
+    return public[1] if public else Path(file).stem.removeprefix("test_")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """All tests of a module go to one worker, which has traced and compiled for it."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return module_of(nodeid)
+
+    return ByModule(config, log)
 
 
 @pytest.fixture

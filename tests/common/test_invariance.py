@@ -177,12 +177,7 @@ def touched(public: Public, table) -> bool:
 def declared(symmetries) -> list:
     """The functions, and how each of their units or origins changes them."""
     return [
-        pytest.param(
-            public,
-            table,
-            id=f"{public.id}-{unit}",
-            marks=pytest.mark.xdist_group(public.id),
-        )
+        pytest.param(public, table, id=f"{public.id}-{unit}")
         for public in DECLARED
         for unit, table in symmetries.get(module_name(public), {}).items()
         if touched(public, table)

@@ -21,11 +21,8 @@ DECLARED = [p for p in PUBLIC if p.kind in ("pure", "fit")]
 
 
 def each(functions):
-    """Parametrise over functions; those of one run in one worker and share traces."""
-    marks = [
-        pytest.param(p, id=p.id, marks=pytest.mark.xdist_group(p.id)) for p in functions
-    ]
-    return pytest.mark.parametrize("public", marks)
+    """Parametrise over functions."""
+    return pytest.mark.parametrize("public", functions, ids=[p.id for p in functions])
 
 
 def floats(tree):
