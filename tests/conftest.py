@@ -14,7 +14,7 @@ MOST = 45_000  # of the 65,530 memory maps that Linux allows a process
 
 
 def module_of(nodeid):
-    """The module that a test is of: by its file, or in the common protocol by its id."""
+    """The module that a test is of: by its file, or by its id in tests/common."""
     file, _, test = nodeid.partition("::")
     public = re.search(r"(\w+)\.\w+[\]-]", test) if "/common/" in file else None
     return public[1] if public else Path(file).stem.removeprefix("test_")
