@@ -66,9 +66,11 @@ def amid(x, weights):
     That is so where they differ from it by less than half of it (Sterbenz 1974): in
     columns far from 0, whose part in the condition goes with it.
     """
-    there = jnp.ones(len(x), bool) if weights is None else weights > 0
-    first = row(x, jnp.argmax(there))
-    away = jnp.where(there[:, None], jnp.abs(x - first[None]), 0)
+    there = None if weights is None else weights > 0
+    first = row(x, jnp.int32(0) if there is None else jnp.argmax(there))
+    away = jnp.abs(x - first[None])
+    if there is not None:
+        away = jnp.where(there[:, None], away, 0)
     return jnp.where(jnp.max(away, axis=0) <= jnp.abs(first) / 2, first, 0)
 
 
