@@ -225,7 +225,7 @@ def _constant(x, *, weights):
         ({"data": ()}, "data must hold an array"),
         ({"data": (X, Y[:-1])}, "data and weights must have one length"),
         ({"data": (X, 3.0)}, r"data must be arrays of rows \(m, …\)"),
-        ({"data": (np.where(X > 2, np.nan, X),)}, "data holds"),
+        ({"data": (np.where(X > 2, np.nan, X),)}, r"data\[0\] holds"),
     ],
 )
 def test_bad_arguments(change, message):

@@ -1,6 +1,8 @@
 """Bad input is refused by name; good input of any kind is taken."""
 
 import functools
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,20 @@ from hypothesis.extra import numpy as hnp
 from jax.experimental import checkify
 
 import jaxml
-from jaxml import _check, bootstrap, ising, kmeans, linear, mixture, ridge, xy
-from jaxml._check import kinds
+from jaxml import (
+    _check,
+    bootstrap,
+    calibration,
+    ising,
+    kmeans,
+    linear,
+    metrics,
+    mixture,
+    pca,
+    ridge,
+    xy,
+)
+from jaxml._check import trees
 from jaxml.networks import feedforward, neuron
 from jaxml.optimize import Fit, Status, minimize
 
@@ -460,6 +474,18 @@ def test_half_precision_is_computed_in_single(dtype):
     assert fit.status.dtype == "int32"
 
 
+def test_sums_over_rows_are_not_handed_back_in_half_precision():
+    """70,000 rows are more than float16 holds; what is no sum stays narrow."""
+    m = 70_000
+    y, sure = np.ones(m, int), np.full(m, 0.75, np.float16)
+    diagram = calibration.reliability(y, sure, bins=1)
+    assert (float(diagram.weight[0]), diagram.accuracy.dtype) == (m, "float16")
+    assert metrics.confusion(y, y, k=2, weights=np.ones(m, np.float16))[1, 1] == m
+    moments = pca.moments(np.stack([sure, 0.5 * sure], axis=1))
+    assert (float(moments.weight), moments.mean.dtype) == (m, "float16")
+    assert pca.from_moments(moments, k=1).mean.dtype == "float16"
+
+
 def aligned(array):
     """A copy at an address that JAX on CPU would use in place."""
     memory = np.empty(array.nbytes + 64, np.uint8)
@@ -526,10 +552,10 @@ def test_bad_params(params, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (put(X, np.nan), "data holds 1 non-finite value at row 1, column 1"),
+        (put(X, np.nan), "data[0] holds 1 non-finite value at row 1, column 1"),
         (
             {"x": [X, put(X, np.inf)]},
-            "data holds 1 non-finite value at row 1, column 1",
+            "data[0]['x'][1] holds 1 non-finite value at row 1, column 1",
         ),
         ("a", "data must be a pytree of arrays; it holds 'a'"),
         (X.astype(str), "data must hold real numbers, not <U"),
@@ -551,7 +577,7 @@ LINE = linear.Params(jnp.ones(N), jnp.float32(0))
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        (None, "not a NoneType"),
+        (None, "not None"),
         ((LINE.w, LINE.b), "not a tuple"),
         ({"w": LINE.w, "b": LINE.b}, "not a dict"),
         (fitted(X, Y), "not a Fit"),
@@ -595,6 +621,107 @@ def test_shapes_of_params(call, params, message):
         assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (LINE._replace(b=None), "params.b must be an array, not None"),
+        (LINE._replace(w={"a": 1.0}), "params.w must be an array, not a dict"),
+        (LINE._replace(w=(LINE.w,)), "params.w must be an array, not a tuple"),
+        (LINE._replace(w=np.array(["a"] * N)), "params.w must hold real numbers, not "),
+        (LINE._replace(b=1j), "params.b must be an array, not a complex"),
+    ],
+)
+def test_fields_of_params_are_arrays(params, message):
+    with pytest.raises(ValueError, match=r"^params\.") as caught:
+        linear.predict(params, X)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("params", "y", "message"),
+    [
+        (LINE, Y[:, None], "params.w has shape (4,), not (n, t) where m = 30, n = 4"),
+        (LINE._replace(b=np.zeros(1)), Y, "params.b has shape (1,), not ()"),
+        (LINE._replace(w=LINE.w[:, None]), Y, "params.w has shape (4, 1), not (n,) "),
+    ],
+)
+def test_all_or_none_have_many_targets(params, y, message):
+    """A column beside a vector would be broadcast to all pairs of rows."""
+    with pytest.raises(ValueError, match=r"^params\.") as caught:
+        linear.cost(params, X, y)
+    assert str(caught.value).startswith(message)
+
+
+class Halves(NamedTuple):
+    left: Annotated[jax.Array, "_rows"]
+    right: Annotated[jax.Array, "_rows+1"]
+    maybe: Annotated[jax.Array | None, "n"] = None
+
+
+class Whole(NamedTuple):
+    one: Halves
+    other: Halves
+
+
+@_check.pure(x="m n")
+def of_halves(whole: Whole, x):
+    return x
+
+
+def _halves(rows):
+    return Halves(np.ones(rows), np.ones(rows + 1))
+
+
+@pytest.mark.parametrize(
+    ("whole", "message"),
+    [
+        (
+            Whole(_halves(2), _halves(3)._replace(left=np.ones(4))),
+            "whole.other.right has shape (4,), not (rows + 1,) where m = 30, n = 4, r",
+        ),
+        (
+            Whole(_halves(2), _halves(3)._replace(maybe=np.ones(3))),
+            "whole.other.maybe has shape (3,), not (n,)",
+        ),
+        (Whole(_halves(2), None), "whole.other must be a tests.test_check.Halves("),
+        (
+            Whole(_halves(2), _halves(3)._replace(left=None)),
+            "whole.other.left must be an array, not None",
+        ),
+    ],
+)
+def test_nested_params(whole, message):
+    """Letters of its own, sizes that are one more, fields that may be None."""
+    of_halves(Whole(_halves(2), _halves(3)), X)
+    with pytest.raises(ValueError, match=r"^whole\.") as caught:
+        of_halves(whole, X)
+    assert str(caught.value).startswith(message)
+
+
+@_check.pure(x="m n")
+def of_pair(
+    x, pair: tuple[jax.Array, jax.Array], options: Mapping[str, Any] | None = None
+):
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("pair", "options", "message"),
+    [
+        ((X,), {}, "pair must be a tuple of 2 arrays, not of 1"),
+        (X, {}, "pair must be a tuple of 2 arrays, not a ndarray"),
+        (LINE, {}, "pair must be a tuple of 2 arrays, not a Params"),
+        ((X, None), {}, "pair[1] must be an array, not None"),
+        ((X, X), [("a", 1)], "options must be a dict of arrays, not a list"),
+    ],
+)
+def test_tuples_and_mappings(pair, options, message):
+    assert len(of_pair(X, (X, Y), None)) == 2
+    with pytest.raises(ValueError, match=r"^(pair|options)") as caught:
+        of_pair(X, pair, options)
+    assert str(caught.value).startswith(message)
+
+
 def test_the_shape_that_agrees_is_chosen():
     """(2, 4) is a diagonal of each of two clusters where tied would be (4, 4)."""
     params = mixture.Params(np.ones(2) / 2, np.ones((2, N)), np.ones((2, N)))
@@ -610,7 +737,7 @@ def test_lists_in_params_are_arrays():
         feedforward.predict(nested, X), feedforward.predict(NET, X)
     )
     tree = [jnp.ones(2), [1, 2.0]]
-    taken = kinds.tree("params", tree, None)
+    taken = trees.tree("params", tree, None)
     assert taken[0] is tree[0]
     np.testing.assert_array_equal(taken[1], [1, 2])
 

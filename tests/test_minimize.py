@@ -286,7 +286,9 @@ def test_bad_arguments_are_named(more, message):
 
 
 def test_bad_data_are_named():
-    with pytest.raises(ValueError, match=r"^data holds 1 non-finite value at row 1"):
+    with pytest.raises(
+        ValueError, match=r"^data\[0\] holds 1 non-finite value at row 1"
+    ):
         minimize(bowl, START, np.array([1.0, np.nan, 2.0]))
     with pytest.raises(ValueError, match=r"^params must be a pytree of arrays"):
         minimize(bowl, {"w": "start"}, X)

@@ -113,6 +113,20 @@ def test_prox_by_hand():
     np.testing.assert_allclose(proximal.box_prox(jnp.array([-2.0, 3.0]), 1.0), [-2, 3])
 
 
+def test_what_is_not_like_params_is_told():
+    tree = {"w": jnp.ones(2), "b": jnp.ones(())}
+    for factors in ({"w": 1.0}, {"w": jnp.ones(3), "b": 1.0}, [1.0, 2.0]):
+        with pytest.raises(ValueError, match="^factors"):
+            proximal.l1_prox(tree, 1.0, l1=0.1, factors=factors)
+    with pytest.raises(ValueError, match="^high"):
+        proximal.box_prox(tree, 1.0, high={"w": 1.0})
+    functions = {"cost": squares, "prox": proximal.l1_prox}
+    for name in functions:
+        given = functions | {name: lambda *args, **more: None}
+        with pytest.raises(ValueError, match=f"^{name} must return"):
+            proximal.proximal(*given.values(), jnp.zeros(3), *_rows(0), l1=0.1)
+
+
 def test_a_label_that_is_no_group_is_nan():
     found = proximal.group_prox(jnp.ones(3), 1.0, l1=0.1, groups=jnp.array([0, 1, 3]))
     assert np.isnan(found).all()

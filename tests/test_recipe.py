@@ -111,6 +111,13 @@ def test_an_instance_is_refused(given):
         canonical("solver", given)
 
 
+def test_what_makes_no_transformation():
+    with pytest.raises(ValueError, match=r"^solver must make an optax transformation"):
+        build(lambda rate: None, 0.1)
+    with pytest.raises(ValueError, match=r"^schedule must be a recipe, not 0.5"):
+        build(optax.sgd, 0.1, 0.5)
+
+
 def test_a_rate_that_is_missing():
     with pytest.raises(ValueError, match=r"^rate must be given: adam has no default"):
         build(optax.adam, None)

@@ -395,7 +395,7 @@ def test_labels_are_handed_on():
         ({"fit": "ridge"}, "fit must be a function, not 'ridge'"),
         ({"score": None}, "score must be a function, not None"),
         ({"fit": lambda x, y, *, weights, l2: l2}, "fit must return a Fit"),
-        ({"score": lambda *a, weights: weights}, "score must be a scalar; it has sh"),
+        ({"score": lambda *a, weights: weights}, "score must return a real scalar, "),
         ({"chunk": 0}, "chunk must be at least 1"),
     ],
 )
@@ -405,6 +405,21 @@ def test_bad_arguments(change, message):
     data = [given.pop(name) for name in ("fit", "score", "x", "y")]
     with pytest.raises(ValueError, match=f"^{message}"):
         selection.cross_validate(*data, **given)
+
+
+def test_functions_and_names_that_are_none():
+    options = {"folds": FOLDS, "l2": 0.1}
+    with pytest.raises(ValueError, match="^predict must return an array, not None"):
+        selection.out_of_fold(ridge, lambda params, x: None, X, Y, **options)
+    with pytest.raises(ValueError, match="^fit must return a Fit, not NoneType"):
+        selection.out_of_fold(lambda *a, **more: None, r2, X, Y, **options)
+    for name in ("l3", 1.5, None):
+        with pytest.raises(
+            ValueError, match="^name must be that of an argument of fit"
+        ):
+            selection.validation_curve(
+                ridge, r2, X, Y, folds=FOLDS, name=name, values=L2[:2]
+            )
 
 
 # --- curves --------------------------------------------------------------------------

@@ -150,7 +150,5 @@ def test_same_key_same_bits():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="^count must be below m = 3, not 3"):
         spins.neighbours(np.ones((3, 2)), count=3)
-    with pytest.raises(
-        ValueError, match=r"^correlation has shape|^graph.couplings has"
-    ):
+    with pytest.raises(ValueError, match=r"^correlation has shape|^graph.edges has"):
         spins.clusters(_graph(0), np.ones(3))

@@ -4,7 +4,7 @@ Every public function is declared with one of three decorators, which say the sh
 each array once (`x="m n", y="m"`) and do the same for all of them:
 
 1. Always, also while tracing: kind, rank and agreement of shapes, static options, keys
-   (kinds.py, the only file that imports chex).
+   (kinds.py and trees.py; shapes.py is the only file that imports chex).
 2. Values (NaN, negative weights, labels out of range) where an array is concrete
    (ranges.py).
 3. Under jit and vmap the same faults become the `status` of the Fit (declare.py).
@@ -22,6 +22,10 @@ from jaxml._check.kinds import count as count
 from jaxml._check.kinds import is_zero as is_zero
 from jaxml._check.kinds import key as key
 from jaxml._check.kinds import option as option
-from jaxml._check.kinds import shapes as shapes
+from jaxml._check.ranges import concrete as concrete
 from jaxml._check.ranges import finite as finite
 from jaxml._check.ranges import values as values
+from jaxml._check.ranges import within as within
+from jaxml._check.shapes import shapes as shapes
+from jaxml._check.trees import like as like
+from jaxml._check.trees import scalar as scalar

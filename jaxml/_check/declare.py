@@ -11,25 +11,36 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 from jaxml._check import kinds, ranges
-from jaxml._check.kinds import Shape
+from jaxml._check.shapes import Shape, agree, parse
+from jaxml._check.trees import fields, lower, of_a_width, tree
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def pure(*, static: Iterable[str] = (), jit: bool = False, **shapes: str):
+Also = Callable[[dict[str, Any]], None]  # looks at arguments, and raises ValueError
+
+
+def pure(
+    *,
+    static: Iterable[str] = (),
+    jit: bool = False,
+    also: Also | None = None,
+    **shapes: str,
+):
     """Declare a pure function of arrays: `@pure(x="m n", weights="m")`.
 
     Arguments without a shape are a `key`, pytrees where they are positional or
     declared as "tree", and scalar hyper-parameters where they are keyword-only.
-    `static` ones are neither.
+    `static` ones are neither. `also` sees all of them, checked one by one, before
+    anything is traced here: it refuses what is wrong with several together.
     """
-    return _declare("pure", tuple(static), jit, shapes)
+    return _declare("pure", tuple(static), jit, also, shapes)
 
 
-def fit(*, static: Iterable[str] = (), **shapes: str):
+def fit(*, static: Iterable[str] = (), also: Also | None = None, **shapes: str):
     """Declare a fit: as `pure`, jitted here, returning a Fit with an honest status."""
-    return _declare("fit", tuple(static), True, shapes)
+    return _declare("fit", tuple(static), True, also, shapes)
 
 
 def host(function: Callable[P, R]) -> Callable[P, R]:
@@ -44,15 +55,20 @@ def host(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str, str]):
-    parsed = {
-        name: kinds.parse(text) for name, text in shapes.items() if text != "tree"
-    }
+def _declare(
+    kind: str,
+    static: tuple[str, ...],
+    jit: bool,
+    also: Also | None,
+    shapes: Mapping[str, str],
+):
+    parsed = {name: parse(text) for name, text in shapes.items() if text != "tree"}
     trees = {name for name, text in shapes.items() if text == "tree"}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         roles = _roles(signature, parsed, static, trees)
+        hands_back = signature.return_annotation
 
         def traced(**arguments):
             wrapper.traces += 1  # type: ignore[attr-defined]
@@ -68,8 +84,10 @@ def _declare(kind: str, static: tuple[str, ...], jit: bool, shapes: Mapping[str,
                 low = _admit(arguments, roles, jit)
                 if kind == "fit":
                     _admit_to_fit(arguments, roles)
+                if also is not None:
+                    also(arguments)
                 result = run(**arguments)
-                return result if low is None else _lower(result, low)
+                return result if low is None else lower(result, low, hands_back)
 
         wrapper.kind = kind  # type: ignore[attr-defined]
         wrapper.static = static  # type: ignore[attr-defined]
@@ -95,6 +113,7 @@ class Roles(NamedTuple):
 
     arrays: dict[str, Shape]
     trees: dict[str, Any]  # positional pytrees, params among them: what they must be
+    loose: set[str]  # arrays that may lack an axis: hyper-parameters, labels
     hyper: tuple[str, ...]  # scalar, traced, cast to the data's dtype
     more: str | None  # **name: further hyper-parameters, scalars or arrays
     static: tuple[str, ...]
@@ -109,8 +128,11 @@ def _roles(signature, parsed, static, trees) -> Roles:
     scalars = [p for p in rest if p.kind is p.KEYWORD_ONLY and p.name not in trees]
     hyper = tuple(p.name for p in scalars)
     more = next((p.name for p in rest if p.kind is p.VAR_KEYWORD), None)
-    kinds = {p.name: p.annotation for p in rest if p.name not in {*hyper, more}}
-    return Roles(parsed, kinds, hyper, more, static, "key" in parameters, parameters)
+    trees = {p.name: p.annotation for p in rest if p.name not in {*hyper, more}}
+    loose = {n for n in parsed if parameters[n].kind is parameters[n].KEYWORD_ONLY}
+    loose |= {n for n, shape in parsed.items() if shape.classes}
+    key = "key" in parameters
+    return Roles(parsed, trees, loose, hyper, more, static, key, parameters)
 
 
 def _bind(name, signature, args, kwargs) -> dict[str, Any]:
@@ -144,15 +166,16 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
         arguments[name] = kinds.array(name, arguments[name], shape.labels)
         given[name] = kinds.resolve(name, shape, arguments[name])
     for name, kind in roles.trees.items():
-        arguments[name] = kinds.tree(name, arguments[name], kind)
+        arguments[name] = tree(name, arguments[name], kind)
 
     floats = [arguments[n] for n, s in given.items() if n in typed and not s.labels]
-    dtype = kinds.common_dtype(floats, [arguments[name] for name in roles.trees])
+    floats += [a for name in roles.trees for a in of_a_width(arguments[name])]
+    dtype = kinds.common_dtype(floats)
     compute = jnp.promote_types(dtype, jnp.float32)
     forms = {name: (arguments[name], shape.forms) for name, shape in given.items()}
     for name in roles.trees:
-        forms |= kinds.fields(name, arguments[name])
-    kinds.agree(forms)
+        forms |= fields(name, arguments[name])
+    agree(forms, tuple(n for n in forms if n not in roles.loose))
     for name, shape in given.items():
         if shape.labels:
             k = shape.k or arguments.get("k")
@@ -180,6 +203,8 @@ def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
             ranges.values(name, arguments[name], False, None)
             if shape.classes:
                 ranges.within(name, arguments[name], "[0, 1]")
+    if "params" in roles.trees:
+        ranges.finite("params", arguments["params"])
     return None if compute == dtype else dtype
 
 
@@ -226,11 +251,6 @@ def _mark_invalid(fit, arguments, roles: Roles):
             valid &= (value < k).all()
     status = jnp.where(valid, fit.status, Status.INVALID).astype(jnp.int32)
     return fit._replace(status=jnp.maximum(status, fit.status))
-
-
-def _lower(result, dtype):
-    """Hand floats back in the caller's 16-bit dtype."""
-    return jax.tree.map(lambda a: a.astype(dtype) if ranges.is_float(a) else a, result)
 
 
 @host

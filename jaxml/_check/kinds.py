@@ -1,19 +1,19 @@
-"""Kinds and shapes, checked always, also while tracing."""
+"""Kinds of arrays, options and numbers, checked always, also while tracing."""
 
 import functools
 import inspect
 import operator
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml._check.ranges import concrete, is_float, label_values, within
+from jaxml._check.shapes import Shape
 
 # Static arguments that count something, and the least they may be.
 COUNTS = {
@@ -40,31 +40,6 @@ COUNTS = {
 
 
 MOST = 2**31 - 1  # what an int32 can count
-
-
-class Shape(NamedTuple):
-    """The parsed form of a shape.
-
-    "m n"; "m|m t" for either; "" for a scalar; "..." for any; "m:labels" for integers
-    that name classes, "m:labels 2" for 0 and 1; "m:classes 2" for these or P(y = 1),
-    "m|m k:classes" for labels (m,) or probabilities (m, k); "m:counts" for weights
-    that count rows, which a fit must not scale.
-    """
-
-    forms: tuple[tuple[str, ...] | None, ...]  # axis letters; None for any shape
-    labels: bool  # integers that name classes
-    k: int | None  # how many classes, if the declaration says so
-    classes: bool = False  # labels, or floats that are probabilities
-    counts: bool = False  # weights of which more than the ratios matters
-
-
-def parse(text: str) -> Shape:
-    """The Shape that a declaration such as "m n" or "m:labels 2" names."""
-    axes, _, kind = text.partition(":")
-    forms = [None if f.strip() == "..." else tuple(f.split()) for f in axes.split("|")]
-    kind, _, size = kind.strip().partition(" ")
-    labels, classes, counts = (kind == k for k in ("labels", "classes", "counts"))
-    return Shape(tuple(forms), labels, int(size) if size else None, classes, counts)
 
 
 def resolve(name: str, shape: Shape, array) -> Shape:
@@ -172,19 +147,22 @@ def key(value) -> None:
 def array(name: str, value, labels: bool):
     """Take what can be an array of numbers; NumPy memory is copied, never aliased."""
     if not isinstance(value, (jax.Array, jax.core.Tracer)):
-        value = _from_host(name, value)
+        value = from_host(name, value)
     dtype = value.dtype
+    if jnp.issubdtype(dtype, jnp.complexfloating) or jnp.issubdtype(
+        dtype, jax.dtypes.extended
+    ):
+        raise ValueError(f"{name} must hold real numbers, not {dtype}")
     if labels:
         if not (jnp.issubdtype(dtype, jnp.integer) or dtype == jnp.bool_):
             _whole(name, value)
-    elif jnp.issubdtype(dtype, jnp.complexfloating) or not (
-        jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_
-    ):
+    elif not (jnp.issubdtype(dtype, jnp.number) or dtype == jnp.bool_):
         raise ValueError(f"{name} must hold real numbers, not {dtype}")
     return value
 
 
-def _from_host(name: str, value) -> np.ndarray:
+def from_host(name: str, value) -> np.ndarray:
+    """What is no array of JAX, as an array of NumPy that holds real numbers."""
     if value is None:
         raise ValueError(f"{name} must be an array, not None")
     if hasattr(value, "tocsr"):
@@ -205,61 +183,9 @@ def _from_host(name: str, value) -> np.ndarray:
     return array
 
 
-def tree(name: str, value, kind):
-    """A pytree of parameters, of one kind where a NamedTuple is asked for.
-
-    Lists of numbers in it become arrays.
-    """
-    fields = getattr(kind, "_fields", None)
-    if fields and fields != getattr(value, "_fields", None):
-        model = f"{kind.__module__.replace('._', '.')}.{kind.__name__}"
-        params = getattr(value, "params", None)
-        mend = f": pass {name}.params" if hasattr(params, "_fields") else ""
-        raise ValueError(
-            f"{name} must be a {model}({', '.join(fields)}), "
-            f"not a {type(value).__name__}{mend}"
-        )
-    return jax.tree.map(functools.partial(leaf, name), value, is_leaf=_numbers)
-
-
-def fields(name: str, value) -> dict[str, tuple[Any, tuple]]:
-    """The fields of a NamedTuple whose annotation is a shape, and the forms of these.
-
-    `w: Annotated[jax.Array, "n|n t"]`; one that is None is left out.
-    """
-    found = {}
-    for field, hint in getattr(type(value), "__annotations__", {}).items():
-        leaf = getattr(value, field, None)
-        if hasattr(hint, "__metadata__") and leaf is not None:
-            leaf = leaf if hasattr(leaf, "shape") else np.asarray(leaf)
-            found[f"{name}.{field}"] = leaf, parse(hint.__metadata__[0]).forms
-    return found
-
-
-def _numbers(node) -> bool:
-    """Whether a node is a list of numbers, maybe of several axes."""
-    return isinstance(node, list) and all(
-        isinstance(each, (int, float, np.generic)) or _numbers(each) for each in node
-    )
-
-
-def leaf(name: str, leaf):
-    """One leaf of a pytree of parameters: arrays as they are, host numbers taken."""
-    if isinstance(leaf, (jax.Array, jax.core.Tracer)):
-        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            raise ValueError(f"{name} must hold real numbers, not {leaf.dtype}")
-        return leaf
-    if isinstance(leaf, (int, float)) or callable(leaf):
-        return leaf
-    if isinstance(leaf, (np.ndarray, np.generic, list)):
-        return jnp.array(_from_host(name, leaf))
-    raise ValueError(f"{name} must be a pytree of arrays; it holds {leaf!r}")
-
-
-def common_dtype(arrays, trees):
+def common_dtype(leaves):
     """The float dtype of the arguments; JAX's default where all are integers."""
-    leaves = [a for a in [*arrays, *jax.tree.leaves(trees)] if is_float(a)]
-    leaves = [a for a in leaves if not getattr(a, "weak_type", False)]
+    leaves = [a for a in leaves if is_float(a) and not getattr(a, "weak_type", False)]
     if not leaves:
         return jnp.result_type(float)
     return jax.dtypes.canonicalize_dtype(
@@ -288,50 +214,6 @@ def cast_leaf(dtype, leaf):
     if isinstance(leaf, (int, float)):
         return jnp.asarray(leaf, dtype)
     return cast(leaf, dtype) if is_float(leaf) else leaf
-
-
-def agree(arrays: Mapping[str, tuple[Any, tuple]]) -> dict[str, int]:
-    """Give each axis letter one size; the first array to use a letter binds it."""
-    sizes: dict[str, int] = {}
-    for name, (array, forms) in arrays.items():
-        shape = array.shape
-        if forms == (None,):
-            continue
-        known = dict(sizes)
-        form = _form(forms, shape, known)
-        for axis, size in zip(form, shape, strict=False):
-            sizes.setdefault(axis, size)
-        wanted = [int(a) if a.isdigit() else sizes.get(a) for a in form]
-        try:
-            chex.assert_shape(array, tuple(wanted))
-        except AssertionError:
-            raise ValueError(_shape_message(name, shape, forms, known)) from None
-        if 0 in shape:
-            raise ValueError(f"{name} is empty: it has shape {shape}")
-    return sizes
-
-
-def _form(forms, shape, known):
-    """The form of that rank that agrees with what is known, or the nearest to it."""
-
-    def agrees(form):
-        sizes = zip(form, shape, strict=True)
-        return all(axis.isdigit() or known.get(axis, s) == s for axis, s in sizes)
-
-    ranked = [form for form in forms if len(form) == len(shape)]
-    return next(filter(agrees, ranked), (ranked or forms)[0])
-
-
-def _shape_message(name, shape, forms, known) -> str:
-    spelled = [f"({', '.join(f)}{',' * (len(f) == 1)})" for f in forms]
-    where = ", ".join(f"{axis} = {size}" for axis, size in known.items())
-    message = f"{name} has shape {tuple(shape)}, not {' or '.join(spelled)}"
-    return f"{message} where {where}" if where else message
-
-
-def shapes(**arrays: tuple[jax.Array, str]) -> dict[str, int]:
-    """Check arrays inside a function: `shapes(w=(w, "n"), x=(x, "m n"))["m"]`."""
-    return agree({n: (a, parse(text).forms) for n, (a, text) in arrays.items()})
 
 
 def hyper(name: str, value, dtype, default):

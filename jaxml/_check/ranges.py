@@ -29,6 +29,7 @@ LIMITS = {
     "ratio": "(0, 1)",
     "scale": "[0, inf)",
     "shares": "[0, inf)",
+    "sites": "(0, inf)",
     "sigma": "(0, inf)",
     "temperature": "[0, inf)",
     "temperatures": "[0, inf)",
@@ -40,7 +41,7 @@ LIMITS = {
 
 def concrete(array) -> bool:
     """Whether the values of an array can be looked at, here and now."""
-    if isinstance(array, (np.ndarray, np.generic)):
+    if isinstance(array, (np.ndarray, np.generic, int, float)):
         return True
     return not isinstance(array, jax.core.Tracer) and array.is_fully_addressable
 
@@ -96,9 +97,9 @@ def moderate(weights):
 
 def finite(name: str, tree) -> None:
     """Refuse NaN and infinity in the floats of a concrete pytree."""
-    for leaf in jax.tree.leaves(tree):
-        if is_float(leaf):
-            values(name, leaf, False, None)
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if is_float(leaf) and concrete(leaf):
+            values(name + jax.tree_util.keystr(path), leaf, False, None)
 
 
 def _finite_values(name: str, values: np.ndarray) -> None:

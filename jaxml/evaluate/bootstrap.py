@@ -98,6 +98,8 @@ def bootstrap(
     rows = _rows(data, weights)
     keys = jax.random.split(key, samples)
     estimate, draws = _draws(statistic, bayesian, chunk, keys, rows, data)
+    if not jax.tree.leaves(estimate):
+        raise ValueError(f"statistic must return arrays, not {estimate}")
     if interval == "percentile":
         low, high = percentile(draws, confidence=confidence)
     elif interval == "basic":
@@ -155,6 +157,7 @@ def percentile(draws: Any, *, confidence: Any = 0.95) -> Interval:
 
     Interpolated linearly. Returns Interval(low, high), each like one draw.
     """
+    _several("draws", draws)
     low, high = (1 - confidence) / 2, (1 + confidence) / 2
     return Interval(*(_quantiles(draws, each) for each in (low, high)))
 
@@ -172,6 +175,7 @@ def basic(estimate: Any, draws: Any, *, confidence: Any = 0.95) -> Interval:
         Interval(low, high), each like one draw.
 
     """
+    _several("draws", draws, estimate)
     inner = percentile(draws, confidence=confidence)
     low, high = (
         jax.tree.map(lambda e, q: 2 * e - q, estimate, end)
@@ -210,6 +214,13 @@ def bca(
     Source: Efron (1987).
 
     """
+    _several("draws", draws, estimate)
+    _several("values", values, estimate)
+    if weights is not None:
+        for each in jax.tree.leaves(values):
+            _check.shapes(
+                values=(each.reshape(len(each), -1), "m _"), weights=(weights, "m")
+            )
     valid = jnp.bool_(True) if weights is None else (weights >= 0).all()
 
     def ends(estimate, draws, values):
@@ -232,6 +243,16 @@ def bca(
     pairs = [ends(*each) for each in zip(leaves, *others, strict=True)]
     low, high = (jax.tree.unflatten(structure, end) for end in zip(*pairs))
     return Interval(low, high)
+
+
+def _several(name, tree, *one) -> None:
+    """Refuse what is no pytree of arrays with an axis more than those of one."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+    if not shapes or any(not shape or not shape[0] for shape in shapes):
+        raise ValueError(f"{name} must hold arrays with an axis of draws or rows first")
+    rest = jax.tree.map(lambda a: jnp.shape(a)[1:], tree)
+    if one and rest != jax.tree.map(jnp.shape, one[0]):
+        raise ValueError(f"{name} must hold arrays like those of estimate, and an axis")
 
 
 def _quantiles(draws, share):

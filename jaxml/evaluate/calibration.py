@@ -6,7 +6,7 @@ trained on: `fit = temperature(logits, y)`, then `probability(fit.params, logits
 Scores are (m,) for two classes, of the class 1, or (m, k).
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,28 +36,28 @@ from jaxml.optimize.implicit import solution
 class Temperature(NamedTuple):
     """P = softmax(z / T), or σ(z / T)."""
 
-    temperature: jax.Array  # () T
+    temperature: Annotated[jax.Array, ""]  # T
 
 
 class Platt(NamedTuple):
     """P(y = 1) = σ(a s + b)."""
 
-    a: jax.Array  # ()
-    b: jax.Array  # ()
+    a: Annotated[jax.Array, ""]
+    b: Annotated[jax.Array, ""]
 
 
 class Vector(NamedTuple):
     """P = softmax(w ∘ z + b)."""
 
-    w: jax.Array  # (k,)
-    b: jax.Array  # (k,) its sum is 0
+    w: Annotated[jax.Array, "k"]
+    b: Annotated[jax.Array, "k"]  # its sum is 0
 
 
 class Isotonic(NamedTuple):
     """P(y = 1), a rising function of the score, linear between those of the rows."""
 
-    score: jax.Array  # (m,) ascending
-    probability: jax.Array  # (m,) not descending
+    score: Annotated[jax.Array, "_m"]  # ascending
+    probability: Annotated[jax.Array, "_m"]  # not descending
 
 
 class Reliability(NamedTuple):
@@ -65,7 +65,8 @@ class Reliability(NamedTuple):
 
     confidence: jax.Array  # (bins,) mean in each bin, NaN where it is empty
     accuracy: jax.Array  # (bins,) share of rows that are right, NaN likewise
-    weight: jax.Array  # (bins,) Σ w, the number of rows where w is 1
+    # Σ w, the number of rows where w is 1
+    weight: Annotated[jax.Array, "bins:sums"]
     edges: jax.Array  # (bins + 1,) a bin holds its right edge, the first its left too
 
 
@@ -195,7 +196,9 @@ def brier(
 
 
 @_check.pure(jit=True, scores="m|m k")
-def probability(params: Any, scores: jax.Array) -> jax.Array:
+def probability(
+    params: Temperature | Platt | Vector | Isotonic, scores: jax.Array
+) -> jax.Array:
     """P(y = 1), (m,), or P(y = c), (m, k), of scores that are calibrated by params.
 
     Args:
@@ -207,15 +210,12 @@ def probability(params: Any, scores: jax.Array) -> jax.Array:
         ValueError: params of another kind, or for another number of classes.
 
     """
-    kind = type(params).__name__
     if isinstance(params, Temperature):
         z = scores / params.temperature
         return jax.nn.sigmoid(z) if z.ndim == 1 else jax.nn.softmax(z)
     if isinstance(params, Vector):
-        k, many = (params.w, "k"), (scores, "m k")
-        _check.shapes(**{"params.w": k, "params.b": (params.b, "k"), "scores": many})
+        _check.shapes(scores=(scores, "m k"), **{"params.w": (params.w, "k")})
         return jax.nn.softmax(scores * params.w[None] + params.b[None])
-    _check.option("params", kind, ("Temperature", "Platt", "Vector", "Isotonic"))
     _check.shapes(scores=(scores, "m"))
     if isinstance(params, Platt):
         return jax.nn.sigmoid(params.a * scores + params.b)

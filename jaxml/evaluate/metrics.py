@@ -6,7 +6,7 @@ be jitted and vmapped (over folds: over the weights). Where a metric is undefine
 under jit where an argument is NaN or out of range, it is NaN.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def confusion(
     *,
     k: int,
     weights: jax.Array | None = None,
-) -> jax.Array:
+) -> Annotated[jax.Array, "k k:sums"]:
     """C[i, j] = Σ_r w_r [y_r = i][ŷ_r = j], (k, k): true classes are the rows.
 
     Args:

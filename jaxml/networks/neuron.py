@@ -24,7 +24,7 @@ class Activation(NamedTuple):
 class Params(NamedTuple):
     """A perceptron, and how often it had to be put right."""
 
-    theta: Annotated[jax.Array, "n_plus_1"]  # the threshold's bias, then the weights
+    theta: Annotated[jax.Array, "n+1"]  # the threshold's bias, then the weights
     # int32, examples answered wrongly while learning
     mistakes: Annotated[jax.Array, ""]
 
@@ -62,7 +62,7 @@ def linear(z: jax.Array) -> jax.Array:
 @_check.pure(z="...")
 def step(z: jax.Array) -> jax.Array:
     """1 where z > 0, else 0, elementwise, any shape: McCulloch and Pitts; g' = 0."""
-    return (z > 0).astype(z.dtype)
+    return jnp.where(jnp.isnan(z), z, z > 0)
 
 
 ACTIVATIONS = {
@@ -71,7 +71,7 @@ ACTIVATIONS = {
     "relu": Activation(jax.nn.relu, lambda a: (a > 0).astype(a.dtype)),
     "softplus": Activation(jax.nn.softplus, lambda a: -jnp.expm1(-a)),
     "linear": Activation(lambda z: z, jnp.ones_like),
-    "step": Activation(lambda z: (z > 0).astype(z.dtype), jnp.zeros_like),
+    "step": Activation(step, jnp.zeros_like),
 }
 
 
@@ -194,8 +194,4 @@ def xor(x: jax.Array) -> jax.Array:
 
 
 def _potential(params: Params, x: jax.Array) -> jax.Array:
-    n = x.shape[1]
-    if params.theta.shape != (n + 1,):
-        shape = params.theta.shape
-        raise ValueError(f"params.theta has shape {shape}, not (n + 1,) where n = {n}")
     return x @ params.theta[1:] + params.theta[0]

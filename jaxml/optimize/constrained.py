@@ -18,8 +18,8 @@ from jaxml import _check
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.newton import newton
-from jaxml.optimize.proximal import _names, accelerate
-from jaxml.optimize.recipe import canonical
+from jaxml.optimize.proximal import accelerate
+from jaxml.optimize.recipe import canonical, names_taken
 
 FIRST = 10.0  # the first ρ, in units of the problem
 GROWTH = 10.0  # of ρ, where the constraints are not met a quarter as badly as before
@@ -191,7 +191,7 @@ def constrained(
 
 
 def _problem(cost, equality, inequality, projection, hyper) -> Problem:
-    taken = [_names(f, hyper) for f in (cost, equality, inequality, projection)]
+    taken = [names_taken(f, hyper) for f in (cost, equality, inequality, projection)]
     for name in hyper:
         if not any(name in names for names in taken):
             message = f"constrained() got an unexpected keyword argument {name!r}"
@@ -220,9 +220,9 @@ def _start(problem: Problem, params, data, hyper):
     for leaf in jax.tree.leaves(params):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"params must hold floats, not {leaf.dtype}")
-    value = problem.cost(params, data, hyper)
-    if jnp.shape(value) != ():
-        raise ValueError(f"cost must return a real scalar, not {value}")
+    _check.scalar("cost", problem.cost(params, data, hyper))
+    if problem.projection is not None:
+        _check.like("projection", problem.projection(params, data, hyper), params)
     h, g = (f(params, data, hyper) for f in problem[1:3])
     return Solution(params, *jax.tree.map(jnp.zeros_like, (h, g)))
 

@@ -70,11 +70,17 @@ def minimize(
     def objective(params):
         return cost(params, *fixed, **constants)
 
-    def bound(function):
-        return lambda params: function(params, *fixed, **constants)
+    def bound(name, function):
+        def of_params(params):
+            value = function(params, *fixed, **constants)
+            if not hasattr(value, "dtype"):
+                raise ValueError(f"{name} must return an array, not {value}")
+            return value
 
-    given = {"residual_fn": residual, "hessian_fn": hessian}
-    given = {n: bound(f) for n, f in given.items() if f is not None}
+        return of_params
+
+    given = {"residual": residual, "hessian": hessian}
+    given = {f"{n}_fn": bound(n, f) for n, f in given.items() if f is not None}
     extra = accepted(transform, given)
 
     def progress(value, grad, first):
@@ -96,7 +102,7 @@ def minimize(
 
     _floats(params)
     params = jax.lax.stop_gradient(params)
-    _scalar(jax.eval_shape(objective, params))
+    _check.scalar("cost", jax.eval_shape(objective, params))
     value, grad = jax.value_and_grad(objective)(params)
     start = progress(value, grad, optax.tree.norm(grad))
     fit = iterate(
@@ -134,12 +140,6 @@ def _floats(params) -> None:
     for leaf in jax.tree.leaves(params):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise ValueError(f"params must hold floats, not {leaf.dtype}")
-
-
-def _scalar(value) -> None:
-    real = hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)
-    if not real or value.shape != ():
-        raise ValueError(f"cost must return a real scalar, not {value}")
 
 
 def _evaluate(objective, params, memory):

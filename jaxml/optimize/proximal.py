@@ -5,8 +5,6 @@ step down the cost, then prox, is a step down both. Each operator here stands ne
 its penalty: l1_prox and l1_penalty.
 """
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +16,7 @@ from jaxml import _check
 from jaxml.optimize import _groups
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.optimize.implicit import kinked_solution
-from jaxml.optimize.recipe import Recipe
+from jaxml.optimize.recipe import names_taken
 
 PATIENCE = 500  # steps without any improvement: cycles of the momentum may be long
 GUESSES = 4  # products with the Hessian that make a first guess of the curvature
@@ -141,16 +139,15 @@ def box_prox(params: Any, step: Any, *, low: Any = None, high: Any = None) -> An
     scalar for all, or None for no bound.
     """
     _scalar(step)
-    for bound, clip in ((low, jnp.maximum), (high, jnp.minimum)):
+    for name, bound, clip in (("low", low, jnp.maximum), ("high", high, jnp.minimum)):
         if bound is not None:
-            params = jax.tree.map(clip, params, _like(bound, params))
+            params = jax.tree.map(clip, params, _like(name, bound, params))
     return params
 
 
 def _scalar(step):
     """A step, or the ValueError that says it is none."""
-    leaves = jax.tree.leaves(step)
-    if leaves != [step] or jnp.ndim(step):
+    if not jax.tree_util.all_leaves([step]) or jnp.ndim(step):
         raise ValueError(f"step must be a scalar, not {step!r}")
     _check.finite("step", step)
     return step
@@ -164,19 +161,26 @@ def _times(scale, params, factors):
     """A pytree like params of scale times the factors, 1 each if None."""
     if factors is None:
         return jax.tree.map(lambda p: scale, params)
-    return jax.tree.map(lambda p, f: scale * f, params, _like(factors, params))
+    like = _like("factors", factors, params)
+    return jax.tree.map(lambda p, f: scale * f, params, like)
 
 
-def _like(tree, params):
-    """A pytree like params; a single leaf stands for every one."""
-    if jax.tree_util.treedef_is_leaf(jax.tree.structure(tree)):
-        return jax.tree.map(lambda p: tree, params)
+def _like(name: str, tree, params):
+    """A pytree like params, or scalars in its place; a single leaf is for every one."""
+    if jax.tree_util.all_leaves([tree]):
+        tree = jax.tree.map(lambda p: tree, params)
+    forms = [jax.tree.map(lambda _: 0, each) for each in (tree, params)]
+    if forms[0] != forms[1]:
+        raise ValueError(f"{name} must be a pytree like params, or one for all")
+    for each, p in zip(jax.tree.leaves(tree), jax.tree.leaves(params), strict=True):
+        if jnp.shape(each) not in ((), p.shape):
+            raise ValueError(f"{name} has shape {jnp.shape(each)}, not {p.shape} or ()")
     return tree
 
 
 def _sum(function, *trees):
     terms = jax.tree.map(lambda *a: jnp.sum(function(*a)), *trees)
-    return functools.reduce(jnp.add, jax.tree.leaves(terms))
+    return sum(jax.tree.leaves(terms))
 
 
 # --- the loop -----------------------------------------------------------------------
@@ -220,7 +224,7 @@ def proximal(
     Source: Beck and Teboulle (2009); restarts: O'Donoghue and Candès (2015).
 
     """
-    taken = [_names(f, hyper) for f in (cost, prox, penalty)]
+    taken = [names_taken(f, hyper) for f in (cost, prox, penalty)]
     for name in hyper:
         if not any(name in names for names in taken):
             raise TypeError(f"proximal() got an unexpected keyword argument {name!r}")
@@ -240,6 +244,10 @@ def proximal(
         return penalty(params, **of(taken[2], hyper))
 
     fixed, constants = jax.lax.stop_gradient((data, hyper))
+    _check.scalar("cost", jax.eval_shape(smooth, params, fixed, constants))
+    _check.like("prox", jax.eval_shape(nearest, params, 1.0, constants), params)
+    if penalty is not None:
+        _check.scalar("penalty", jax.eval_shape(kinks, params, constants))
     fit = accelerate(
         lambda p: smooth(p, fixed, constants),
         lambda p, step: nearest(p, step, constants),
@@ -254,19 +262,6 @@ def proximal(
         smooth, nearest, kinks, point.params, fit.cost, fit.status, step, data, hyper
     )
     return fit._replace(params=found, cost=value)
-
-
-def _names(function, hyper) -> list[str]:
-    """Those of hyper that a function takes by name."""
-    if function is None:
-        return []
-    fixed: dict[str, Any] = {}
-    if isinstance(function, Recipe):
-        fixed, function = dict(function.options), function.function
-    parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return list(hyper)
-    return [name for name in hyper if name in parameters and name not in fixed]
 
 
 @_check.host

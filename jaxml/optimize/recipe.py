@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -91,6 +91,20 @@ def settings(function: Any) -> dict[str, Any]:
 
 
 @_check.host
+def names_taken(function: Any, hyper: Iterable[str]) -> list[str]:
+    """Those names of hyper that a function, or a recipe of one, takes; none of None."""
+    if function is None:
+        return []
+    fixed: dict[str, Any] = {}
+    if isinstance(function, Recipe):
+        fixed, function = dict(function.options), function.function
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return list(hyper)
+    return [name for name in hyper if name in parameters and name not in fixed]
+
+
+@_check.host
 def canonical(name: str, solver: Any) -> Any:
     """A solver as a static recipe: partials become Recipes, instances are refused.
 
@@ -112,6 +126,8 @@ def build(solver: Callable, rate: Any, schedule: Callable | None = None):
     if schedule is not None:
         if rate is None:
             raise ValueError("rate must be given where there is a schedule")
+        if not callable(schedule):
+            raise ValueError(f"schedule must be a recipe, not {schedule!r}")
         rate = schedule(rate)
     try:
         made = solver() if rate is None else solver(rate)
@@ -120,6 +136,8 @@ def build(solver: Callable, rate: Any, schedule: Callable | None = None):
             name = getattr(solver, "__name__", repr(solver))
             raise ValueError(f"rate must be given: {name} has no default") from None
         raise
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(f"solver must make an optax transformation, not {made!r}")
     return optax.with_extra_args_support(made)
 
 

@@ -153,6 +153,7 @@ def _eps(x) -> float:
 
 def _share(gamma):
     """The part of the eigenvalues that is not 0."""
+    _check.within("gamma", gamma, "(0, inf)")
     return jnp.minimum(1, 1 / gamma)
 
 

@@ -9,7 +9,7 @@ Energies are measured from the ground state, in units of T, before anything is
 exponentiated: nothing overflows, also in float32, and no unit of energy is too small.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,8 @@ RUNAWAY = 0.1  # change of some λ·f in a last step from which there is no mini
 class Params(NamedTuple):
     """A distribution of greatest entropy: pᵢ ∝ wᵢ e^(λ·fᵢ)."""
 
-    multipliers: jax.Array  # (n,) λ, Lagrange multipliers of the means of n features
+    # λ, Lagrange multipliers of the means of n features
+    multipliers: Annotated[jax.Array, "n"]
 
 
 # --- many particles: occupation of levels --------------------------------------------

@@ -201,6 +201,7 @@ def stiffness(angles: jax.Array, *, temperature: Any, coupling: Any = 1.0) -> ja
         coupling: () J.
 
     """
+    _check.within("temperature", temperature, "(0, inf)")
     means = []
     for difference in _differences(_lattices(angles)):
         current = jnp.sum(jnp.sin(difference), (-2, -1))

@@ -552,8 +552,8 @@ def sample(
 class Criteria(NamedTuple):
     """What the number of Gaussians costs: the least is the best."""
 
-    aic: jax.Array  # () 2p - 2 log L
-    bic: jax.Array  # () p log Σ wᵢ - 2 log L
+    aic: Annotated[jax.Array, ":sums"]  # 2p - 2 log L
+    bic: Annotated[jax.Array, ":sums"]  # p log Σ wᵢ - 2 log L
 
 
 @_check.pure(static=("covariance",), jit=True, x="m n", weights="m")

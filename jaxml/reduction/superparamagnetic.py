@@ -10,7 +10,7 @@ These are the clusters: of any shape, and of any number.
     labels = superparamagnetic.clusters(graph, found.correlation[8])
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,10 @@ from jaxml.physics import _clusters, potts
 class Graph(NamedTuple):
     """Which rows are neighbours, and how strongly they are coupled."""
 
-    edges: jax.Array  # (m count, 2) int32, each row with its nearest ones
-    couplings: jax.Array  # (m count,) J; 0 where they are not mutual, or there already
-    sites: jax.Array  # (m,) int32, 0…m-1
+    edges: Annotated[jax.Array, "e 2"]  # int32, each row with its nearest ones
+    # J; 0 where they are not mutual, or there already
+    couplings: Annotated[jax.Array, "e"]
+    sites: Annotated[jax.Array, "m"]  # int32, 0…m-1
 
 
 @_check.pure(static=("count",), jit=True, x="m n")
@@ -181,9 +182,6 @@ def clusters(
 
     """
     edges, couplings, sites = graph
-    _check.shapes(
-        correlation=(correlation, "e"), **{"graph.couplings": (couplings, "e")}
-    )
     first, second = edges[:, 0], edges[:, 1]
     real = jnp.where(couplings > 0, correlation, -jnp.inf)
     most = jnp.full_like(real, -jnp.inf, shape=len(sites))

@@ -1,6 +1,6 @@
 """The table of a regression: what each coefficient is worth."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,8 @@ class Table(NamedTuple):
     p: Any  # Params, P of so large a statistic if the coefficient were 0
     low: Any  # Params, the lower end of the confidence interval
     high: Any  # Params, the upper end
-    covariance: jax.Array  # (p, p) of the coefficients, b last; (t, p, p) for t targets
+    # of the coefficients, b last; one of each target
+    covariance: Annotated[jax.Array, "n n|n+1 n+1|t n n|t n+1 n+1"]
 
 
 def table(theta, covariance, critical, tail, split, unit=1.0) -> Table:

@@ -13,7 +13,7 @@ compiled in. Data, errors, weights and bounds are traced.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,12 +40,14 @@ class Inference(NamedTuple):
     standard_error: Any  # like params
     low: Any  # like params, the lower ends of the confidence intervals
     high: Any  # like params, the upper ends
-    covariance: jax.Array  # (p, p) of the parameters, in the order of ravel_pytree
-    chi2: jax.Array  # () χ² = Σ wᵢ (f(xᵢ) - yᵢ)² / σᵢ²
-    reduced: jax.Array  # () χ² / dof
-    r2: jax.Array  # () 1 - χ² / (χ² of the best constant)
-    dof: jax.Array  # () rows less parameters; infinite if σ is absolute
-    variance: jax.Array  # () what σ² is multiplied by: χ² / dof, or 1 if it is absolute
+    # of the parameters, in the order of ravel_pytree
+    covariance: Annotated[jax.Array, "p p"]
+    chi2: Annotated[jax.Array, ""]  # χ² = Σ wᵢ (f(xᵢ) - yᵢ)² / σᵢ²
+    reduced: Annotated[jax.Array, ""]  # χ² / dof
+    r2: Annotated[jax.Array, ""]  # 1 - χ² / (χ² of the best constant)
+    dof: Annotated[jax.Array, ""]  # rows less parameters; infinite if σ is absolute
+    # what σ² is multiplied by: χ² / dof, or 1 if it is absolute
+    variance: Annotated[jax.Array, ""]
 
 
 class Band(NamedTuple):

@@ -154,8 +154,9 @@ def matrix(
     function = bound(kernel, gamma=gamma, offset=offset, degree=degree)
     result = function(a, b)
     wanted = len(a), len(b)
-    if jnp.shape(result) != wanted:
-        raise ValueError(f"kernel gives shape {jnp.shape(result)}, not {wanted}")
+    shape = getattr(result, "shape", None)
+    if shape != wanted:
+        raise ValueError(f"kernel gives shape {shape}, not {wanted}")
     return result
 
 
@@ -172,8 +173,9 @@ def diagonal(
 
     kernel, gamma, offset and degree as in matrix.
     """
-    function = bound(kernel, gamma=gamma, offset=offset, degree=degree)
-    return jax.vmap(lambda row: function(row[None], row[None])[0, 0])(x)
+    hyper = {"gamma": gamma, "offset": offset, "degree": degree}
+    one = partial(matrix, kernel=kernel, **hyper)
+    return jax.vmap(lambda row: one(row[None], row[None])[0, 0])(x)
 
 
 @_check.host

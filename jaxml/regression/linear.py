@@ -41,7 +41,6 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
 
     Raises ValueError if params are for another number of columns.
     """
-    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n|n t")})
     return product(x, params.w) + params.b[(None,) * (params.w.ndim > 1)]
 
 
@@ -218,15 +217,15 @@ class Inference(NamedTuple):
     """What least squares says about its coefficients and about itself."""
 
     table: Table  # standard errors, t, p, intervals, covariance
-    dof: jax.Array  # () degrees of freedom of the residual
-    variance: jax.Array  # () or (t,) σ², of a row of weight 1
-    r2: jax.Array  # () or (t,) share of the variance that is explained
-    adjusted_r2: jax.Array  # () or (t,) the same, both variances without bias
-    log_likelihood: jax.Array  # () or (t,) of Gaussian noise
-    aic: jax.Array  # () or (t,) 2p - 2 log L
-    bic: jax.Array  # () or (t,) p log m - 2 log L
-    f: jax.Array  # () or (t,) F of all weights against none
-    f_p: jax.Array  # () or (t,) P of so large an F if all weights were 0
+    dof: Annotated[jax.Array, ""]  # degrees of freedom of the residual
+    variance: Annotated[jax.Array, "|t"]  # σ², of a row of weight 1
+    r2: Annotated[jax.Array, "|t"]  # share of the variance that is explained
+    adjusted_r2: Annotated[jax.Array, "|t"]  # the same, both variances without bias
+    log_likelihood: Annotated[jax.Array, "|t:sums"]  # of Gaussian noise
+    aic: Annotated[jax.Array, "|t:sums"]  # 2p - 2 log L
+    bic: Annotated[jax.Array, "|t:sums"]  # p log m - 2 log L
+    f: Annotated[jax.Array, "|t"]  # F of all weights against none
+    f_p: Annotated[jax.Array, "|t"]  # P of so large an F if all weights were 0
 
 
 @_check.pure(
@@ -274,7 +273,6 @@ def inference(
     """
     _check.option("kind", kind, ("precision", "frequency"))
     _check.option("covariance", covariance, ("constant", "HC0", "HC1", "HC2", "HC3"))
-    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n|n t")})
     _enough("x", x, intercept)
     options = weights, kind, covariance, intercept, confidence
     if y.ndim == 1:

@@ -5,7 +5,7 @@ P(y = 1 | x) = 1 / (e^((E - μ)/T) + 1) with the energy E = -w·x, the chemical 
 fixed by the number of particles, Σ wᵢ P(y = 1 | xᵢ) = Σ wᵢ yᵢ.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -262,22 +262,25 @@ def _cost(theta, x, y, weights, seat, *, l2, temperature):
 class Centred(NamedTuple):
     """The covariance of w and of w·x + b at a point amid the rows, free of units."""
 
-    covariance: jax.Array  # (p, p) of w and, last, of w·centre + b, over the units
-    centre: jax.Array  # (n,) the point; 0 without an intercept
-    unit: jax.Array  # (p,) the units
+    # of w and, last, of w·centre + b, over the units
+    covariance: Annotated[jax.Array, "n n|n+1 n+1"]
+    centre: Annotated[jax.Array, "n"]  # the point; 0 without an intercept
+    unit: Annotated[jax.Array, "n|n+1"]  # the units
 
 
 class Inference(NamedTuple):
     """What the likelihood says about the coefficients and about itself."""
 
     table: Table  # standard errors, z, p, intervals, covariance
-    log_likelihood: jax.Array  # () Σ wᵢ log P(yᵢ | xᵢ)
-    null: jax.Array  # () the same for the best constant
-    pseudo_r2: jax.Array  # () 1 - log_likelihood / null (McFadden 1974)
-    aic: jax.Array  # () 2p - 2 log L
-    bic: jax.Array  # () p log Σ wᵢ - 2 log L
-    ratio: jax.Array  # () 2 (log L - null), a χ² of n if all weights were 0
-    ratio_p: jax.Array  # () P of so large a ratio then
+    log_likelihood: Annotated[jax.Array, ":sums"]  # Σ wᵢ log P(yᵢ | xᵢ)
+    null: Annotated[jax.Array, ":sums"]  # the same for the best constant
+    pseudo_r2: Annotated[jax.Array, ""]  # 1 - log_likelihood / null (McFadden 1974)
+    aic: Annotated[jax.Array, ":sums"]  # 2p - 2 log L
+    bic: Annotated[jax.Array, ":sums"]  # p log Σ wᵢ - 2 log L
+    ratio: Annotated[
+        jax.Array, ":sums"
+    ]  # 2 (log L - null), a χ² of n if all weights were 0
+    ratio_p: Annotated[jax.Array, ""]  # P of so large a ratio then
     centred: Centred  # what the table's covariance comes from; exact far from x = 0
 
 

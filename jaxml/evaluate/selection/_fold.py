@@ -48,9 +48,9 @@ def as_points(name: str, points, dtype) -> dict[str, jax.Array]:
 
 def values(name: str, given, dtype) -> jax.Array:
     """What is given, an array or a list that may hold arrays, as finite floats."""
-    some = isinstance(given, (list, tuple))
+    some = isinstance(given, (list, tuple)) and not hasattr(given, "_fields")
     if some and any(isinstance(value, jax.Array) for value in given):
-        given = jnp.stack(given)
+        given = jnp.stack([_check.array(name, value, False) for value in given])
     array = jnp.asarray(_check.array(name, given, False), dtype)
     _check.values(name, array, False, None)
     return array
@@ -65,20 +65,25 @@ def compiled_in(name: str, function):
     return function
 
 
-def one_fit(fit, score, x, y, train, test, point):
-    """Scores on both kinds of rows, and status, of one fit."""
-    found = fit(x, y, weights=train, **point)
-    if not (hasattr(found, "params") and hasattr(found, "status")):
-        raise ValueError(f"fit must return a Fit, not {type(found).__name__}")
+def one_fit(fit, score, x, y, train, test, point, name="score"):
+    """Scores on both kinds of rows, and status, of one fit; name is the score's."""
+    found = fitted(fit, x, y, train, point)
     held = jnp.sum(test) != 0
     # Weights of a fold without rows are made harmless: 0/0 has no derivative.
     rows = train, jnp.where(held, test, 1)
     scores = [score(found.params, x, y, weights=each) for each in rows]
     for each in scores:
-        if jnp.shape(each) != ():
-            raise ValueError(f"score must be a scalar; it has shape {jnp.shape(each)}")
+        _check.scalar(name, each)
     learned, judged = (each * worked(found, x.dtype) for each in scores)
     return learned, jnp.where(held, judged, jnp.nan), found.status
+
+
+def fitted(fit, x, y, weights, point):
+    """The Fit of some rows."""
+    found = fit(x, y, weights=weights, **point)
+    if not (hasattr(found, "params") and hasattr(found, "status")):
+        raise ValueError(f"fit must return a Fit, not {type(found).__name__}")
+    return found
 
 
 def worked(found, dtype):

@@ -1,6 +1,6 @@
 """Which rows are learned from, and which are held out, as masks of one shape."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,8 @@ class Folds(NamedTuple):
     `jax.tree.map(lambda a: a.reshape(-1, m), folds)`.
     """
 
-    train: jax.Array  # (f, m)
-    test: jax.Array  # (f, m)
+    train: Annotated[jax.Array, "_f m"]
+    test: Annotated[jax.Array, "_f m"]
 
 
 @_check.pure(static=("m", "folds"))

@@ -12,6 +12,7 @@ from jaxml import _check
 from jaxml.evaluate.selection import _fold
 from jaxml.evaluate.selection.folds import Folds
 from jaxml.optimize.fit import Fit
+from jaxml.optimize.recipe import names_taken
 
 
 class Scores(NamedTuple):
@@ -138,6 +139,8 @@ def validation_curve(
 
     """
     train, test = _fold.row_weights(folds, x, y, weights)
+    if not isinstance(name, str) or name not in names_taken(fit, [name]):
+        raise ValueError(f"name must be that of an argument of fit, not {name!r}")
     points = _fold.as_points("values", {name: values}, x.dtype)
     fit, score = _fold.compiled_in("fit", fit), _fold.compiled_in("score", score)
     scores = _cross_validate(fit, score, chunk, x, y, train, test, points)
@@ -344,8 +347,11 @@ def _nested(fit, score, greater, chunk, x, y, train, test, inner, points):
 def _out_of_fold(fit, predict, chunk, x, y, train, test, hyper):
     def fold(rows):
         train, test = rows
-        found = fit(x, y, weights=train, **hyper)
-        predicted = predict(found.params, x) * _fold.worked(found, x.dtype)
+        found = _fold.fitted(fit, x, y, train, hyper)
+        predicted = predict(found.params, x)
+        if not hasattr(predicted, "dtype"):
+            raise ValueError(f"predict must return an array, not {predicted}")
+        predicted *= _fold.worked(found, x.dtype)
         share = test[(..., *[None] * (predicted.ndim - 1))]
         return jnp.where(share != 0, share * predicted, 0)
 

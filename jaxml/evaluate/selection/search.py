@@ -167,6 +167,6 @@ def descend(
 def _validation(logs, x, y, train, test, size, *, fit, cost):
     """The mean cost of the folds in units of size, ()."""
     point = jax.tree.map(jnp.exp, logs)
-    one = functools.partial(_fold.one_fit, fit, cost, x, y)
+    one = functools.partial(_fold.one_fit, fit, cost, x, y, name="cost")
     _, costs, _ = jax.vmap(one, (0, 0, None))(train, test, point)
     return _fold.over_folds(costs, _fold.held_out(test))[0] / size

@@ -1,6 +1,6 @@
 """Principal components of data in parts: what is kept of each can be merged."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,11 @@ from jaxml.reduction.pca._found import Params, at_most, joined
 class Moments(NamedTuple):
     """All that principal components need to know of rows."""
 
-    weight: jax.Array  # () Σ wᵢ, the number of rows where none is weighted
-    mean: jax.Array  # (n,) μ = Σ wᵢ xᵢ / Σ wᵢ
-    scatter: jax.Array  # (n, n) Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ
+    weight: Annotated[
+        jax.Array, ":sums"
+    ]  # Σ wᵢ, the number of rows where none is weighted
+    mean: Annotated[jax.Array, "n"]  # μ = Σ wᵢ xᵢ / Σ wᵢ
+    scatter: Annotated[jax.Array, "n n:sums"]  # Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ
 
 
 @_check.pure(x="m n", weights="m")

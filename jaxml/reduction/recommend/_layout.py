@@ -8,7 +8,7 @@ is one small program, and no matrix of users and items is ever formed. Padding i
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,22 +24,27 @@ WIDTHS = 16, 64  # least and most ratings of a segment; a mean row has four or m
 class Side(NamedTuple):
     """The ratings by user, or by item; the rows are the users, or the items."""
 
-    where: jax.Array  # (rows,) int32, the place of each row among all blocks' rows
-    row: jax.Array  # (blocks, r) int32, which row it is; 0 where none is left
-    owner: jax.Array  # (blocks, s) int32, the block's row of a segment; r for nobody
-    column: jax.Array  # (blocks, s, width) int32, the other side; 0 for padding
-    rating: jax.Array  # (blocks, s, width) int32, which rating; m for padding
+    # int32, the place of each row among all blocks' rows
+    where: Annotated[jax.Array, "_rows"]
+    # int32, which row it is; 0 where none is left
+    row: Annotated[jax.Array, "_blocks _r"]
+    # int32, the block's row of a segment; r for nobody
+    owner: Annotated[jax.Array, "_blocks _s"]
+    # int32, the other side; 0 for padding
+    column: Annotated[jax.Array, "_blocks _s _width"]
+    # int32, which rating; m for padding
+    rating: Annotated[jax.Array, "_blocks _s _width"]
 
 
 class Ratings(NamedTuple):
     """Triplets, and where they lie by user and by item; made by `prepare`."""
 
-    user: jax.Array  # (m,) int32
-    item: jax.Array  # (m,) int32
-    y: jax.Array  # (m,)
+    user: Annotated[jax.Array, "m"]  # int32
+    item: Annotated[jax.Array, "m"]  # int32
+    y: Annotated[jax.Array, "m"]
     by_user: Side
     by_item: Side
-    pair: jax.Array  # (m,) int32, equal where user and item are, below m
+    pair: Annotated[jax.Array, "m"]  # int32, equal where user and item are, below m
 
 
 @_check.host
@@ -264,7 +269,10 @@ def _all_zero(weights) -> bool:
     """Whether concrete weights, (m,), are all 0."""
     if isinstance(weights, jax.core.Tracer):
         return False
-    if isinstance(weights, (np.ndarray, jax.Array)):
-        return weights.size > 0 and not np.any(np.asarray(weights))
-    given = isinstance(weights, (list, tuple)) and len(weights) > 0
-    return given and all(w == 0 for w in weights)
+    if isinstance(weights, (list, tuple)):
+        return len(weights) > 0 and all(
+            isinstance(w, int | float) and w == 0 for w in weights
+        )
+    array = isinstance(weights, (np.ndarray, jax.Array))
+    number = array and jnp.issubdtype(weights.dtype, np.number)
+    return number and weights.size > 0 and not np.any(np.asarray(weights))

@@ -66,6 +66,7 @@ def cost(
     Source: Hu, Koren and Volinsky (2008).
 
     """
+    _check.within("alpha", alpha, "[0, inf)")
     theta, x = params
     s = predict(params, user, item)
     r = y if weights is None else weights * y
@@ -193,6 +194,7 @@ def fold_in(
         ValueError: shapes that do not agree, values not finite or out of range.
 
     """
+    _check.within("alpha", alpha, "[0, inf)")
     x = params.x
     _check.values("item", item, True, len(x))
     z = take(x, item)

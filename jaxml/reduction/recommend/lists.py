@@ -1,6 +1,6 @@
 """What to show: the best items that a user does not know, and items that are alike."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,8 @@ def similar(
 
     """
     _check.option("metric", metric, ("cosine", "euclidean"))
-    x = params.x
+    x: jax.Array = getattr(params, "x", None)  # type: ignore[assignment]
+    _check.shapes(**{"params.x": (x, "items k")})
     _check.values("item", item, True, len(x))
     if count >= len(x):
         raise ValueError(f"count must be below the number of items, {len(x)}")
@@ -119,8 +120,8 @@ def similar(
 class Known(NamedTuple):
     """Pairs of users and items, sorted: a set that one can ask."""
 
-    item: jax.Array  # (m,) int32, by user, then by number
-    start: jax.Array  # (users + 1,) int32, where the items of each user begin
+    item: Annotated[jax.Array, "_m"]  # int32, by user, then by number
+    start: Annotated[jax.Array, "users+1"]  # int32, where the items of each user begin
 
 
 @_check.pure(static=("users",), user="m:labels", item="m:labels", weights="m")

@@ -8,7 +8,7 @@ which the evidence bound is largest, so that no penalty has to be searched for:
 the data do not need gets a variance near 0.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,18 +30,18 @@ from jaxml.reduction.recommend._quadratic import alternate
 class Posterior(NamedTuple):
     """Independent Gaussians, one for each user or for each item, and their prior."""
 
-    mean: jax.Array  # (rows, k + 1) of the factors, then of the bias
-    covariance: jax.Array  # (rows, k + 1, k + 1)
-    precision: jax.Array  # (k + 1,) of the prior, 1/variance
+    mean: Annotated[jax.Array, "_rows k+1"]  # of the factors, then of the bias
+    covariance: Annotated[jax.Array, "_rows k+1 k+1"]
+    precision: Annotated[jax.Array, "k+1"]  # of the prior, 1/variance
 
 
 class Params(NamedTuple):
     """What is believed of users and items."""
 
-    mu: jax.Array  # () mean of all ratings
+    mu: Annotated[jax.Array, ""]  # mean of all ratings
     user: Posterior
     item: Posterior
-    noise: jax.Array  # () σ², variance of a rating about its prediction
+    noise: Annotated[jax.Array, ""]  # σ², variance of a rating about its prediction
 
 
 @_check.pure(static=("users", "items", "k"))

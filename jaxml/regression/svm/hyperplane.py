@@ -28,7 +28,7 @@ class Params(NamedTuple):
     w: Annotated[jax.Array, "n"]
     b: Annotated[jax.Array, ""]
     # α = s a, of the rows of the fit; 0 off the support
-    alpha: Annotated[Any, "rows"]
+    alpha: Annotated[Any, "rows", None]
 
 
 @_check.pure(x="m n")
@@ -65,6 +65,7 @@ def margin(params: Params) -> jax.Array:
 @_check.pure()
 def support(params: Params) -> jax.Array:
     """αᵢ ≠ 0, (m,): the rows that touch the margin or lie within; params hold alpha."""
+    _check.shapes(**{"params.alpha": (params.alpha, "m")})
     return params.alpha != 0
 
 

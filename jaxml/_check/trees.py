@@ -1,0 +1,182 @@
+"""Pytrees: params and what else comes as a NamedTuple, a tuple or a mapping."""
+
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml._check.kinds import from_host
+from jaxml._check.ranges import is_float
+from jaxml._check.shapes import Shape, parse
+
+
+def tree(name: str, value, hint):
+    """A pytree of the kind that its annotation says, down to the fields of NamedTuples.
+
+    Lists of numbers in it become arrays. What has a shape is an array, and None only
+    where that is said too: `Annotated[Any, "rows", None]`.
+    """
+    more = getattr(hint, "__metadata__", ())
+    hint = hint.__origin__ if more else hint
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    several = typing.get_args(hint) if union else (hint,)
+    if value is None and (types.NoneType in several or None in more):
+        return None
+    kinds = [k for k in several if k is not types.NoneType]
+    kind, origin = kinds[0], typing.get_origin(kinds[0])
+    if hasattr(kind, "_fields"):
+        return _fields(name, value, kinds)
+    if more or kind is jax.Array:
+        if not (hasattr(value, "dtype") or _numbers(value) or _is_number(value)):
+            raise ValueError(f"{name} must be an array, not {_kind(value)}")
+        return leaf(name, value)
+    if origin is tuple:
+        return _tuple(name, value, typing.get_args(kind))
+    if origin is Mapping and not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a dict of arrays, not {_kind(value)}")
+    return jax.tree.map(functools.partial(leaf, name), value, is_leaf=_numbers)
+
+
+def _fields(name: str, value, kinds):
+    """A NamedTuple of one of these kinds."""
+    own = getattr(value, "_fields", None)
+    kind = next((k for k in kinds if own and own == k._fields), None)
+    if own is None or kind is None:
+        models = [f"{k.__module__.replace('._', '.')}.{k.__name__}" for k in kinds]
+        listed = zip(models, (", ".join(k._fields) for k in kinds), strict=True)
+        wanted = " or ".join(f"a {model}({fields})" for model, fields in listed)
+        raise ValueError(
+            f"{name} must be {wanted}, not {_kind(value)}{_mend(name, value)}"
+        )
+    hints = kind.__annotations__
+    each = (tree(f"{name}.{f}", getattr(value, f), hints[f]) for f in own)
+    return type(value)(*each)
+
+
+def _kind(value) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _mend(name: str, value) -> str:
+    """What to do where a whole Fit was handed on."""
+    params = getattr(value, "params", None)
+    return f": pass {name}.params" if isinstance(params, tuple) else ""
+
+
+def _tuple(name: str, value, kinds):
+    """A tuple of arrays, so many or, with an ellipsis, any number."""
+    many = kinds[-1] is Ellipsis
+    length = "" if many else f"{len(kinds)} "
+    if not isinstance(value, (tuple, list)) or hasattr(value, "_fields") or not value:
+        mend = _mend(name, value)
+        raise ValueError(
+            f"{name} must be a tuple of {length}arrays, not {_kind(value)}{mend}"
+        )
+    if not many and len(value) != len(kinds):
+        raise ValueError(
+            f"{name} must be a tuple of {length}arrays, not of {len(value)}"
+        )
+    return tuple(
+        tree(f"{name}[{i}]", each, kinds[0] if many else kinds[i])
+        for i, each in enumerate(value)
+    )
+
+
+def fields(name: str, value) -> dict[str, tuple[Any, tuple]]:
+    """The fields of a NamedTuple whose annotation is a shape, and the forms of these.
+
+    `w: Annotated[jax.Array, "n|n t"]`; one that is None is left out.
+    """
+    found = {}
+    for field, leaf in getattr(value, "_asdict", dict)().items():
+        path, shape = f"{name}.{field}", _shape(_hints(type(value)).get(field), name)
+        if shape is not None and leaf is not None:
+            leaf = leaf if hasattr(leaf, "shape") else np.asarray(leaf)
+            found[path] = leaf, shape.forms
+        elif hasattr(leaf, "_fields"):
+            found |= fields(path, leaf)
+    return found
+
+
+def _shape(hint, owner: str = "") -> Shape | None:
+    """The shape that an annotation names."""
+    for each in getattr(hint, "__metadata__", ())[:1]:
+        return parse(each, owner)
+    return None
+
+
+def lower(result, dtype, hint):
+    """A result with its floats in a 16-bit dtype, but for what sums over rows."""
+    if _sums(hint):
+        return result
+    if hasattr(result, "_fields"):
+        each = (lower(value, dtype, hint) for value, hint in _hinted(result))
+        return type(result)(*each)
+    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, result)
+
+
+def of_a_width(value, hint=None) -> list:
+    """The leaves of a pytree that have the caller's width: not what sums over rows."""
+    if _sums(hint):
+        return []
+    if hasattr(value, "_fields"):
+        return [a for v, hint in _hinted(value) for a in of_a_width(v, hint)]
+    return jax.tree.leaves(value)
+
+
+def _sums(hint) -> bool:
+    shape = _shape(hint)
+    return shape is not None and shape.sums
+
+
+def _hinted(value):
+    """The fields of a NamedTuple, each with its annotation."""
+    return zip(value, map(_hints(type(value)).get, value._fields), strict=True)
+
+
+def _hints(kind) -> dict[str, Any]:
+    return getattr(kind, "__annotations__", {})
+
+
+def scalar(name: str, value):
+    """What a function called name returned, if that is one real number."""
+    number = hasattr(value, "dtype") or _is_number(value)
+    real = number and not jnp.issubdtype(jnp.result_type(value), jnp.complexfloating)
+    if not real or jnp.shape(value) != ():
+        raise ValueError(f"{name} must return a real scalar, not {value}")
+    return value
+
+
+def like(name: str, value, params):
+    """What a function called name returned, if that is a pytree like params."""
+    shapes = [jax.tree.map(jnp.shape, each) for each in (value, params)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{name} must return what is like params, not {value}")
+    return value
+
+
+def _numbers(node) -> bool:
+    """Whether a node is a list of numbers, maybe of several axes."""
+    return isinstance(node, list) and all(_is_number(e) or _numbers(e) for e in node)
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float, np.generic))
+
+
+def leaf(name: str, leaf):
+    """One leaf of a pytree of parameters: arrays as they are, host numbers taken."""
+    if isinstance(leaf, (jax.Array, jax.core.Tracer)):
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise ValueError(f"{name} must hold real numbers, not {leaf.dtype}")
+        return leaf
+    if isinstance(leaf, (int, float)):
+        return leaf
+    if isinstance(leaf, (np.ndarray, np.generic, list)):
+        return jnp.array(from_host(name, leaf))
+    raise ValueError(f"{name} must be a pytree of arrays; it holds {leaf!r}")
