@@ -472,6 +472,13 @@ def test_targets_that_a_loss_is_not_for(loss, output, row, message):
         return feedforward.cost(params, x, y, **more), gradient[0][0, 0], fit.status
 
     *nan, status = traced(wrong, w)
+    nan.append(
+        jax.vmap(
+            lambda v: feedforward.cost(
+                params, x, wrong, weights=v, loss=loss, output=output
+            )
+        )(w[None])[0]
+    )
     assert np.isnan(nan).all()
     assert status == Status.INVALID
     *same, status = traced(wrong, without)
@@ -497,15 +504,17 @@ def test_wrong_parameters_and_targets():
         ValueError, match=r"^params\[1\] has shape \(5, 4\), not \(s_3, 6"
     ):
         feedforward.forward((params[0], params[0]), x)
-    with pytest.raises(ValueError, match="^params must be a tuple of matrices"):
-        feedforward.forward(list(params), x)
+    for wrong in ((), None, params[0], {"theta": params[0]}):
+        with pytest.raises(ValueError, match="^params must be a tuple of arrays, not"):
+            feedforward.forward(wrong, x)
     with pytest.raises(
         ValueError, match=r"^y has shape \(8, 3\), not \(m, s_L\) where"
     ):
         feedforward.backprop(params, x, y[:, :3])
     with pytest.raises(ValueError, match="^output must be one of 'sigmoid', 'softmax'"):
         feedforward.probabilities(params, x, output="linear")
-    with pytest.raises(ValueError, match="^params must be stacked"):
+    message = r"^params\[0\] has shape \(5, 4\), not \(e, rows0, columns0\)"
+    with pytest.raises(ValueError, match=message):
         feedforward.ensemble(params, x)
     assert neuron.named("tanh") is neuron.ACTIVATIONS["tanh"]
     assert recipe(feedforward.cost, loss="quadratic") == recipe(

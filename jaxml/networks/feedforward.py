@@ -5,18 +5,16 @@ z^(l+1) = Θ^(l) [1; a^(l)] and a^(l) = g(z^(l)), from a^(1) = x to a^(L); Θ^(l
 [s_(l+1) × (s_l + 1)] and maps layer l to l + 1, bias in column 0. Rows are examples.
 """
 
-import functools
-import inspect
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
-from jaxml.networks import neuron
+from jaxml.networks import _losses, neuron
+from jaxml.networks._losses import LOSSES as LOSSES
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.recipe import recipe
@@ -33,15 +31,7 @@ class Layers(NamedTuple):
 
 
 SCHEMES = ("course", "normal", "scaled", "glorot", "he")
-# The outputs each loss can follow. Cross-entropy and log-likelihood are computed from
-# z, where they lose no digits.
-LOSSES = {
-    "quadratic": ("sigmoid", "tanh", "relu", "softplus", "linear", "softmax"),
-    "cross-entropy": ("sigmoid",),
-    "log-likelihood": ("softmax",),
-}
 OPTIONS = ("activation", "output", "loss")
-SLACK, OFF = 1e-6, 1e-2  # what rounding may do to a target, and to a row's sum
 Unit = str | neuron.Activation  # an activation, by name or as a pair
 
 
@@ -72,12 +62,21 @@ def init(
         raise ValueError(f"sizes must name two layers or more, not {sizes!r}")
     for size in sizes:
         _check.count("sizes", size)
-    dtype = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype must be a float dtype, not {dtype}")
+    dtype = _float(dtype)
     keys = jax.random.split(key, len(sizes) - 1)
     layers = zip(keys, sizes[:-1], sizes[1:], strict=True)
     return tuple(_draw(key, n_in, n_out, scheme, dtype) for key, n_in, n_out in layers)
+
+
+def _float(dtype):
+    """A float dtype, JAX's default if None."""
+    try:
+        found = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+        if not jnp.issubdtype(found, jnp.floating):
+            raise TypeError
+    except TypeError:
+        raise ValueError(f"dtype must be a float dtype, not {dtype}") from None
+    return found
 
 
 def _draw(key, n_in, n_out, scheme, dtype) -> jax.Array:
@@ -113,7 +112,7 @@ def forward(
     """
     _shapes(params, x)
     hidden = neuron.named(activation).function
-    final = _output(output)
+    final = _losses.output_function(output)
     z: list[jax.Array] = []
     a = [x]
     for theta in params:
@@ -171,84 +170,12 @@ def predict(
     return _labels(forward(params, x, activation=activation, output=output).a[-1])
 
 
-# --- targets -----------------------------------------------------------------------
-
-
-def _like(layers: Layers, y: jax.Array) -> None:
-    if y.shape != layers.a[-1].shape:
-        where = "m = {}, s_L = {}".format(*layers.a[-1].shape)
-        raise ValueError(f"y has shape {y.shape}, not (m, s_L) where {where}")
-
-
-def _targets(layers: Layers, y: jax.Array, loss, weights=None) -> jax.Array:
-    """y, refused where its rows are no targets of the loss; NaN there if it is traced.
-
-    Rows of weight 0 may hold anything.
-    """
-    _like(layers, y)
-    if loss == "quadratic":
-        return y
-    if isinstance(y, jax.core.Tracer):
-        return jnp.where(_strange(y, loss, weights, jnp)[:, None], jnp.nan, y)
-    if not isinstance(weights, jax.core.Tracer):
-        _refuse(np.asarray(y), loss, weights)
-    return y
-
-
-def _strange(y, loss, weights, xp):
-    """The rows of y that are no targets of the loss, (m,); NaN is none of these."""
-    beyond = ((y < -SLACK) | (y > 1 + SLACK)).any(axis=1)
-    if loss == "log-likelihood":
-        beyond = beyond | (abs(y.sum(axis=1) - 1) > OFF)
-    return beyond if weights is None else beyond & (xp.asarray(weights) > 0)
-
-
-def _refuse(y: np.ndarray, loss, weights) -> None:
-    wrong = np.flatnonzero(_strange(y, loss, weights, np))
-    if len(wrong):
-        kind = {
-            "cross-entropy": "lie in [0, 1]",
-            "log-likelihood": "hold distributions, not negative and of sum 1,",
-        }[loss]
-        where = f"row {wrong[0]} holds {y[wrong[0]]}"
-        raise ValueError(f"y must {kind} for loss {loss!r}; {where}")
-
-
-def _with_targets(declared):
-    """A fit, jitted, with a look at its targets before, where they are concrete."""
-    signature = inspect.signature(declared)
-
-    @functools.wraps(declared)
-    def wrapper(*args, **kwargs):
-        try:
-            given = signature.bind(*args, **kwargs)
-            given.apply_defaults()
-            y, loss, weights = (given.arguments[n] for n in ("y", "loss", "weights"))
-            y = _on_host(y)
-            weights = np.ones(len(y)) if weights is None else _on_host(weights)
-            apply = loss in LOSSES and y.ndim == 2 and weights.shape == y.shape[:1]
-        except (TypeError, ValueError):
-            apply = False  # traced, or wrong in a way that declared tells of
-        if apply and loss != "quadratic":
-            _refuse(y, loss, weights)
-        return declared(*args, **kwargs)
-
-    wrapper.__dict__ = declared.__dict__  # what was declared, and the count of traces
-    return wrapper
-
-
-def _on_host(array) -> np.ndarray:
-    """Floats of NumPy; TypeError where it is traced or complex."""
-    array = np.asarray(array)
-    if array.dtype.kind == "c":
-        raise TypeError
-    return array.astype(float)
-
-
 # --- costs and their gradients ------------------------------------------------------
 
 
-@_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
+@_check.pure(
+    also=_losses.check_targets, static=OPTIONS, x="m n", y="m s_L", weights="m"
+)
 def cost(
     params: Params,
     x: jax.Array,
@@ -277,57 +204,15 @@ def cost(
     forward. Raises ValueError for a loss that cannot follow the output, and for targets
     that a loss is not for; under jit the cost is NaN then.
     """
-    _loss_follows(loss, output)
+    _losses.check_loss(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    y = _targets(layers, y, loss, weights)
-    return _data_term(layers, y, loss, weights) + _penalty(params, l1, l2)
-
-
-def _data_term(layers: Layers, y, loss, weights) -> jax.Array:
     z, a = layers.z[-1], layers.a[-1]
-    if loss == "quadratic":
-        each = 0.5 * (a - y) ** 2
-    elif loss == "cross-entropy":
-        each = jax.nn.softplus(z) - y * z
-    else:
-        each = -y * jax.nn.log_softmax(z)
-    rows = jnp.sum(each, axis=1)
-    if weights is None:
-        return jnp.mean(rows)
-    return jnp.vdot(weights, rows) / _whole(weights)
+    y = _losses.targets(a, y, loss, weights)
+    data = _losses.mean_loss(z, a, y, loss, weights)
+    return data + _losses.penalty(params, l1, l2)
 
 
-def _whole(weights):
-    """Σ w, and 1 for a batch in which no row has weight: its mean is 0."""
-    whole = jnp.sum(weights)
-    return jnp.where(whole == 0, 1, whole)
-
-
-def _penalty(params: Params, l1, l2):
-    """The terms in the weights; a literal 0 is left out, a traced one cannot be."""
-    total = 0.0
-    if not _check.is_zero(l2):
-        total += 0.5 * l2 * sum(jnp.sum(theta[:, 1:] ** 2) for theta in params)
-    if not _check.is_zero(l1):
-        # Not jnp.abs, whose derivative at 0 JAX takes to be 1.
-        sizes = (jnp.sign(theta[:, 1:]) * theta[:, 1:] for theta in params)
-        total += l1 * sum(jnp.sum(size) for size in sizes)
-    return total
-
-
-def _pull(theta: jax.Array, l1, l2):
-    """The gradient of the penalty, zero in the bias column."""
-    total = 0.0
-    if not _check.is_zero(l2):
-        total += l2 * theta
-    if not _check.is_zero(l1):
-        total += l1 * jnp.sign(theta)
-    if isinstance(total, float):
-        return total
-    return jnp.where((jnp.arange(theta.shape[1]) > 0)[None], total, 0)
-
-
-@_check.pure(static=OPTIONS, x="m n", y="m s_L")
+@_check.pure(also=_losses.check_targets, static=OPTIONS, x="m n", y="m s_L")
 def deltas(
     params: Params,
     x: jax.Array,
@@ -345,21 +230,14 @@ def deltas(
     (m, s_L); params, activation, output and loss as in cost. In mechanics, δ^(l) is the
     multiplier of the constraint z^(l) = Θ^(l-1) [1; a^(l-1)] (LeCun 1988).
     """
-    _loss_follows(loss, output)
+    _losses.check_loss(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    y = _targets(layers, y, loss)
+    y = _losses.targets(layers.a[-1], y, loss)
     return _deltas(params, layers, y, activation, output, loss)
 
 
 def _deltas(params, layers, y, activation, output, loss):
-    a = layers.a[-1]
-    delta = a - y
-    if loss == "quadratic":
-        delta = _through_output(delta, a, output)
-    elif loss == "log-likelihood":
-        # a - y where the targets of a row sum to one, as they should.
-        delta = a * jnp.sum(y, axis=1, keepdims=True) - y
-    found = [delta]
+    found = [_losses.output_error(layers.a[-1], y, output, loss)]
     slope = neuron.named(activation).slope
     for theta, a in zip(params[:0:-1], layers.a[-2:0:-1], strict=True):
         # δ_0 is dropped after the product: before, Θ would be copied at each step.
@@ -367,14 +245,9 @@ def _deltas(params, layers, y, activation, output, loss):
     return tuple(reversed(found))
 
 
-def _through_output(error, a, output):
-    """Carry ∂C/∂a, (m, s_L), back through the output's g to ∂C/∂z."""
-    if output == "softmax":  # the Jacobian is diag(a) - a aᵀ
-        return a * (error - jnp.sum(a * error, axis=1, keepdims=True))
-    return error * neuron.named(output, "output").slope(a)
-
-
-@_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
+@_check.pure(
+    also=_losses.check_targets, static=OPTIONS, x="m n", y="m s_L", weights="m"
+)
 def backprop(
     params: Params,
     x: jax.Array,
@@ -395,15 +268,17 @@ def backprop(
 
     Source: Rumelhart, Hinton and Williams (1986); Nielsen (2015), BP1-BP4.
     """
-    _loss_follows(loss, output)
+    _losses.check_loss(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    y = _targets(layers, y, loss, weights)
+    y = _losses.targets(layers.a[-1], y, loss, weights)
     errors = _deltas(params, layers, y, activation, output, loss)
-    share = 1 / len(x) if weights is None else (weights / _whole(weights))[:, None]
+    share: Any = 1 / len(x)
+    if weights is not None:
+        share = (weights / _losses.total_weight(weights))[:, None]
     gradient = []
     for theta, a, delta in zip(params, layers.a, errors, strict=False):
         accumulated = _accumulate(share * delta, _augment(a))
-        gradient.append(accumulated + _pull(theta, l1, l2))
+        gradient.append(accumulated + _losses.penalty_gradient(theta, l1, l2))
     return tuple(gradient)
 
 
@@ -419,7 +294,9 @@ def _accumulate(delta: jax.Array, a: jax.Array) -> jax.Array:
     return sum(d[:, None] * row[None] for d, row in zip(delta, a, strict=True))
 
 
-@_check.pure(static=OPTIONS, x="m n", y="m s_L", weights="m")
+@_check.pure(
+    also=_losses.check_targets, static=OPTIONS, x="m n", y="m s_L", weights="m"
+)
 def gradient_check(
     params: Params,
     x: jax.Array,
@@ -454,8 +331,8 @@ def gradient_check(
     return jnp.linalg.norm(g - d) / jnp.linalg.norm(g + d)
 
 
-@_with_targets
 @_check.fit(
+    also=_losses.check_targets,
     static=(*OPTIONS, "solver", "schedule", "max_iter"),
     x="m n",
     y="m s_L",
@@ -485,7 +362,7 @@ def fit(
     is not unique: Fit.params is cut off from derivatives. For mini-batches, see
     optimize.train with train.descend(feedforward.cost, gradient=feedforward.backprop).
     """
-    _loss_follows(loss, output)
+    _losses.check_loss(loss, output)
     found = minimize(
         recipe(cost, activation=activation, output=output, loss=loss),
         params,
@@ -497,8 +374,8 @@ def fit(
         max_iter=max_iter,
         **jax.lax.stop_gradient({"l2": l2, "l1": l1, "weights": weights}),
     )
-    strange = loss != "quadratic" and _strange(y, loss, weights, jnp).any()
-    status = jnp.where(strange, Status.INVALID, found.status).astype(jnp.int32)
+    invalid = _losses.invalid_rows(y, loss, weights, jnp).any()
+    status = jnp.where(invalid, Status.INVALID, found.status).astype(jnp.int32)
     return jax.lax.stop_gradient(found._replace(status=status))
 
 
@@ -518,7 +395,7 @@ def score(
     weights, (m,), weigh the rows; params, activation and output as in forward.
     """
     layers = forward(params, x, activation=activation, output=output)
-    _like(layers, y)
+    _losses.check_units(layers.a[-1], y)
     right = (_labels(layers.a[-1]) == _labels(y)).astype(x.dtype)
     # NaN has an argmax all the same.
     right = jnp.where(jnp.isnan(layers.a[-1] + y).any(axis=1), jnp.nan, right)
@@ -552,8 +429,10 @@ def ensemble(
     with vote=True the majority of the labels (the lower label in a tie). activation and
     output as in forward.
     """
-    if not isinstance(params, tuple) or any(jnp.ndim(theta) != 3 for theta in params):
-        raise ValueError("params must be stacked: (e, s_(l+1), s_l + 1) each")
+    stacked = {
+        f"params[{i}]": (a, f"e rows{i} columns{i}") for i, a in enumerate(params)
+    }
+    _check.shapes(**stacked)
     a = jax.vmap(lambda p: outputs(p, x, activation=activation, output=output))(params)
     if a.shape[2] == 1:
         a = jnp.concatenate([1 - a, a], axis=2)
@@ -570,7 +449,7 @@ class Slowdown(NamedTuple):
     saturated: jax.Array  # (L - 1,) share of units, over the rows, with g' < threshold
 
 
-@_check.pure(static=OPTIONS, x="m n", y="m s_L")
+@_check.pure(also=_losses.check_targets, static=OPTIONS, x="m n", y="m s_L")
 def slowdown(
     params: Params,
     x: jax.Array,
@@ -589,21 +468,16 @@ def slowdown(
 
     Source: Nielsen (2015), chapters 3 and 5.
     """
-    _loss_follows(loss, output)
+    _losses.check_loss(loss, output)
     layers = forward(params, x, activation=activation, output=output)
-    y = _targets(layers, y, loss)
+    y = _losses.targets(layers.a[-1], y, loss)
     errors = _deltas(params, layers, y, activation, output, loss)
     speeds = [jnp.linalg.norm(jnp.mean(delta, axis=0)) for delta in errors]
     hidden = neuron.named(activation).slope
-    slopes = [hidden(a) for a in layers.a[1:-1]] + [_output_slope(layers.a[-1], output)]
+    slopes = [hidden(a) for a in layers.a[1:-1]]
+    slopes.append(_losses.output_slope(layers.a[-1], output))
     shares = [jnp.mean((s < threshold).astype(x.dtype)) for s in slopes]
     return Slowdown(jnp.stack(speeds), jnp.stack(shares))
-
-
-def _output_slope(a, output):
-    if output == "softmax":  # the diagonal of the Jacobian, ∂a_k/∂z_k
-        return a * (1 - a)
-    return neuron.named(output, "output").slope(a)
 
 
 # --- shapes ------------------------------------------------------------------------
@@ -611,8 +485,6 @@ def _output_slope(a, output):
 
 def _shapes(params: Params, x: jax.Array) -> None:
     """Θ^(l) must be [s_(l+1) × (s_l + 1)], from s_1 = n on."""
-    if not isinstance(params, tuple) or not params:
-        raise ValueError("params must be a tuple of matrices Θ, as init makes them")
     n_in = x.shape[1]
     for i, theta in enumerate(params):
         wide = {f"params[{i}]": (theta, f"s_{i + 2} {n_in + 1}")}
@@ -622,19 +494,3 @@ def _shapes(params: Params, x: jax.Array) -> None:
 def _augment(a: jax.Array) -> jax.Array:
     """[1; a]: a column of ones before a, (m, s) to (m, s + 1)."""
     return jnp.concatenate([jnp.ones_like(a[:, :1]), a], axis=1)
-
-
-def _output(output):
-    if output == "softmax":
-        return jax.nn.softmax
-    return neuron.named(output, "output").function
-
-
-def _loss_follows(loss, output) -> None:
-    outputs = LOSSES[_check.option("loss", loss, LOSSES)]
-    if isinstance(output, neuron.Activation) and loss == "quadratic":
-        return
-    try:
-        _check.option("output", output, outputs)
-    except ValueError as error:
-        raise ValueError(f"{error}, with loss {loss!r}") from None
