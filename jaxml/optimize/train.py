@@ -12,7 +12,7 @@ penalties and seeds. A rule of your own that holds arrays is a jax.tree_util.Par
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ import numpy as np
 import optax
 
 from jaxml import _check
+from jaxml.optimize import _batches
+from jaxml.optimize._batches import Batch as Batch
 from jaxml.optimize.bar import Bar
 from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
 from jaxml.optimize.recipe import build, canonical, settings
@@ -34,16 +36,10 @@ class State(NamedTuple):
     params: Any  # the model's own Params
     memory: Any  # what the solver remembers
     extra: Any  # batch statistics, chains, a second player; () if there are none
-    key: jax.Array  # () the run's key, never changed: draws are folded from it
-    epoch: jax.Array  # () int32, epochs completed
-    position: jax.Array  # () int32, batches taken since
-
-
-class Batch(NamedTuple):
-    """Some rows of the data."""
-
-    data: Any  # the pytree of the data, batch rows of each array
-    weights: jax.Array | None  # (batch,) 0 for padding; None if every row counts one
+    # the run's key, never changed: draws are folded from it
+    key: Annotated[jax.Array, ""]
+    epoch: Annotated[jax.Array, ""]  # int32, epochs completed
+    position: Annotated[jax.Array, ""]  # int32, batches taken since
 
 
 @partial(
@@ -120,7 +116,8 @@ def descend(
         rate: () its argument, may be traced.
         schedule: recipe `rate -> optax schedule`, counted in batches.
         gradient: the gradient of cost, of the same arguments and with the same options,
-            where one is derived by hand; else autodiff.
+            where one is derived by hand; else autodiff. Options that differ are told,
+            but not those that are hidden in a lambda or a function of your own.
         stochastic: whether cost takes a key second.
         hyper: penalties and the like: numbers are traced; options such as loss="…"
             belong in optimize.recipe(cost, loss="…").
@@ -208,7 +205,10 @@ def _epoch(update, state, data, batch, weights, steps=None):
     A load is the weight of the batch's rows, in units of the largest weight; None where
     rows have none.
     """
-    batches = _batches(state, data, batch, weights, steps)
+    if not callable(update):
+        kind = type(update).__name__
+        raise ValueError(f"update must be called with a batch, as no {kind} can be")
+    batches = _batches.of_epoch(state, data, batch, weights, steps)
 
     def advance(state, now):
         number, rows = now
@@ -235,78 +235,6 @@ def _epoch(update, state, data, batch, weights, steps=None):
 
 def _zeros(tree):
     return jax.tree.map(jnp.zeros_like, tree)
-
-
-class _Batches(NamedTuple):
-    """The batches of an epoch, or of a part of it."""
-
-    data: Any
-    weights: jax.Array | None  # (m,)
-    unit: jax.Array | None  # () the largest weight
-    numbers: jax.Array  # (steps,) int32, their places in the epoch
-    rows: jax.Array  # (steps, batch) int32; those beyond m are padding
-    total: int  # batches in an epoch
-    draws: jax.Array  # () key, for what the batches draw
-    dtype: Any  # of the padding's weights
-
-    def key(self, number):
-        return jax.random.fold_in(self.draws, number)
-
-    def take(self, number, rows):
-        """The Batch of some rows, and its load."""
-        m, batch = len(jax.tree.leaves(self.data)[0]), self.rows.shape[1]
-        w = None if self.weights is None else self.weights[rows]
-        if self.total * batch != m:
-            real = number * batch + jnp.arange(batch) < m
-            w = real.astype(self.dtype) * (1 if w is None else w)
-        load = None
-        if w is not None and self.unit is not None:
-            load = jnp.sum(w / self.unit)
-            # What is made of a batch without weight is thrown away, but not as NaN.
-            w = jnp.where(load == 0, 1, w)
-        # Rows are gathered inside the scan: a shuffled copy of the data costs more.
-        return Batch(jax.tree.map(lambda array: array[rows], self.data), w), load
-
-
-def _batches(state, data, batch, weights, steps) -> _Batches:
-    """The next `steps` batches from where the state stands, all of an epoch if None."""
-    m = _rows(data, batch, weights)
-    total = -(-m // batch)
-    steps = total if steps is None else _check.count("steps", steps)
-    if total % steps:
-        raise ValueError(f"steps must divide the {total} batches, not {steps}")
-    own_key = jax.random.fold_in(state.key, state.epoch)
-    shuffle_key, draw_key = jax.random.split(own_key)
-    order = jnp.pad(_shuffled(shuffle_key, m), (0, total * batch - m))
-    numbers = state.position + jnp.arange(steps, dtype=jnp.int32)
-    rows = jax.lax.dynamic_slice(order, (state.position * batch,), (steps * batch,))
-    return _Batches(
-        data,
-        weights,
-        None if weights is None else jnp.max(weights),
-        numbers,
-        rows.reshape(steps, batch),
-        total,
-        draw_key,
-        _dtype(state.params),
-    )
-
-
-def _shuffled(key, m: int) -> jax.Array:
-    """A random order of m rows, (m,) int32: the argsort of 32 random bits a row.
-
-    As a radix sort, of as many bits at a time as are left beside the row's number:
-    sorting numbers alone is several times faster than sorting pairs.
-    """
-    width = max(1, (m - 1).bit_length())
-    if width > 24:
-        return jax.random.permutation(key, jnp.arange(m, dtype=jnp.int32))
-    rounds = -(-32 // (32 - width))
-    place = order = jnp.arange(m, dtype=jnp.uint32)
-    for bits in jax.random.bits(key, (rounds, m)):
-        packed = jnp.sort((bits << width) | place)
-        order = order[packed & ((1 << width) - 1)]
-    return order.astype(jnp.int32)
 
 
 class _Best(NamedTuple):
@@ -349,7 +277,8 @@ def fit(
     each epoch, the greater the better. With patience too, the run is STOPPED when the
     score has not improved for so many epochs, and params are the best validated;
     otherwise they are the last, and the run FINISHED. A score or a cost that is not
-    finite ends it as NONFINITE. Without patience it is STALLED where the cost, as the
+    finite ends it as NONFINITE: so do targets that the cost is not for, which nothing
+    can refuse in here. Without patience it is STALLED where the cost, as the
     update of descend tells it, ends above one and a half times that of the start.
 
     Fit.cost is the mean cost of the last epoch's batches, each before its step and
@@ -359,7 +288,7 @@ def fit(
     and run can finish it.
     """
     _validated(validation, score, patience)
-    dtype = _dtype(state.params)
+    dtype = _batches.float_dtype(state.params)
     best = _Best(state.params, jnp.asarray(-jnp.inf, dtype), jnp.int32(0))
     begun = state
 
@@ -367,8 +296,8 @@ def fit(
         state, best, first = carry
         new = state.epoch == begun.epoch
         state, metrics, loads = _epoch(update, state, data, batch, weights)
-        record = _means(metrics, loads, _rows(data, batch), batch)
-        first = jnp.where(new, metrics["cost"][0], first)
+        record = _batches.means(metrics, loads, _batches.count_rows(data, batch), batch)
+        first = jnp.where(new, metrics["cost"][0], first).astype(dtype)
         status = jnp.int32(Status.RUNNING)
         if score is not None:
             record["score"] = _score(score, state.params, validation).astype(dtype)
@@ -407,7 +336,7 @@ def _above(cost, begin):
 def _first_cost(update, state, data, batch, weights) -> jax.Array:
     """The mean cost of batches at the state's params, (): of some thousand rows."""
     state = state._replace(position=jnp.int32(0))  # which may be inside an epoch
-    batches = _batches(state, data, batch, weights, None)
+    batches = _batches.of_epoch(state, data, batch, weights, None)
     few = min(batches.total, max(1, ROWS // batch))
 
     def one(now):
@@ -416,8 +345,8 @@ def _first_cost(update, state, data, batch, weights) -> jax.Array:
         return value, load
 
     costs, loads = jax.lax.map(one, (batches.numbers[:few], batches.rows[:few]))
-    m = min(few * batch, _rows(data, batch))
-    return _means({"cost": costs}, loads, m, batch)["cost"]
+    m = min(few * batch, _batches.count_rows(data, batch))
+    return _batches.means({"cost": costs}, loads, m, batch)["cost"]
 
 
 @_check.host
@@ -451,12 +380,12 @@ def run(
     worst = jnp.asarray(-jnp.inf, jnp.float32)
     best, status = _Best(state.params, worst, jnp.int32(0)), Status.FINISHED
     records: list[dict[str, float]] = []
-    m, begun, first = _rows(data, batch), state, np.inf
+    m, begun, first = _batches.count_rows(data, batch), state, np.inf
     try:
         with Bar(epochs) as bar:
             for _ in range(epochs):
                 ahead, *found = _whole_epoch(update, state, data, batch, weights)
-                means = _means(found[0], found[1], m, batch)
+                means = _batches.means(found[0], found[1], m, batch)
                 record = {name: float(value) for name, value in means.items()}
                 if score is not None:
                     record["score"] = float(
@@ -520,16 +449,13 @@ def _host_score(score, params, validation):
 
 
 def _score(score, params, validation) -> jax.Array:
-    value = jnp.asarray(score(params, *validation))
-    if value.shape != ():
-        raise ValueError(f"score must give a scalar, not an array of {value.shape}")
-    return value
+    return jnp.asarray(_check.scalar("score", score(params, *validation)))
 
 
 def _whole_epoch(update, state, data, batch, weights):
     """State, metrics and loads of an epoch, or of what is left of it."""
     position = int(state.position)
-    total = -(-_rows(data, batch) // batch)
+    total = -(-_batches.count_rows(data, batch) // batch)
     steps = math.gcd(position, total) if position else None
     parts: list[Any] = []
     while not parts or int(state.position):
@@ -540,42 +466,11 @@ def _whole_epoch(update, state, data, batch, weights):
     return state, *jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
 
 
-def _means(metrics, loads, m: int, batch: int) -> dict[str, jax.Array]:
-    """Means over the batches of an epoch, by the rows or the weight that each holds."""
-    if not isinstance(metrics, dict) or "cost" not in metrics:
-        raise ValueError('update must give metrics as a dict with a "cost"')
-    if loads is None:
-        rows = np.full(len(metrics["cost"]), batch)
-        rows[-1] = m - (-(-m // batch) - 1) * batch
-        share = rows / rows.sum()
-    else:
-        share = loads / jnp.sum(loads)
-    return {n: jnp.sum(v * share.astype(v.dtype)) for n, v in metrics.items()}
-
-
-def _rows(data: Any, batch: int, weights: Any = None) -> int:
-    """How many rows, m, all arrays of the data have, and the weights."""
-    sizes = {len(leaf) if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
-    if len(sizes) != 1 or 0 in sizes:
-        raise ValueError(f"data must be arrays of one number of rows, not {sizes}")
-    m = sizes.pop()
-    if not 1 <= batch <= m:
-        raise ValueError(f"batch must be in 1 … m = {m}, not {batch}")
-    if weights is not None and jnp.shape(weights) != (m,):
-        shape = jnp.shape(weights)
-        raise ValueError(f"weights has shape {shape}, not (m,) where m = {m}")
-    return m
-
-
-def _dtype(params):
-    dtypes = [leaf.dtype for leaf in jax.tree.leaves(params)]
-    floats = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
-    return jnp.result_type(*floats) if floats else jnp.result_type(float)
-
-
 def _validated(validation, score, patience) -> None:
     if (validation is None) != (score is None):
         missing = "score" if score is None else "validation"
         raise ValueError(f"{missing} must be given: validation and score go together")
+    if not isinstance(validation, (tuple, list, type(None))):
+        raise ValueError("validation must be a tuple, of what score takes after params")
     if patience is not None and score is None:
         raise ValueError("patience needs validation and score")
