@@ -14,7 +14,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxml import _check
 from jaxml._rows import each, mean, product, total
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.reduction import kmeans
+from jaxml.reduction import _gaussians, kmeans
 
 KINDS = {"full": "k n n", "tied": "n n", "diagonal": "k n", "spherical": "k"}
 PAIRED = ("full", "tied")  # the kinds that know of pairs of columns
@@ -103,31 +103,14 @@ def _present(x, w, point):
 def _joint(params: Params, x, covariance):
     """The function of rows that gives log π_k N(xᵢ; μ_k, Σ_k), (k, rows)."""
     _fits(params, x, covariance)
-    gaussians = _gaussians(params, covariance)
+    gaussians = _whitened(params, covariance)
     # One by one: not m × k × n.
-    return lambda x: jax.lax.map(lambda gaussian: _log_of(gaussian, x), gaussians)
+    return lambda x: jax.lax.map(
+        lambda gaussian: _gaussians.log_density(gaussian, x), gaussians
+    )
 
 
-class _Gaussian(NamedTuple):
-    """One of them, or all on a leading axis, in the form that densities need."""
-
-    level: jax.Array  # () log π - log √|2πΣ|
-    mean: jax.Array  # (n,) μ
-    whiten: jax.Array  # W with WᵀW = Σ⁻¹: (n, n), or its diagonal (n,)
-
-
-def _log_of(gaussian: _Gaussian, x):
-    """log π N(xᵢ; μ, Σ), (rows,), by differences from μ: right wherever it lies."""
-    z = _times(gaussian.whiten, x - gaussian.mean[None])
-    return gaussian.level - 0.5 * jnp.sum(z * z, axis=1)
-
-
-def _times(whiten, y):
-    """W y for each of the rows of y, (rows, n)."""
-    return product(y, whiten.T) if whiten.ndim == 2 else y * whiten[None]
-
-
-def _gaussians(params: Params, covariance) -> _Gaussian:
+def _whitened(params: Params, covariance) -> _gaussians.Gaussian:
     sigma, n = _each(params.covariances, params, covariance), params.means.shape[1]
     if sigma.ndim == 3:
         lower = jnp.linalg.cholesky(sigma)
@@ -137,7 +120,7 @@ def _gaussians(params: Params, covariance) -> _Gaussian:
     else:
         whiten, log_det = jax.lax.rsqrt(sigma), 0.5 * jnp.sum(jnp.log(sigma), axis=1)
     level = jnp.log(params.weights) - log_det - 0.5 * n * LOG_2PI
-    return _Gaussian(level, params.means, whiten)
+    return _gaussians.Gaussian(level, params.means, whiten)
 
 
 def _each(sigma, params: Params, covariance):
@@ -154,7 +137,6 @@ def _fits(params: Params, x, covariance) -> None:
         x=(x, "m n"),
         **{
             "params.means": (params.means, "k n"),
-            "params.weights": (params.weights, "k"),
             "params.covariances": (params.covariances, KINDS[covariance]),
         },
     )
@@ -215,7 +197,7 @@ def fit(
         params, gaussians, careful, wide, last = state
         sums, about, value = _expect(state, x, weights, near)
         new = _maximise(sums, about, covariance, floor, wide)
-        fresh = _gaussians(new, covariance)
+        fresh = _whitened(new, covariance)
         rounding = _rounding(new, fresh, about, covariance)
         change = _divergence(params, gaussians, new, covariance)
         rate = jnp.sqrt(change / last)
@@ -232,7 +214,7 @@ def fit(
         state = jax.tree.map(lambda a, b: jnp.where(again, a, b), one, other)
         return state, Progress(value, jnp.where(again, jnp.inf, left))
 
-    gaussians, none = _gaussians(params, covariance), jnp.zeros(len(params.means), bool)
+    gaussians, none = _whitened(params, covariance), jnp.zeros(len(params.means), bool)
     rounding = _rounding(params, gaussians, near[None], covariance)
     zero = jnp.zeros((), x.dtype)  # as if steps grew: one alone has no rate
     start = _State(params, gaussians, ~(rounding <= ROUGH), none, zero)
@@ -261,11 +243,11 @@ def step(
     in `fit`. J does not rise, but for floor.
     """
     _fits(params, x, covariance)
-    gaussians = _gaussians(params, covariance)
+    gaussians = _whitened(params, covariance)
     state = _State(params, gaussians, careful=None, wide=None, change=None)
     sums, about, _ = _expect(state, x, weights)
     new = _maximise(sums, about, covariance, floor)
-    rounding = _rounding(new, _gaussians(new, covariance), about, covariance)
+    rounding = _rounding(new, _whitened(new, covariance), about, covariance)
     return _maximise(sums, about, covariance, floor, ~(rounding <= SPOILT))
 
 
@@ -273,18 +255,10 @@ class _State(NamedTuple):
     """A mixture, and how its next step is to be made."""
 
     params: Params
-    gaussians: _Gaussian  # the same
+    gaussians: _gaussians.Gaussian  # the same
     careful: Any  # (k,) bool: by differences from its mean; all if None
     wide: Any  # (k,) bool: Σ about the old mean; none if None
     change: Any  # () the divergence of the last step
-
-
-class Sums(NamedTuple):
-    """What EM needs to know of the rows; y = x - a point, (k, n), near them."""
-
-    counts: jax.Array  # (k,) N = Σ wᵢ γ_ik
-    first: jax.Array  # (k, n) Σ wᵢ γ_ik y
-    second: jax.Array  # (k, n, n) or (k, n): Σ wᵢ γ_ik y yᵀ, or its diagonal
 
 
 def _expect(state: _State, x, weights, near=None):
@@ -296,10 +270,10 @@ def _expect(state: _State, x, weights, near=None):
     gaussians, careful = state.gaussians, state.careful
     means, paired = gaussians.mean, gaussians.whiten.ndim == 3
     if careful is None or (paired and x.shape[1] >= WIDE):
-        about, pass_ = means, _one_by_one(gaussians)
+        about, pass_ = means, _gaussians.one_by_one(gaussians)
     else:
         about = jnp.where(careful[:, None], means, near[None])
-        pass_ = _by_products(gaussians, near, careful)
+        pass_ = _gaussians.by_products(gaussians, near, careful)
 
     def sums(x, w):
         x = _present(x, w, means[0])
@@ -310,7 +284,7 @@ def _expect(state: _State, x, weights, near=None):
     return found, about, -likelihood / weight
 
 
-def _maximise(sums: Sums, about, covariance, floor, wide=None) -> Params:
+def _maximise(sums: _gaussians.Sums, about, covariance, floor, wide=None) -> Params:
     share = sums.counts / jnp.sum(sums.counts)
     counts = jnp.where(sums.counts == 0, 1, sums.counts)[:, None]
     offset = sums.first / counts
@@ -345,7 +319,7 @@ def _diagonal(sigma):
     return jnp.diagonal(sigma, axis1=1, axis2=2) if sigma.ndim == 3 else sigma
 
 
-def _rounding(params: Params, gaussians: _Gaussian, about, covariance):
+def _rounding(params: Params, gaussians: _gaussians.Gaussian, about, covariance):
     """What squares about points, (k, n), lose of Σ, (k,), as a part of it.
 
     (x - μ)ᵀ P (x - μ) is a sum of terms as large as sᵀ |P| s, s² = Σ xᵢ² / N.
@@ -362,7 +336,7 @@ def _rounding(params: Params, gaussians: _Gaussian, about, covariance):
     return float(jnp.finfo(terms.dtype).eps) * jax.lax.stop_gradient(terms)
 
 
-def _divergence(old: Params, gaussians: _Gaussian, new: Params, covariance):
+def _divergence(old: Params, gaussians: _gaussians.Gaussian, new: Params, covariance):
     """Half the square of a step, (), by the Fisher information of the Gaussians.
 
     ½ Σ_k [Δπ²/π + π (|W Δμ|² + ½ |W ΔΣ Wᵀ|²)]: to second order the Kullback-Leibler
@@ -381,103 +355,6 @@ def _divergence(old: Params, gaussians: _Gaussian, new: Params, covariance):
     some = old.weights > 0
     shares = (new.weights - old.weights) ** 2 / jnp.where(some, old.weights, 1)
     return 0.5 * jnp.sum(jnp.where(some, shares + new.weights * squares, 0))
-
-
-def _by_products(gaussians: _Gaussian, near, careful):
-    """log π_k N(x) = F(x)·θ_k with F = [products of y, y, 1]: two products a block.
-
-    y = x - near. Those Gaussians that are careful are done anew, one by one.
-    """
-    level, means, whiten = gaussians
-    n, paired = means.shape[1], whiten.ndim == 3
-    means = means - near[None]
-    if paired:
-        precision = product(jnp.swapaxes(whiten, 1, 2), whiten)
-        pull = jnp.einsum("kij,kj->ki", precision, means, precision="highest")
-        # Each pair of columns stands once in F, and twice in the quadratic form.
-        twice = precision - 0.5 * precision * jnp.eye(n, dtype=precision.dtype)[None]
-        quadratic = -jnp.concatenate([twice[:, i, i:] for i in range(n)], axis=1)
-    else:
-        precision = whiten * whiten
-        pull = precision * means
-        quadratic = -0.5 * precision
-    level = level - 0.5 * jnp.sum(pull * means, axis=1)
-    theta = jnp.concatenate([quadratic, pull, level[:, None]], axis=1)
-    order = jnp.flatnonzero(careful, size=len(careful))
-    count = jnp.sum(careful, dtype=jnp.int32)
-
-    def corrected(found, one):
-        """Found, of which the first axis is that of the Gaussians, with one(k)."""
-
-        def put(i, found):
-            k = order[i]
-            return jax.tree.map(lambda f, o: f.at[k].set(o), found, one(k))
-
-        return jax.lax.fori_loop(0, count, put, found)
-
-    def sums(x, w):
-        y = x - near[None]
-        # Slice by slice: a gather of columns is slow to compile.
-        pairs = [y[:, i : i + 1] * y[:, i:] for i in range(n)] if paired else []
-        squares = pairs or [y * y]
-        features = jnp.concatenate([*squares, y, jnp.ones_like(y[:, :1])], axis=1)
-        of = lambda k: jax.tree.map(lambda leaf: leaf[k], gaussians)
-        joint = corrected(product(theta, features.T), lambda k: _log_of(of(k), x))
-        share, value = _shares(joint)
-        share = share * w[None]
-        found = product(share, features)
-        second = found[:, : -n - 1]
-        if paired:
-            second = _unfolded(second, n)
-        moments = found[:, -n - 1 : -1], second
-        one = lambda k: _moments((gaussians.mean[k], share[k]), x, paired)
-        return Sums(found[:, -1], *corrected(moments, one)), jnp.vdot(w, value)
-
-    return sums
-
-
-def _moments(one, x, paired):
-    """Σ pᵢ yᵢ, (n,), and Σ pᵢ yᵢ yᵢᵀ, (n, n), or its diagonal, for y = x - μ."""
-    mean, share = one  # μ, (n,), and p, (rows,)
-    y = x - mean[None]
-    weighted = y * share[:, None]
-    second = product(weighted.T, y) if paired else jnp.sum(weighted * y, axis=0)
-    return jnp.sum(weighted, axis=0), second
-
-
-def _unfolded(pairs, n):
-    """The symmetric (k, n, n) whose upper triangle stands in pairs, (k, n(n+1)/2)."""
-    starts = [0]
-    for i in range(n):
-        starts.append(starts[-1] + n - i)
-    rows = [
-        jnp.pad(pairs[:, starts[i] : starts[i + 1]], ((0, 0), (i, 0))) for i in range(n)
-    ]
-    upper = jnp.stack(rows, axis=1)
-    return upper + jnp.swapaxes(jnp.triu(upper, 1), 1, 2)
-
-
-def _one_by_one(gaussians: _Gaussian):
-    """The same by differences from each mean."""
-    paired = gaussians.whiten.ndim == 3
-
-    def sums(x, w):
-        share, value = _shares(jax.lax.map(lambda g: _log_of(g, x), gaussians))
-        share = share * w[None]
-        first, second = jax.lax.map(
-            lambda one: _moments(one, x, paired), (gaussians.mean, share)
-        )
-        return Sums(jnp.sum(share, axis=1), first, second), jnp.vdot(w, value)
-
-    return sums
-
-
-def _shares(joint):
-    """γ, (k, rows), and log p, (rows,)."""
-    top = jnp.max(joint, axis=0, keepdims=True)
-    share = jnp.exp(joint - top)
-    norm = jnp.sum(share, axis=0, keepdims=True)
-    return share / norm, (top + jnp.log(norm))[0]
 
 
 @_check.pure(static=("k", "covariance"), jit=True, x="m n", weights="m")
@@ -515,9 +392,9 @@ def init(
         label = kmeans.predict(kmeans.Params(centres), x)
         own = (label[None] == jnp.arange(k)[:, None]) * w[None]
         first, second = jax.lax.map(
-            lambda one: _moments(one, x, paired), (centres, own)
+            lambda one: _gaussians.moments_of(one, x, paired), (centres, own)
         )
-        return Sums(jnp.sum(own, axis=1), first, second)
+        return _gaussians.Sums(jnp.sum(own, axis=1), first, second)
 
     return _maximise(total(sums, x, weights), centres, covariance, floor)
 
@@ -543,7 +420,7 @@ def sample(
     lower = jnp.linalg.cholesky(sigma) if sigma.ndim == 3 else jnp.sqrt(sigma)
 
     def put(i, x):
-        own = _times(lower[i], z)
+        own = _gaussians.times(lower[i], z)
         return jnp.where((label == i)[:, None], params.means[i][None] + own, x)
 
     return jax.lax.fori_loop(0, k, put, z)
