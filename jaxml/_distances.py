@@ -86,17 +86,11 @@ def _squared(a, b, own, coarse):
         return differences(a, b)
     parts = _parts(a, b)
     size = parts.a2[:, None] + parts.b2[None]
-
-    def far():
-        return jnp.maximum(size - 2 * product(parts.a, parts.b.T), 0)
-
-    def near():
-        return told_apart(a, lambda: b, far(), size, own)
-
-    if coarse is None:
-        return near()
-    long = ~(jnp.max(parts.a2) + jnp.max(parts.b2) <= coarse)
-    return jax.lax.cond(anywhere(long), near, far)
+    found = jnp.maximum(size - 2 * product(parts.a, parts.b.T), 0)
+    if coarse is not None:  # rows no longer than that have no size that would count
+        long = ~(jnp.max(parts.a2) + jnp.max(parts.b2) <= coarse)
+        size = jnp.where(long, size, 0)
+    return told_apart(a, lambda: b, found, size, own)
 
 
 def _squared_jvp(primals, tangents):
