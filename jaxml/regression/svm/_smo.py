@@ -25,7 +25,7 @@ LEAST = 256  # updates in a round of `full`, at most, or m for larger sets
 WORKING = 512  # variables in the working set of `block`
 INNER = 10_000  # most updates within one working set
 CURVED = 1e-12  # least curvature of a pair, as a share, for kernels that are none
-NEARER = 0.1, 0.5  # to such a share of a violation a round brings it, at best
+NEARER = 0.01, 0.5  # to such a share of a violation a round brings it, at best
 PRECISE = 1e-2  # the error of scores, as a share of them, with which a fit means little
 LOOSE = 1e-3  # the most that rounding may leave of the gap, as a share of the cost
 
@@ -64,12 +64,12 @@ def full(
     taken for convergence. max_iter counts rounds.
     """
     m = len(gram)
-    diagonal = _tile(jnp.diagonal(gram), problem)
+    diagonal = tiled(jnp.diagonal(gram), problem)
     largest = _largest(diagonal, problem)
 
     def slope(beta):
         image = jnp.matmul(gram, collapse(beta, m), precision="highest")
-        return _tile(image, problem) - problem.p
+        return tiled(image, problem) - problem.p
 
     def step(state):
         point, aim = state
@@ -87,7 +87,7 @@ def full(
         return judged(point)
 
     def judged(point):
-        progress, aim = _judge(point, problem, anchor, largest, tol)
+        progress, aim = judge(point, problem, anchor, largest, tol)
         return (point, aim), progress
 
     total = _sum(beta)
@@ -120,7 +120,7 @@ def block(
     if not quarter:
         raise ValueError("solver must be 'full' for so few rows")
     size = 4 * quarter
-    lower, upper, diagonal = problem.lower, problem.upper, _tile(diagonal, problem)
+    lower, upper, diagonal = problem.lower, problem.upper, tiled(diagonal, problem)
     largest = _largest(diagonal, problem)
     most = jnp.finfo(beta.dtype).max
 
@@ -138,7 +138,7 @@ def block(
         cache = _cache.fetch(cache, new % m, rows)
         at = cache.place[working % m]
         old = point.beta[working]
-        # The rest changes g anyway: below a tenth of the violation, work is wasted.
+        # The rest changes g anyway: to solve for these exactly would be wasted work.
         part = Problem(problem.p[working], lower[working], upper[working])
         solved, _ = _smo(
             cache.rows[at[:, None], (working % m)[None]],
@@ -153,16 +153,16 @@ def block(
         change = jnp.matmul(solved - old, cache.rows[at], precision="highest")
         point = Point(
             point.beta.at[working].set(solved),
-            point.slope + _tile(change, problem),
+            point.slope + tiled(change, problem),
         )
-        progress, aim = _judge(point, problem, anchor, largest, tol)
+        progress, aim = judge(point, problem, anchor, largest, tol)
         return (point, working, cache, aim), progress
 
     working = jnp.arange(size, dtype=jnp.int32)
     # The older half of the set is left in the first round, unread.
     cache = _cache.empty(m, size // 2, beta.dtype)
     cache = _cache.fetch(cache, working[size // 2 :] % m, rows)
-    start, aim = _judge(Point(beta, slope), problem, anchor, largest, tol)
+    start, aim = judge(Point(beta, slope), problem, anchor, largest, tol)
     state = Point(beta, slope), working, cache, aim
     fit = iterate(step, state, start, tol=tol, max_iter=max_iter, patience=PATIENCE)
     return fit._replace(params=fit.params[0])
@@ -250,10 +250,16 @@ def collapse(values: jax.Array, m: int) -> jax.Array:
 
 
 def first_max(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The maximum and its first place; jnp.argmax is a slow scalar loop on the CPU."""
+    """The maximum and its first place; jnp.argmax is a slow scalar loop on the CPU.
+
+    A compiler may compute the values twice, with other roundings: the first that is the
+    maximum but for these is taken, or none might be found.
+    """
     top = jnp.max(values)
+    eps = 4 * jnp.finfo(values.dtype).eps
+    least = jnp.where(top > 0, top * (1 - eps), top * (1 + eps))
     places = jnp.arange(values.size, dtype=jnp.int32)
-    return top, jnp.min(jnp.where(values == top, places, values.size))
+    return top, jnp.min(jnp.where(values >= least, places, values.size))
 
 
 def _choose(scores, taken, count: int):
@@ -262,7 +268,8 @@ def _choose(scores, taken, count: int):
     return places.astype(jnp.int32)
 
 
-def _tile(values: jax.Array, problem: Problem) -> jax.Array:
+def tiled(values: jax.Array, problem: Problem) -> jax.Array:
+    """Values of the rows, (m,), for each of the variables, (v,)."""
     copies = problem.p.size // values.size
     return values if copies == 1 else jnp.tile(values, copies)
 
@@ -272,7 +279,7 @@ def _largest(diagonal, problem: Problem):
     return jnp.max(jnp.where(problem.upper > problem.lower, jnp.abs(diagonal), 0))
 
 
-def _judge(point: Point, problem: Problem, anchor: Anchor, largest, tol):
+def judge(point: Point, problem: Problem, anchor: Anchor, largest, tol):
     """Progress, and the violation to which the next round is to come.
 
     The residual is the duality gap over the cost (both over l2). Rounding of K and β
@@ -318,6 +325,7 @@ def _smo(gram, diagonal, problem: Problem, beta, slope, *, tol, most: int):
     """
     m, lower, upper = len(gram), problem.lower, problem.upper
     least = CURVED * _largest(diagonal, problem)
+    places = jnp.arange(beta.size, dtype=jnp.int32)
 
     def at(values, i):
         return lax.dynamic_index_in_dim(values, i, keepdims=False)
@@ -327,12 +335,13 @@ def _smo(gram, diagonal, problem: Problem, beta, slope, *, tol, most: int):
         return top, i, top + jnp.max(jnp.where(beta > lower, slope, -jnp.inf))
 
     def row(i):
-        return _tile(at(gram, i if problem.p.size == m else i % m), problem)
+        return tiled(at(gram, i if problem.p.size == m else i % m), problem)
 
     def update(state):
         beta, slope, top, i, _, count = state
         row_i = row(i)
-        slack = jnp.where(beta > lower, slope + top, -jnp.inf)
+        # Without i, whose slack is 0 but for a compiler that rounds top otherwise.
+        slack = jnp.where((beta > lower) & (places != i), slope + top, -jnp.inf)
         curvature = jnp.maximum(at(diagonal, i) + diagonal - 2 * row_i, least)
         gain = jnp.where(slack > 0, slack * slack / curvature, -jnp.inf)
         _, j = first_max(gain)
