@@ -591,6 +591,7 @@ def test_rows_of_weight_0_and_weights_of_any_size():
     [
         ({"kernel": "cubic"}, "kernel must be one of"),
         ({"solver": "newton"}, "solver must be one of"),
+        ({"solver": "interior"}, "solver must be 'full' or 'block'"),
         ({"kernel": "precomputed"}, "x has shape"),
         ({"gamma": -1.0}, "gamma must lie in"),
         ({"class_weights": np.ones(3)}, "class_weights has shape"),

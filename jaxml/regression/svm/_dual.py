@@ -9,13 +9,14 @@ from jax import lax
 from jaxml import _check
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression import kernels
-from jaxml.regression.svm import _gram, _implicit, _smo
+from jaxml.regression.svm import _gram, _implicit, _linear, _smo
 from jaxml.regression.svm._gram import PRECOMPUTED, Rows, Spec
 from jaxml.regression.svm._smo import Problem
 
 FULL = 4096  # most rows for which "full" is the default: 64 MiB of float32
+FEW = 128  # most columns for which "interior" is the default of the linear kernel
 NEGATIVE = 1e-2  # of the sum of sizes, from which |w|² below 0 is no rounding
-SOLVERS = ("full", "block")
+SOLVERS = ("full", "block", "interior")
 
 
 class Solution(NamedTuple):
@@ -44,19 +45,19 @@ def solve(
     """
     solver = _solver(spec, rows, solver)
     fixed_rows, fixed, beta = lax.stop_gradient((rows, problem, beta))
-    if solver == "full":
-        theta: Any = _gram.gram(spec, rows)
-        beta = jnp.zeros_like(fixed.p) if beta is None else beta
-        fixed_theta = lax.stop_gradient(theta)
-        fit = _smo.full(fixed_theta, fixed, beta, anchor, tol=tol, max_iter=max_iter)
-        fit = _sound(spec, fixed, fit)
-        spec = Spec(PRECOMPUTED, 0)
+    options: Any = {"tol": tol, "max_iter": max_iter}
+    formed = solver == "full" or (solver == "interior" and len(rows.x) <= FULL)
+    theta: Any = _gram.gram(spec, rows) if formed else rows
+    if solver == "block":
+        fit = _by_blocks(spec, fixed_rows, fixed, beta, anchor, **options)
+    elif solver == "interior":
+        total = jnp.sum(jnp.zeros_like(fixed.p) if beta is None else beta)
+        fit = _linear.search(fixed_rows, fixed, total, anchor, **options)
     else:
-        theta = rows
-        fit = _by_blocks(
-            spec, fixed_rows, fixed, beta, anchor, tol=tol, max_iter=max_iter
-        )
-        fit = _sound(spec, fixed, fit)
+        beta = jnp.zeros_like(fixed.p) if beta is None else beta
+        fit = _smo.full(lax.stop_gradient(theta), fixed, beta, anchor, **options)
+    fit = _sound(spec, fixed, fit)
+    spec = Spec(PRECOMPUTED, 0) if formed else spec
     return _settle(spec, theta, problem, anchor, lax.stop_gradient(fit))
 
 
@@ -75,10 +76,16 @@ def _sound(spec: Spec, problem: Problem, fit: Fit) -> Fit:
 
 
 def _solver(spec: Spec, rows: Rows, solver: str | None) -> str:
+    linear = _gram.linear(spec)
     if solver is None:
+        m, n = rows.x.shape
+        if linear and n <= FEW and 2 * n < m:
+            return "interior"
         small = len(rows.x) <= FULL or spec.kernel == PRECOMPUTED
         return "full" if small else "block"
     _check.option("solver", solver, SOLVERS)
+    if solver == "interior" and not linear:
+        raise ValueError("solver must be 'full' or 'block' unless kernel is linear")
     if solver == "block" and spec.kernel == PRECOMPUTED:
         raise ValueError("solver must be 'full' where the kernel is precomputed")
     return solver

@@ -38,11 +38,16 @@ class Spec(NamedTuple):
     degree: int
 
 
+def linear(spec: Spec) -> bool:
+    """Whether f is a plane in the space of x."""
+    return spec.kernel in ("linear", kernels.linear)
+
+
 def anchored(spec: Spec) -> bool:
     """Whether an origin counts: not for kernels that are at most 1 anyway."""
     if spec.kernel in ("polynomial", kernels.polynomial):
         return spec.degree > 0
-    return spec.kernel in ("linear", kernels.linear, PRECOMPUTED)
+    return linear(spec) or spec.kernel == PRECOMPUTED
 
 
 def gram(spec: Spec, rows: Rows) -> jax.Array:
@@ -59,19 +64,35 @@ def gram(spec: Spec, rows: Rows) -> jax.Array:
 def constant(spec: Spec, rows: Rows, beta: jax.Array) -> jax.Array:
     """Σ βᵢ [k(x_i, o) - k(o, o)], (…), for beta, (m, …): what Kβ has more than K'β.
 
-    For the linear kernel it is w·o, w = Σ βᵢ (x_i - o); the terms may be much larger
-    than w, so they are summed as if in twice the precision.
+    For the linear kernel it is w·o.
     """
-    if spec.kernel in ("linear", kernels.linear):
-        return _dot(exact_sum(rows.x - rows.origin[None], beta).T, rows.origin)
+    if linear(spec):
+        return _dot(plane(rows, beta).T, rows.origin)
     return _dot(level(spec, rows), beta)
+
+
+def away(rows: Rows, a: jax.Array) -> jax.Array:
+    """a - o, (q, n), for a, (q, n)."""
+    return a if rows.origin is None else a - rows.origin[None]
+
+
+def plane(rows: Rows, beta: jax.Array) -> jax.Array:
+    """w = Σ βᵢ (x_i - o), (n, …), for beta, (m, …), to the last digits.
+
+    The terms may be much larger than w, and what rounds x - o too.
+    """
+    w = exact_sum(rows.x, beta)
+    if rows.origin is None:
+        return w
+    whole = exact_sum(jnp.ones_like(rows.x[:, :1]), beta)
+    return w - jnp.expand_dims(rows.origin, range(1, w.ndim)) * whole
 
 
 def exact_sum(values: jax.Array, beta: jax.Array) -> jax.Array:
     """Σ βᵢ valuesᵢ, (n, …), summed as if in twice the precision; beta is (m, …)."""
     plain = _dot(values.T, beta)
     fixed, by = lax.stop_gradient((values, beta.reshape(len(beta), -1)))
-    exact = jnp.stack([_refined._columns(fixed, b) for b in by.T], axis=1)
+    exact = jax.vmap(lambda b: _refined._columns(fixed, b), 1, 1)(by)
     return plain + lax.stop_gradient(exact.reshape(plain.shape) - plain)
 
 
@@ -81,8 +102,8 @@ def level(spec: Spec, rows: Rows) -> jax.Array:
     if spec.kernel == PRECOMPUTED:
         means = _dot(x, origin)
         return means - _dot(origin, means)
-    along = _dot(x - origin[None], origin)
-    if spec.kernel in ("linear", kernels.linear):
+    along = _dot(away(rows, x), origin)
+    if linear(spec):
         return along
     along, base = rows.gamma * along, rows.gamma * _dot(origin, origin) + rows.offset
     powers = (
@@ -102,9 +123,9 @@ def between(spec: Spec, rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
             gamma=rows.gamma,
             offset=rows.offset,
         )
-    u, v = a - rows.origin[None], b - rows.origin[None]
+    u, v = away(rows, a), away(rows, b)
     product = _dot(u, v.T)
-    if spec.kernel in ("linear", kernels.linear):
+    if linear(spec):
         return product
     # With t = γ o·o + c and γ a·b + c = t + d, d = r + s + γ u·v, this is the sum over
     # k of (degree choose k) t^(degree - k) e_k, e_k = d^k - r^k - s^k.
@@ -128,6 +149,8 @@ def image(spec: Spec, rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
 
     beta is (m, …).
     """
+    if linear(spec):
+        return _dot(away(rows, a), plane(rows, beta))
 
     @jax.checkpoint  # or reverse mode would keep all of K
     def one(chunk):

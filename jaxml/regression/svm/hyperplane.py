@@ -17,7 +17,7 @@ from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.regression import _refined, linear
 from jaxml.regression._planes import class_weighted, newton, squared_hinge
-from jaxml.regression.svm import _interior
+from jaxml.regression.svm import _hinge
 
 LOSSES = ("squared_hinge", "hinge")
 
@@ -129,8 +129,8 @@ def fit(
         l2: () above 0; scikit-learn's C is 1 / (l2 Σ wᵢ), and that of LinearSVC, which
             penalises b, with a column of ones and intercept=False. b is not penalised.
         loss: "squared_hinge", by Newton's method on rows in blocks; "hinge", by an
-            interior point of the dual with (n, n) equations. Both are for many rows;
-            for n far above m take svm.kernel with kernel="linear".
+            interior point of the dual with (n, n) equations and an active set. Both
+            are for many rows; for n far above m take svm.kernel with kernel="linear".
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows, a weight of 0 leaves a row out.
         class_weights: (2,) factors of the weights of the rows of each class.
@@ -138,8 +138,8 @@ def fit(
         tol: () "squared_hinge": largest √((J - J*) / J) by the Newton decrement, with
             J* the minimum: at 1e-5 J is within 1e-10 J of it. "hinge": largest duality
             gap over J: J is above its minimum by no more than this share. A gap that
-            is due to rounding alone is taken up to 1e-3, as in float32 for a small l2;
-            residual tells how large it is.
+            is due to the rounding of α alone is taken up to 1e-3, as in float32 for a
+            small l2; residual tells how large it is.
         max_iter: most steps.
 
     Returns:
@@ -157,7 +157,7 @@ def fit(
     rows, origin = _centred(x, w, intercept)
     y = y.astype(x.dtype)
     if loss == "hinge":
-        found = _interior.fit(rows, y, w, l2, intercept, tol, max_iter)
+        found = _hinge.fit(rows, y, w, l2, intercept, tol, max_iter)
         params = Params(*found.params)
     else:
         found, params = _smooth(rows, y, w, l2, intercept, tol, max_iter)

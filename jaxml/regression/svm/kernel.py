@@ -58,19 +58,22 @@ def fit(
         weights: (m,) weights w; 1 if None.
         class_weights: (2,) factors of the weights of the rows of class 0 and 1.
         solver: "full" forms K, (m, m); "block" forms rows of it when they are needed
-            and keeps the last, 4096 or 400 MB of float32 at most; None for "full" up
-            to 4096 rows. Under vmap "full" solves all problems together, "block" one
-            after another.
+            and keeps the last, 4096 or 400 MB of float32 at most; "interior", for
+            kernel="linear" alone, solves (n, n) equations of the plane, whatever the
+            units of the columns. None for "interior" with a linear kernel of up to 128
+            columns and more than 2n rows, else for "full" up to 4096 rows. Under vmap
+            "block" solves one problem after another, the others all together.
         tol: () largest duality gap over the cost, which is then above its minimum by
-            no more than this share. Where rounding keeps the scores from it, as in
-            float32 for a large C, a gap that is due to rounding alone is taken up to a
-            share of 1e-3; residual tells how large it is.
+            no more than this share. Where rounding keeps α from it, as in float32 for
+            a large C, a gap that is due to rounding alone is taken up to a share of
+            1e-3; residual tells how large it is.
         max_iter: the most rounds: up to max(m, 256) updates ("full"), working sets
-            ("block").
+            ("block"), steps ("interior").
 
     Returns:
         A Fit with Params; cost is J, residual the duality gap over J, steps the
-        rounds, and history the dual, which grows towards J, after each of them.
+        rounds, and history the dual, which grows towards J, after each of them; of
+        "interior" J itself.
         Derivatives are those of the exact solution: with respect to x, l2, gamma,
         offset and weights. Status INVALID where l2 is 0 or one of the classes is not
         there, SINGULAR where scores mean nothing for rounding (a kernel of huge
@@ -81,7 +84,8 @@ def fit(
         ValueError: an argument of the wrong kind, or values out of range.
 
     Source: Boser, Guyon and Vapnik (1992), Cortes and Vapnik (1995); solved as by Fan,
-    Chen and Lin (2005), in blocks after Joachims (1999).
+    Chen and Lin (2005), in blocks after Joachims (1999), "interior" after Mehrotra
+    (1992).
 
     """
     spec = Spec(kernel, degree)

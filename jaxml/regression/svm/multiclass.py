@@ -68,8 +68,8 @@ def fit(
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         class_weights: (k,) factors of the weights of the rows of each class.
-        solver: "full", "block" or None, as in kernel.fit; memory is that for one
-            machine, and a few vectors for each.
+        solver: as in kernel.fit; memory is that for one machine, and a few vectors for
+            each.
         tol: () largest duality gap of each machine over its cost, as in kernel.fit.
         max_iter: the most rounds of each machine, as in kernel.fit.
 
@@ -115,15 +115,8 @@ def scores(
 ) -> jax.Array:
     """f_p(x) = Σ α_pᵢ k(xᵢ, x) + b_p, (m, p), a column for each machine.
 
-    Args:
-        params: Params of p machines.
-        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
-        kernel: as in fit.
-        degree: as in fit.
-
-    Raises:
-        ValueError: rows of another length than those of the fit.
-
+    params are those of p machines; x, (m, n), kernel, degree and errors as in
+    kernel.scores.
     """
     return _expansion.scores(Spec(kernel, degree), params, x)
 

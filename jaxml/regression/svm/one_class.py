@@ -48,16 +48,14 @@ def fit(
         degree: of the polynomial.
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
-        solver: "full", "block" or None, as in kernel.fit.
+        solver: as in kernel.fit.
         tol: () largest duality gap over ½ ‖w‖², the size of the least cost, from
             which it is then away by no more than this share; for rounding as in
             kernel.fit.
-        max_iter: the most rounds: up to max(m, 256) updates ("full"), working sets
-            ("block").
+        max_iter: the most rounds, as in kernel.fit.
 
     Returns:
-        A Fit with Params as kernel.fit; cost is J, residual the gap over ½ ‖w‖², and
-        history the dual, which grows towards J, after each round. Derivatives are those
+        A Fit as that of kernel.fit, residual the gap over ½ ‖w‖². Derivatives are those
         of the exact solution: with respect to x, nu, gamma, offset and weights.
 
     Raises:
@@ -97,15 +95,7 @@ def scores(
 ) -> jax.Array:
     """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,): below 0 for rows unlike those of the fit.
 
-    Args:
-        params: Params.
-        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
-        kernel: as in fit.
-        degree: as in fit.
-
-    Raises:
-        ValueError: rows of another length than those of the fit.
-
+    params, x, (m, n), kernel, degree and errors as in kernel.scores.
     """
     return _expansion.scores(Spec(kernel, degree), params, x)
 

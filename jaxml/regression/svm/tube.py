@@ -51,19 +51,14 @@ def fit(
         degree: of the polynomial.
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
-        solver: "full", "block" or None, as in kernel.fit.
-        tol: () largest duality gap over the cost, which is then above its minimum by
-            no more than this share. Where rounding keeps the scores from it, as in
-            float32 for a large C, a gap that is due to rounding alone is taken up to a
-            share of 1e-3; residual tells how large it is.
-        max_iter: the most rounds: up to max(m, 256) updates ("full"), working sets
-            ("block").
+        solver: as in kernel.fit.
+        tol: () largest duality gap over the cost, as in kernel.fit.
+        max_iter: the most rounds, as in kernel.fit.
 
     Returns:
-        A Fit with Params as kernel.fit; cost is J, residual the duality gap over J, and
-        history the dual, which grows towards J, after each round. Derivatives are those
-        of the exact solution: with respect to x, y, epsilon, l2, gamma, offset and
-        weights. Status INVALID where l2 is 0.
+        A Fit as that of kernel.fit. Derivatives are those of the exact solution: with
+        respect to x, y, epsilon, l2, gamma, offset and weights. Status INVALID where l2
+        is 0.
 
     Raises:
         ValueError: an argument of the wrong kind, or values out of range.
@@ -104,15 +99,7 @@ def predict(
 ) -> jax.Array:
     """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,).
 
-    Args:
-        params: Params.
-        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
-        kernel: as in fit.
-        degree: as in fit.
-
-    Raises:
-        ValueError: rows of another length than those of the fit.
-
+    params, x, (m, n), kernel, degree and errors as in kernel.scores.
     """
     return _expansion.scores(Spec(kernel, degree), params, x)
 

@@ -1,0 +1,103 @@
+"""The plane with the hinge, by `_linear`, and its derivatives."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxml._rows import product, with_ones
+from jaxml._units import shares
+from jaxml.optimize.fit import Fit, Status
+from jaxml.regression.svm import _gram, _linear, _smo
+
+
+def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
+    """Fit with params = (w, b, α), which have derivatives.
+
+    With an intercept x is to be centred: then b is small.
+    """
+    share = _shares(x, weights)
+    problem = _dual(*jax.lax.stop_gradient((y, share, l2)))
+    rows = _gram.Rows(jax.lax.stop_gradient(x), jnp.ones_like(l2), jnp.ones_like(l2))
+    total, anchor = (jnp.zeros_like(l2), _smo.middle) if intercept else (None, _nowhere)
+    found = _linear.solve(
+        rows, problem, total, anchor, tol=tol, max_iter=max_iter, either=True
+    )
+    (beta, slope), n = found.point, x.shape[1]
+    better = found.progress.residual < found.plane.residual
+    theta = found.plane.theta
+    w = jnp.where(better, _gram.plane(rows, beta), theta[:n])
+    b = -product(anchor(beta, slope, problem), slope)
+    b = jnp.where(better, b, theta[n] if intercept else 0)
+    alpha = jnp.where(better, beta, _linear.forces(found))
+    residual = jnp.minimum(found.progress.residual, found.plane.residual)
+    done = (residual <= tol) | (found.progress.status != Status.RUNNING)
+    status = jnp.where(done, Status.CONVERGED, found.search.status).astype(jnp.int32)
+    valid = jnp.where(done, 1, jnp.nan).astype(x.dtype)
+    exact = _exact(x, y, share, l2, intercept, problem, beta)
+    w, b, alpha = (
+        _with_derivative(value, of, valid)
+        for value, of in zip((w, b, alpha), exact, strict=True)
+    )
+    short = jax.nn.relu(1 - (2 * y - 1) * (product(x, w) + b))
+    cost = jnp.sum(share * jnp.where(share > 0, short, 0))
+    return found.search._replace(
+        params=(w, b, alpha),
+        cost=cost + 0.5 * l2 * jnp.vdot(w, w),
+        residual=residual,
+        status=status,
+        history=l2 * found.search.history,
+    )
+
+
+def _shares(x, weights):
+    if weights is None:
+        return jnp.full(len(x), 1 / len(x), x.dtype)
+    return shares(weights)
+
+
+def _dual(y, share, l2) -> _smo.Problem:
+    """max(0, 1 - s f) = |s| max(0, 1/|s| - sgn(s) f), also for s between -1 and 1."""
+    s = 2 * y - 1
+    end = s * share / l2
+    target = jnp.where(s == 0, 0, 1 / jnp.where(s == 0, 1, s))
+    return _smo.Problem(target, jnp.minimum(end, 0), jnp.maximum(end, 0))
+
+
+def _nowhere(beta, slope, problem):
+    return jnp.zeros_like(beta)
+
+
+def _exact(x, y, share, l2, intercept: bool, problem: _smo.Problem, beta):
+    """w, b and α as what they are: linear equations, once it is known who touches what.
+
+    Rows within the margin press with all of C; those on it, at most p in general
+    position, so that s f = 1; from these follow θ and their forces.
+    """
+    m, n = x.shape
+    p = n + intercept
+    end = problem.lower + problem.upper
+    room = jnp.minimum(jnp.abs(beta), jnp.abs(end - beta))
+    room, at = jax.lax.top_k(room / jnp.where(end == 0, 1, jnp.abs(end)), min(m, p))
+    on = (room > 0).astype(x.dtype)
+    s = 2 * y - 1
+    most = jnp.where((beta == end) & (end != 0), share / l2, 0)
+    design = with_ones(x, intercept)
+    touching = design[at] * (s[at] * on)[:, None]  # (min(m, p), p)
+    penalty = jnp.ones(p, x.dtype).at[n:].set(0)
+    top = jnp.concatenate([jnp.diag(penalty), -touching.T], axis=1)
+    below = jnp.concatenate([touching, jnp.diag(1 - on)], axis=1)
+    right = jnp.concatenate([product(s * most, design), on])
+    found = jnp.linalg.solve(jnp.concatenate([top, below]), right)
+    alpha = (s * most).at[at].add(s[at] * on * found[p:])
+    b = found[n] if intercept else jnp.zeros((), x.dtype)
+    return found[:n], b, alpha
+
+
+@jax.custom_jvp
+def _with_derivative(value, exact, valid):
+    """The value, with the derivative of exact times valid."""
+    return value
+
+
+@_with_derivative.defjvp
+def _with_derivative_jvp(primals, tangents):
+    return primals[0], tangents[1] * primals[2]
