@@ -2,9 +2,9 @@
 
     python -m benchmarks.regression [job ...]
 
-Jobs: least-squares, ridge, logistic, many, grid, softmax, linear-svm; all if none is
-named. Both sides have two threads. Objectives are computed anew in float64; "worse" is
-by how much ours is above the peer's, as a share, and may be 1e-5 at most. The first
+Jobs: least-squares, ridge, logistic, many, grid, softmax, l1, linear-svm; all if none
+is named. Both sides have two threads. Objectives are computed anew in float64; "worse"
+is by how much ours is above the peer's, as a share, and may be 1e-5 at most. The first
 call of each fit, compiled and run, is to take less than 1.5 s.
 """
 
@@ -282,6 +282,55 @@ def softmax_(contest: Contest) -> None:
     contest.race(job, ours, {"lbfgs": (theirs, 2.0)}, objective, turns=3)
 
 
+def l1_(contest: Contest) -> None:
+    """Beside liblinear, which penalises b a little, and beside saga."""
+    peer = runner.need("sklearn.linear_model").linear_model.LogisticRegression
+
+    def losses(x, y, theta):
+        z = x @ theta[:-1] + theta[-1]
+        z = np.c_[np.zeros(len(x)), z] if z.ndim == 1 else z
+        top = z.max(1)
+        log_z = top + np.log(np.exp(z - top[:, None]).sum(1))
+        return np.mean(log_z - z[np.arange(len(y)), y])
+
+    def one(job, x, y, share, model, least, turns, **options):
+        goals = np.eye(y.max() + 1)[y]
+        pull = (x - x.mean(0)).T @ (goals - goals.mean(0)) / len(y)
+        l1 = share * np.abs(pull).max()
+        options |= {"l1_ratio": 1, "C": 1 / (l1 * len(y)), "max_iter": 10_000}
+        with in_precision(np.float64):
+            device = jax.device_put((x, y))
+
+            def ours():
+                params = check(model(*device, l1=l1)).params
+                return np.concatenate([params.w, params.b[None]])
+
+            def theirs():
+                found = peer(**options).fit(x, y)
+                theta = np.c_[found.coef_, found.intercept_].T
+                return theta[:, 0] if len(found.coef_) == 1 else theta
+
+            contest.race(
+                f"l1, {job}",
+                ours,
+                {options["solver"]: (theirs, least)},
+                lambda t: losses(x, y, t) + l1 * np.abs(t[:-1]).sum(),
+                turns=turns,
+                first=x.shape[1]
+                < 64,  # one program; there are more where some take part
+            )
+
+    plain = {"solver": "liblinear", "tol": 1e-5, "intercept_scaling": 100}
+    for m, n in ((1000, 20), (10_000, 100), (1000, 5000)):
+        x, _, y = synthetic(m, n)
+        one(f"logistic {m} x {n}", x, y, 0.02, logistic.fit, 0.7, 5, **plain)
+    digits = datasets.digits(scale=1 / 16)
+    x, y = np.asarray(digits.x, float), np.asarray(digits.y)
+    model = recipe(softmax.fit, k=10)
+    slow = {"solver": "saga", "tol": 1e-4}
+    one("softmax, digits 1797 x 64 x 10", x, y, 0.01, model, 5.0, 3, **slow)
+
+
 def linear_svm(contest: Contest) -> None:
     """LinearSVC, which penalises the intercept: a column of ones, and no b of ours."""
     peer = runner.need("sklearn.svm").svm.LinearSVC
@@ -330,6 +379,7 @@ JOBS = {
     "many": many,
     "grid": grid,
     "softmax": softmax_,
+    "l1": l1_,
     "linear-svm": linear_svm,
 }
 

@@ -19,6 +19,7 @@ from jaxml.optimize.fit import Progress, iterate
 from jaxml.optimize.proximal import accelerate, l1_penalty, l1_prox
 
 SWEEPS = 50  # the most sweeps over the coordinates in a turn
+FIRST = 128, 512  # coordinates that Newton's equations are for, if there are no others
 ROUNDS = 100  # the most of these turns
 SETTLED = 5  # turns without any improvement after which precision is used up
 SHARE = 0.05  # of the decrease so far that may be left
@@ -98,13 +99,24 @@ def onward(model: Model, state: Minimum) -> jax.Array:
 
 
 def _newton(hessian, some, slope):
-    """H⁻¹ slope among some of the coordinates; a trace is added to H's diagonal."""
-    some &= jnp.diagonal(hessian) > 0
-    scale = jnp.sqrt(jnp.where(some, jnp.diagonal(hessian), 1))
+    """H⁻¹ slope among some of the coordinates, for a price that the last one tells."""
+    n = len(slope)
+    sizes = [size for size in FIRST if size < n] + [n]
+    enough = jnp.stack([~some[size:].any() for size in sizes])
+    first = [partial(_among_first, size) for size in sizes]
+    return lax.switch(jnp.argmax(enough), first, hessian, some, slope)
+
+
+def _among_first(size: int, hessian, some, slope):
+    """The same by Cholesky; a trace is added to H's diagonal."""
+    h, some = hessian[:size, :size], some[:size]
+    some &= jnp.diagonal(h) > 0
+    scale = jnp.sqrt(jnp.where(some, jnp.diagonal(h), 1))
     both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
-    trace = 4 * len(slope) * jnp.finfo(slope.dtype).eps
-    factor = cho_factor(hessian * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
-    return cho_solve(factor, jnp.where(some, slope, 0) / scale) / scale
+    trace = 4 * size * jnp.finfo(slope.dtype).eps
+    factor = cho_factor(h * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
+    found = cho_solve(factor, jnp.where(some, slope[:size], 0) / scale) / scale
+    return jnp.pad(found, (0, len(slope) - size))
 
 
 def _swept(model: Model, w, tol):

@@ -315,6 +315,7 @@ class Problem(NamedTuple):
     block: Callable  # θ to which, (c,), and which, (d,), to that part of H, (c, d)
     moves: Callable  # a change of θ to the largest change of z, ()
     start: jax.Array  # (p,)
+    most: int  # θ that need not be 0 at a minimum with l1 alone
     bounded: jax.Array  # () bool, whether a penalty holds every weight
     floor: jax.Array  # () a cost below which there is no minimum
 
@@ -349,6 +350,7 @@ def plane(
         block(loss, x, y, share, frame, intercept, l2s),
         moves,
         jnp.zeros(n + intercept, x.dtype),
+        len(x),
         l2 + l1 > 0,
         lowest,
     )

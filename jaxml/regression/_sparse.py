@@ -21,8 +21,9 @@ from jaxml.optimize.implicit import kinked_solution
 from jaxml.optimize.proximal import l1_penalty, l1_prox
 from jaxml.regression._planes import Frame, Problem, ended
 
-TOGETHER = 512  # the most θ of one model
-BLOCK = 64  # θ up to which all are in it; with more, H is made in blocks of so many
+TOGETHER = 1024  # the most θ of one model
+BLOCK = 64  # θ up to which all are in it; of more, H is made in blocks of so many
+GROWTH = 4  # times as many θ as are not 0, at most, are in the next model
 FIRST = 1e-2  # μ at first, in units in which H's diagonal is about 1
 PATIENCE = 20  # trials without any improvement after which the search has stalled
 
@@ -135,31 +136,37 @@ def _some(problem: Problem, limits, theta):
     # At first those without a penalty; of those that are right, those that are not 0.
     rank = jnp.where(limits == 0, 2, jnp.where(theta == 0, 0, 1e-3))
     rank = slope + rank * jnp.max(slope)
-    _, which = jax.lax.top_k(rank, min(TOGETHER, len(theta)))
-    hessian = _blocks(problem.block(theta), which, jnp.sum(rank[which] > 0))
-    model = Model(theta[which], gradient[which], hessian, limits[which])
-    # As if each alone were moved, where it costs least.
+    _, which = jax.lax.top_k(rank, min(TOGETHER, len(theta), 2 * problem.most))
+    # By degrees: far from the minimum many are wrong for the moment.
+    used = GROWTH * jnp.maximum(jnp.sum(theta != 0), BLOCK // 2)
+    used = jnp.minimum(jnp.sum(rank[which] > 0), used)
+    hessian = _blocks(problem.block(theta), which, used)
     curvature = jnp.diagonal(hessian)
-    least = jnp.min(jnp.where(curvature > 0, curvature, jnp.inf))
-    outside = 0.5 * jnp.sum(slope.at[which].set(0) ** 2) / least
-    return value, Part(which, model, outside)
+    taken = curvature > 0
+    pull = jnp.where(taken, gradient[which], 0)
+    model = Model(theta[which], pull, hessian, limits[which])
+    # As if each of the others alone were moved, where it costs least.
+    others = slope.at[jnp.where(taken, which, len(slope))].set(0, mode="drop")
+    least = jnp.min(jnp.where(taken, curvature, jnp.inf))
+    return value, Part(which, model, 0.5 * jnp.vdot(others, others) / least)
 
 
 def _blocks(pair, which, used) -> jax.Array:
     """The Hessian of which, (c,), in blocks for the first that are used; else 0."""
+    size = min(len(which), max(BLOCK, len(which) // 8))
 
     def cut(i):
-        return jax.lax.dynamic_slice_in_dim(which, i * BLOCK, BLOCK)
+        return jax.lax.dynamic_slice_in_dim(which, i * size, size)
 
     def row(i, h):
         def one(j, h):
             # Both slices are moved alike where the last block would stand out.
-            place = i * BLOCK, j * BLOCK
+            place = i * size, j * size
             return jax.lax.dynamic_update_slice(h, pair(cut(i), cut(j)), place)
 
         return jax.lax.fori_loop(0, i + 1, one, h)
 
-    shape = jax.eval_shape(pair, *2 * [which[:BLOCK]])
-    h = jnp.zeros((len(which), len(which)), shape.dtype)
-    h = jax.lax.fori_loop(0, (used + BLOCK - 1) // BLOCK, row, h)
+    dtype = jax.eval_shape(pair, which, which).dtype
+    h = jnp.zeros((len(which), len(which)), dtype)
+    h = jax.lax.fori_loop(0, (used + size - 1) // size, row, h)
     return jnp.tril(h) + jnp.tril(h, -1).T

@@ -179,7 +179,7 @@ def fit(
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
             not depend on the units of x. With l1 the same, J* by the model, which keeps
-            the penalty as it is; where more than 512 w take part, what those left out
+            the penalty as it is; where more than 1024 w take part, what those left out
             of it may add counts as if each were alone. For recipes, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 

@@ -188,7 +188,7 @@ def fit(
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
             not depend on the units of x. With l1 the same, J* by the model, which keeps
-            the penalty as it is; where more than 512 W take part, what those left out
+            the penalty as it is; where more than 1024 W take part, what those left out
             of it may add counts as if each were alone. For recipes, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
@@ -421,7 +421,8 @@ def _planes(x, y, weights, seat, l2, temperature, intercept: bool, l1) -> Proble
     lowest = separated(y, weights, holds, intercept)
     slopes = penalised(even, l2s)
     some = _block(x, y, share, seat, intercept, l2s)
-    return Problem(slopes, bends_even, gauged, some, moves, start, holds > 0, lowest)
+    most, held = len(x) * k, holds > 0
+    return Problem(slopes, bends_even, gauged, some, moves, start, most, held, lowest)
 
 
 def _curvatures(x, y, share, seat, intercept: bool):
