@@ -30,7 +30,7 @@ def first_layer(
         ValueError: a shape that does not fit, or weights that are not finite.
 
     """
-    theta = _canvas.finite("theta", theta, "s_2 1+n")
+    theta = _canvas.finite("theta", theta, "s_2 n+1")
     images = _images("theta without its bias", theta[:, 1:], shape)
     largest = np.abs(images).max() or 1.0
     columns = math.ceil(math.sqrt(len(images)))
