@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxml import Fit
-from jaxml._check import shapes
+from jaxml._check.shapes import parse
 from tests.common import samples
 from tests.common.symmetries import COMPARED, GIVEN, ORIGINS, ROWS, UNITS
 from tests.common.test_protocol import DECLARED, _is_float, each, refused
@@ -265,7 +265,7 @@ def test_whole_floats_are_labels(public):
     """1.0 is the label 1, and 0.5 is none; P(y = 1) apart."""
     found: dict[str, Any] = samples.arguments(public)
     for name, value in samples.arrays(public, found).items():
-        kind = shapes.parse(public.function.shapes[name])
+        kind = parse(public.function.shapes[name])
         if not kind.labels or value.dtype.kind not in "iu":
             continue
         wanted = samples.call(public, found)
