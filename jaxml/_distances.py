@@ -14,6 +14,7 @@ from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
 
 from jaxml._rows import product
+from jaxml._units import unit_of
 
 NARROW = 8  # columns up to which differences cost no more than a product
 FEW = 32  # rows that are looked at closely at a time
@@ -46,38 +47,15 @@ def euclidean(a: jax.Array, b: jax.Array, *, own: jax.Array | None = None) -> ja
     As the root of `squared`, but no square under- or overflows that the largest entry
     does not drown. The derivative at 0 is 0.
     """
-    unit = jnp.maximum(power_of_two(a), power_of_two(b))
-    squares = squared(a / unit, b / unit, own=own)
-    return unit * root(squares)
+    size = jnp.maximum(unit_of(a), unit_of(b))
+    squares = squared(a / size, b / size, own=own)
+    return size * root(squares)
 
 
 def root(squares: jax.Array) -> jax.Array:
     """√squares, with derivative 0 at 0."""
     apart = squares != 0
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squares, 1)), 0)
-
-
-def power_of_two(x: jax.Array, weights: jax.Array | None = None) -> jax.Array:
-    """The power of two just above the largest |entry| of x, (); 1 if that is 0.
-
-    A unit in which no square overflows, and which rounds nothing. Rows of weight 0 do
-    not count; it has no derivative.
-    """
-    x = jax.lax.stop_gradient(x)
-    size = jnp.abs(x)
-    if weights is not None:  # first of each row, which is several times as fast
-        size = jnp.max(size, axis=tuple(range(1, x.ndim)))
-        size = jnp.where(weights > 0, size, 0)
-    largest = jnp.max(size)
-    usable = (largest > 0) & jnp.isfinite(largest)
-    largest = jnp.where(usable, largest, 0.5)
-    return largest / jnp.frexp(largest)[0]  # exact, as exp2 is not
-
-
-def per_square(value: jax.Array, unit: jax.Array) -> jax.Array:
-    """value / unit², where unit² itself may under- or overflow."""
-    inverse = 1 / unit
-    return value * inverse * inverse  # a / b / b would become a / (b b)
 
 
 @jax.custom_jvp

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxml import _distances
+from jaxml import _distances, _units
 from jaxml.regression import basis, kernels
 
 SIGNS = np.repeat([1.0, -1.0], 20)
@@ -104,11 +104,11 @@ def test_derivatives_are_those_of_differences(n, x64):
     np.testing.assert_allclose(slope, 2 * c[0, 0] * unit.sum(1), atol=1e-9)
 
 
-def test_power_of_two():
+def test_unit_of():
     x = jnp.array([[0.3], [-5.0], [9e30]])
-    assert _distances.power_of_two(x, jnp.array([1.0, 2.0, 0.0])) == 8
-    assert _distances.power_of_two(0 * x) == 1
-    assert _distances.power_of_two(2.0**-100 * x[:1]) == 2.0**-101
+    assert _units.unit_of(x, jnp.array([1.0, 2.0, 0.0])) == 4
+    assert _units.unit_of(0 * x) == 1
+    np.testing.assert_array_equal(_units.unit_of(2.0**-100 * x[:1], axis=0), 2.0**-102)
 
 
 @pytest.mark.parametrize("unit", [2.0**-66, 1.0, 2.0**66])

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._units import power_of_two
+from jaxml._units import unit_of
 
 NUMBERS = 2**22  # so many weights are held at a time, if chunk does not say otherwise
 
@@ -276,14 +276,14 @@ def _apart(values, there):
     there = there[(..., *[None] * (values.ndim - 1))]
     mean = jnp.sum(jnp.where(there, values, 0), axis=0) / jnp.sum(there)
     apart = jnp.where(there, values - mean[None], 0)
-    size = power_of_two(jnp.abs(apart).max(axis=0))
+    size = unit_of(apart, axis=0)
     return mean, apart / size[None], size
 
 
 def _deviation(draws):
     """The standard deviation over draws, (samples, …) to (…), of any size."""
     apart = draws - jnp.mean(draws, axis=0, keepdims=True)
-    size = power_of_two(jnp.abs(apart).max(axis=0))
+    size = unit_of(apart, axis=0)
     return size * jnp.std(apart / size[None], axis=0, ddof=1)
 
 

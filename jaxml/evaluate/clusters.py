@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._distances import power_of_two, root, squared
+from jaxml._distances import root, squared
 from jaxml._rows import each, product
+from jaxml._units import unit_of
 from jaxml.evaluate.metrics import confusion
 
 HUGE = 2.0**30  # in units of the largest entry: what is larger counts for nothing
@@ -39,7 +40,7 @@ def silhouette(
 
     """
     w, member = _members(labels, weights, k, x.dtype)
-    counts, unit = jnp.sum(member, axis=0), power_of_two(x, w)
+    counts, unit = jnp.sum(member, axis=0), unit_of(x, w)
     others_x = jnp.clip(x / unit, -HUGE, HUGE)  # a row that is not there may be larger
 
     def of(rows, number, label, there):
@@ -73,7 +74,7 @@ def davies_bouldin(
     Source: Davies and Bouldin (1979).
     """
     w, member = _members(labels, weights, k, x.dtype)
-    unit, counts = power_of_two(x, w), jnp.sum(member, axis=0)
+    unit, counts = unit_of(x, w), jnp.sum(member, axis=0)
     x = jnp.clip(x / unit, -HUGE, HUGE)  # a row of weight 0 may be larger
     used = counts > 0
     total = jnp.where(used, counts, 1)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._units import power_of_two, relative
+from jaxml._units import relative, unit_of
 from jaxml.data.scaling import one_hot
 
 
@@ -310,12 +310,12 @@ def _mean(values, w):
 
 def _average(values, w):
     """Σ wᵢ vᵢ / Σ wᵢ for values of any size."""
-    size = power_of_two(jnp.abs(values).max())
+    size = unit_of(values)
     return size * _mean(values / size, w)
 
 
 def _root(values, w):
     """√(Σ wᵢ vᵢ² / Σ wᵢ) for values of any size; where all are 0, a derivative of 0."""
-    size = power_of_two(jnp.abs(values).max())
+    size = unit_of(values)
     square = _mean((values / size) ** 2, w)
     return size * jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))

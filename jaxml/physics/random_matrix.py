@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._distances import per_square
 from jaxml._rows import product
-from jaxml._units import power_of_two
+from jaxml._units import per_square, unit_of
 from jaxml.reduction._covariance import covariance
 
 NARROW = 0.25  # √γ below which sums in closed form lose digits
@@ -453,7 +452,7 @@ def significant_components(x: jax.Array, *, variance: Any = None) -> Significant
     # a power of two, no square is lost.
     x = x - x[:1]
     varies = jnp.any(x != 0, axis=0)
-    unit = power_of_two(jnp.max(jnp.abs(x)))
+    unit = unit_of(x)
     x = x / unit
     centre, matrix = covariance(x, None)
     if n < m:

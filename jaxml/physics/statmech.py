@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from jaxml import _check
-from jaxml._units import power_of_two
+from jaxml._units import unit_of
 from jaxml.optimize.convex import by_newton
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
@@ -482,8 +482,7 @@ def _unit(deviations, w):
 
     In such units squares neither under- nor overflow, and no digit changes.
     """
-    size = jnp.where((w > 0)[:, None], jnp.abs(deviations), 0).max(axis=0)
-    return power_of_two(size)
+    return unit_of(deviations, w, axis=0)
 
 
 def _deviations(features, targets, w, unit):

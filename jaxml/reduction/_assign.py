@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._distances import NARROW, anywhere, differences, power_of_two, replaced
+from jaxml._distances import NARROW, anywhere, differences, replaced
 from jaxml._rows import ROWS, each, mean, product, row, total
+from jaxml._units import unit_of
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
 MOVING = 128  # rows that change their cluster, by which sums are changed at a time
@@ -26,13 +27,13 @@ class Rows(NamedTuple):
 
 def about_mean(x, weights) -> Rows:
     """Rows whose products are taken about their mean."""
-    unit = power_of_two(x, weights)
+    unit = unit_of(x, weights)
     return Rows(x, unit, mean(x, weights)[None] / unit, weights)
 
 
 def about(centres, x, weights) -> Rows:
     """Rows whose products are taken about the mean of centres, (k, n)."""
-    unit = power_of_two(centres)
+    unit = unit_of(centres)
     return Rows(x, unit, jnp.mean(centres / unit, axis=0, keepdims=True), weights)
 
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._distances import per_square, power_of_two
 from jaxml._rows import each, mean, total
+from jaxml._units import per_square, unit_of
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.physics import statmech
 from jaxml.reduction._levels import clusters, covariances, in_units, levels
@@ -133,7 +133,7 @@ def critical_temperature(
     weights, (m,), as in `cost`, which raises the same. Source: Rose (1998).
     """
     _fits(params, x)
-    w, unit = _ones(weights, x), power_of_two(x, weights)
+    w, unit = _ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
     found = clusters(
         params, x, w, per_square(temperature, unit), second=True, unit=unit
@@ -194,7 +194,7 @@ def fit(
 
     """
     _fits(params, x)
-    w, unit = _ones(weights, x), power_of_two(x, weights)
+    w, unit = _ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
     found = _minimum(params, x, w, per_square(temperature, unit), tol, max_iter, unit)
     params = found.params._replace(centres=found.params.centres * unit)
@@ -297,7 +297,7 @@ def path(
     x, temperatures, weights = jax.lax.stop_gradient((x, temperatures, weights))
     tol, w = jax.lax.stop_gradient(tol), _ones(weights, x)
     shift = mean(x, w)
-    unit = power_of_two(x - shift[None], w)
+    unit = unit_of(x - shift[None], w)
     x = in_units(x - shift[None], unit)
     if temperatures is None:
         temperatures = cooling(x, count=count, ratio=ratio, weights=weights)
@@ -463,7 +463,7 @@ def _in_units(params: Params, temperature):
 
     That of length is returned; temperatures are in its square.
     """
-    unit = power_of_two(params.centres)
+    unit = unit_of(params.centres)
     params = params._replace(centres=params.centres / unit)
     return unit, params, per_square(temperature, unit)
 

@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._distances import power_of_two, squared
+from jaxml._distances import squared
 from jaxml._rows import each
+from jaxml._units import unit_of
 from jaxml.physics import _clusters, potts
 
 
@@ -54,7 +55,7 @@ def neighbours(x: jax.Array, *, count: int) -> Graph:
     if count >= m:
         raise ValueError(f"count must be below m = {m}, not {count}")
     # Which rows are the nearest is a choice: only their distances have derivatives.
-    x = x / power_of_two(x)
+    x = x / unit_of(x)
     near = _nearest(jax.lax.stop_gradient(x), count)
     sites = jnp.arange(m, dtype=jnp.int32)
     first, second = jnp.repeat(sites, count), near.reshape(-1)

@@ -8,7 +8,7 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml._rows import Normal, normal, product, row, svd, total, with_ones
-from jaxml._units import power_of_two
+from jaxml._units import shares_of, unit_of
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.regression import _refined
 
@@ -23,21 +23,6 @@ class Solved(NamedTuple):
     cost: jax.Array  # () J
     residual: jax.Array  # () |∂J|
     lost: jax.Array  # () estimated relative error of w
-
-
-def relative(weights):
-    """Weights of the rows in units of about the largest: their sum overflows never."""
-    if weights is None:
-        return None
-    return weights / power_of_two(jnp.max(weights))
-
-
-def shares(x, weights):
-    """wᵢ / Σ wᵢ, (m,), for the rows of x, (m, …)."""
-    if weights is None:
-        return jnp.full(len(x), 1 / len(x), x.dtype)
-    weights = relative(weights)
-    return weights / jnp.sum(weights)
 
 
 def centred(a, share, intercept: bool):
@@ -72,14 +57,6 @@ def amid(x, weights):
     if there is not None:
         away = jnp.where(there[:, None], away, 0)
     return jnp.where(jnp.max(away, axis=0) <= jnp.abs(first) / 2, first, 0)
-
-
-def units(a, weights):
-    """A power of two near the largest |aᵢ| among rows that count, for each column."""
-    if weights is not None:
-        there = weights > 0
-        a = jnp.where(there if a.ndim == 1 else there[:, None], a, 0)
-    return power_of_two(jnp.max(jnp.abs(a), axis=0))
 
 
 def value_and_gradient(w, b, x, y, weights):
@@ -135,7 +112,7 @@ def _lost(factors, theta, r):
     """
     eps = jnp.finfo(r.dtype).eps
     theta = theta * factors.scale
-    unit = power_of_two(jnp.max(jnp.abs(theta)))
+    unit = unit_of(theta)
     size = jnp.linalg.norm(factors.r) * jnp.linalg.norm(theta / unit)
     noise = jnp.linalg.norm(r / unit) / len(r) ** 0.5
     noise = noise / jnp.where(size > 0, size, jnp.inf)
@@ -234,12 +211,12 @@ def by_svd(x, y, weights, intercept: bool) -> Solved:
 
     What is rounding is judged with columns of one scale, whatever their units.
     """
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     root = jnp.sqrt(share)[:, None]
     rows, mean_x = centred(x, share, intercept)
     targets, mean_y = centred(y, share, intercept)
     rows = rows * root
-    scale = units(rows, None)
+    scale = unit_of(rows, axis=0)
     u, s, vt = svd(rows / scale[None])
     eps = jnp.finfo(x.dtype).eps
     kept = s > eps * max(x.shape) * s[0]
@@ -267,12 +244,12 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
 
     Source: Hestenes and Stiefel (1952); Björck (1996), algorithm 7.4.1.
     """
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     # A centred copy: x·v - x̄·v would lose its digits far from the origin.
     x, mean_x = centred(x, share, intercept)
     y, mean_y = centred(y, share, intercept)
     # In units in which no square under- or overflows.
-    of_x, of_y = units(x, weights)[:, None], jnp.max(units(y, weights))
+    of_x, of_y = unit_of(x, weights, axis=0)[:, None], unit_of(y, weights)
     x, y = x / of_x.T, y / of_y
     share = share[:, None]
     squares = product(share[:, 0], x**2)

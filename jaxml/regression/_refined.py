@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from jaxml._rows import product, qr, shared
-from jaxml._units import power_of_two
+from jaxml._units import power_of_two, unit_of
 
 REFINEMENTS = 5
 BLOCK = 16  # rows that are summed side by side
@@ -34,7 +34,7 @@ class Factors(NamedTuple):
 def factorise(a: jax.Array) -> Factors:
     """Factors of A, (m, p) with m >= p."""
     # Not by the squares of the entries, which have a narrower range.
-    largest = power_of_two(jnp.max(jnp.abs(a), axis=0))
+    largest = unit_of(a, axis=0)
     a = a / largest[None]
     length = power_of_two(jnp.linalg.norm(a, axis=0))
     a, scale = a / length[None], largest * length
@@ -46,7 +46,7 @@ def factorise(a: jax.Array) -> Factors:
 
 def solve(factors: Factors, f: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The w, (p,), of least |f - A w|, and its residual, (m,), for f, (m,)."""
-    unit = power_of_two(jnp.max(jnp.abs(f)))
+    unit = unit_of(f)
     r, w = _augmented(factors, f / unit, jnp.zeros_like(factors.scale))
     return unit * w / factors.scale, unit * r
 
@@ -54,8 +54,8 @@ def solve(factors: Factors, f: jax.Array) -> tuple[jax.Array, jax.Array]:
 def inverse_gram(factors: Factors) -> jax.Array:
     """(AᵀA)⁻¹, (p, p), column by column from the augmented system, so refined too."""
     zero = jnp.zeros_like(factors.a[:, 0])
-    columns = -jnp.eye(len(factors.scale), dtype=zero.dtype)
-    inverse = jax.lax.map(lambda g: _augmented(factors, zero, g)[1], columns)
+    unit = -jnp.eye(len(factors.scale), dtype=zero.dtype)
+    inverse = jax.lax.map(lambda g: _augmented(factors, zero, g)[1], unit)
     return inverse / jnp.outer(factors.scale, factors.scale)
 
 
@@ -72,7 +72,7 @@ def _augmented(factors: Factors, f, g):
     def refine(_, state):
         r, w = state
         left = residual(a, w, f, r)
-        below = g - _columns(a, r)
+        below = g - columns(a, r)
         dr, dw = once(left, below)
         return r + dr, w + dw
 
@@ -94,14 +94,14 @@ def _two_product(a, b):
     splitting. Bits that are cut off as integers stay cut off.
     """
     bits = jnp.finfo(a.dtype).nmant + 1
-    p = _cut(a * b, 2)
-    ah, bh = _cut(a, (bits + 1) // 2), _cut(b, (bits + 1) // 2)
+    p = cut(a * b, 2)
+    ah, bh = cut(a, (bits + 1) // 2), cut(b, (bits + 1) // 2)
     al, bl = a - ah, b - bh
     return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
 
 
-def _cut(a, bits: int):
-    """The float a without its last bits."""
+def cut(a: jax.Array, bits: int) -> jax.Array:
+    """The floats a, (…), without so many of their last bits."""
     whole = jnp.dtype(f"int{8 * a.dtype.itemsize}")
     cut = jax.lax.bitcast_convert_type(a, whole) & whole.type(-1 << bits)
     return jax.lax.bitcast_convert_type(cut, a.dtype)
@@ -120,8 +120,11 @@ def residual(a: jax.Array, w: jax.Array, f: jax.Array, r: jax.Array) -> jax.Arra
     return s + e
 
 
-def _columns(a, r):
-    """Aᵀ r, (p,), as if in twice the precision: each device its rows, then by pairs."""
+def columns(a: jax.Array, r: jax.Array) -> jax.Array:
+    """Aᵀ r, (p,), for A, (m, p), as if in twice the precision.
+
+    Each device sums its rows, in blocks, then all by pairs.
+    """
     if shared(a):
         devices, p = jax.device_count(), a.shape[1]
         parts = a.reshape(devices, -1, p), r.reshape(devices, -1)

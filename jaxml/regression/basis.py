@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
-from jaxml._distances import power_of_two
+from jaxml._units import unit_of
 from jaxml.regression import kernels
 from jaxml.regression.kernels import Kernel
 
@@ -118,7 +118,7 @@ def radial(x: jax.Array, centres: jax.Array, *, width: Any) -> jax.Array:
     _check.shapes(x=(x, "m n"), centres=(centres, "k n"))
     _check.finite("centres", centres)
     width = jnp.asarray(width, x.dtype)
-    unit = power_of_two(width)  # in which the square of the width is no 0
+    unit = unit_of(width)  # in which the square of the width is no 0
     return kernels.rbf(x / unit, centres / unit, gamma=0.5 / (width / unit) ** 2)
 
 

@@ -23,13 +23,13 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
 from jaxml._rows import product
+from jaxml._units import relative, unit_of
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import PATIENCE
 from jaxml.optimize.newton import levenberg_marquardt
 from jaxml.optimize.recipe import accepted, build, canonical, recipe
 from jaxml.regression import _bounded, _student
-from jaxml.regression._least_squares import relative, units
 
 ROUNDING = 4  # ulp of y: a projection of the residual below that is rounding
 
@@ -482,7 +482,7 @@ def _data(model, params, x, y, sigma, noise, weights) -> _Data:
 
 def _unit(y):
     """1, or a power of two near the largest |y| where squares of y are in danger."""
-    unit = units(y, None)
+    unit = unit_of(y, axis=0)
     room = 2.0 ** (jnp.finfo(y.dtype).maxexp // 4)
     return jnp.where((unit < room) & (unit > 1 / room), 1, unit)
 

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._distances import per_square, power_of_two, root, squared
+from jaxml._distances import root, squared
+from jaxml._units import per_square, unit_of
 from jaxml.optimize.recipe import Recipe
 
 Kernel = str | Callable[..., jax.Array]  # a kernel, by name or as a function of a, b
@@ -213,7 +214,7 @@ def scale_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     share = (w / jnp.sum(w))[:, None]
     centred = x - jnp.sum(share * x) / x.shape[1]
     centred -= jnp.sum(share * centred) / x.shape[1]  # what the first mean rounded off
-    unit = power_of_two(centred, w)
+    unit = unit_of(centred, w)
     # A row of weight 0 may be of any size: 0 times its square must be 0.
     total = jnp.sum(share * jnp.clip(centred / unit, -HUGE, HUGE) ** 2)  # n var x
     gamma = per_square(1 / jnp.where(total == 0, 1, total), unit)
@@ -230,7 +231,7 @@ def median_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array
     Source: Gretton et al. (2012), section 8, for the customary use of the median.
     """
     w = _weights(x, weights)
-    unit = power_of_two(x, w)
+    unit = unit_of(x, w)
     x = x / unit
     squares = squared(x, x, own=_own(x, x))
     pairs = jnp.where(squares == 0, 0, w[:, None] * w[None]).ravel()

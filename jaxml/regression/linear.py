@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import mean, product, with_b, with_ones
+from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize.fit import PLACES, UNRECORDED, Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
@@ -16,9 +17,6 @@ from jaxml.regression._least_squares import (
     by_qr,
     by_svd,
     design,
-    relative,
-    shares,
-    units,
 )
 from jaxml.regression._student import fisher, quantile, two_sided
 from jaxml.regression._table import Table, residual, rows, table
@@ -66,7 +64,7 @@ def cost(
 
 def _shared(r, x, weights):
     """wᵢ rᵢ / Σ wᵢ for residuals, (m,) or (m, t), of the rows of x."""
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     return r * (share if r.ndim == 1 else share[:, None])
 
 
@@ -106,10 +104,13 @@ def fit(
             last digits are right too; memory a few times x. "cholesky": the normal
             equations of centred columns, once refined; the fastest for many rows.
             "svd": the w of least norm where many are as good. "cg": conjugate
-            gradients, for very many columns. A recipe `rate -> optax transformation`
-            is gradient descent of that kind, from 0. "auto" is "qr" for small data and
-            "svd" where there are fewer rows than unknowns; else "cholesky", and "qr"
-            if that finds the columns too much alike (under vmap both are run).
+            gradients, for very many columns; in float32 it ends STALLED, near the
+            minimum, where columns of one length have a condition number of more than
+            some 1e3, for it can't tell there how near. A recipe
+            `rate -> optax transformation` is gradient descent of that kind, from 0.
+            "auto" is "qr" for small data and "svd" where there are fewer rows than
+            unknowns; else "cholesky", and "qr" if that finds the columns too much alike
+            (under vmap both are run).
         intercept: whether there is a b; else it stays 0.
         rate: () the argument of a recipe.
         tol: () of "cg": largest J less its minimum, as estimated, relative to J plus
@@ -289,9 +290,13 @@ def _inference(params, x, y, weights, kind, covariance, intercept, confidence):
 
     Powers of two, so that nothing is rounded.
     """
-    of_x, of_y, of_w = units(x, weights), units(y, weights), jnp.ones_like(y[0])
+    of_x, of_y, of_w = (
+        unit_of(x, weights, axis=0),
+        unit_of(y, weights, axis=0),
+        jnp.ones_like(y[0]),
+    )
     if weights is not None and kind == "precision":
-        of_w = units(weights, None)
+        of_w = unit_of(weights)
         weights = weights / of_w
     change = Params(of_y / of_x, of_y)
     found = _in_units(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import normal, product, svd, with_b
+from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.regression import linear
@@ -16,9 +17,6 @@ from jaxml.regression._least_squares import (
     definite,
     far_off,
     refined,
-    relative,
-    shares,
-    units,
     value_and_gradient,
 )
 from jaxml.regression.linear import Params
@@ -158,7 +156,7 @@ def _primal(x, y, weights, l2, intercept: bool) -> Solved:
 def _dual(x, y, weights, l2, intercept: bool) -> Solved:
     """w = L⁻¹ XᵀS (S X L⁻¹ Xᵀ S + 1)⁻¹ S y, S² = W/Σw and L = diag l2."""
     m, n = x.shape
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     root = jnp.sqrt(share)[:, None]
     rows, mean_x = centred(x, share, intercept)
     targets, mean_y = centred(y, share, intercept)
@@ -261,12 +259,12 @@ def scored(
     # As precisions their unit is that of 1 / σ², of which nothing here tells.
     weights = relative(weights) if kind == "precision" else weights
     weight = jnp.sum(weights)
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     copies = weights if kind == "frequency" else jnp.ones_like(weights)
     seen = jnp.sum(jnp.where(weights > 0, copies, 0))
     x, mean_x = centred(x, share, intercept)
     y, mean_y = centred(y, share, intercept)
-    unit = units(y, weights)  # in which no square under- or overflows
+    unit = unit_of(y, weights, axis=0)  # in which no square under- or overflows
     y /= unit
     axes, square, cross, kept = _principal(x, y, share)
     square, cross = kept * square, kept * cross
@@ -390,12 +388,12 @@ def constrained(
     λ = 0 it climbs to the root and never passes it (Reinsch 1971; Hebden 1973).
 
     """
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     rows, mean_x = centred(x, share, intercept)
     targets, mean_y = centred(y, share, intercept)
     # In units in which no square under- or overflows.
-    of_x = jnp.max(units(rows, weights))
-    of_y = units(targets, weights)
+    of_x = unit_of(rows, weights)
+    of_y = unit_of(targets, weights, axis=0)
     of_w = of_y / of_x
     ball = _Ball(rows / of_x, targets / of_y, share, radius / of_w)
     found, params, value = _in_ball(ball, tol, max_iter)

@@ -13,7 +13,7 @@ from jax.scipy.special import gammaln
 
 from jaxml import _check
 from jaxml._rows import product
-from jaxml._units import power_of_two
+from jaxml._units import unit_of
 from jaxml.reduction._covariance import centred
 from jaxml.reduction.pca._found import Params, agree
 
@@ -117,7 +117,7 @@ def evidence(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
         )
     m = len(x) if weights is None else jnp.sum(weights)
     rows = centred(x, weights)[1]
-    unit = power_of_two(jnp.max(jnp.abs(rows)))  # so that no square underflows
+    unit = unit_of(rows)  # so that no square underflows
     rows = rows / unit
     s = jnp.linalg.eigvalsh(product(rows.T, rows))[::-1]
     k = jnp.arange(1, n)

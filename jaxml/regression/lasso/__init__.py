@@ -13,10 +13,11 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import product
+from jaxml._units import shares_of
 from jaxml.optimize._system import solve
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import kinked_solution
-from jaxml.regression._least_squares import centred, shares
+from jaxml.regression._least_squares import centred
 from jaxml.regression.lasso import _penalty
 from jaxml.regression.lasso._search import along
 from jaxml.regression.linear import Params as Params
@@ -69,7 +70,7 @@ def cost(
 
     """
     r = predict(params, x) - y
-    squares = 0.5 * jnp.vdot(shares(x, weights) * r, r)
+    squares = 0.5 * jnp.vdot(shares_of(x, weights) * r, r)
     squares += 0.5 * l2 * jnp.vdot(params.w, params.w)
     limits = _penalty.limits(l1, x, penalty_factors, groups)
     return squares + _penalty.value(params.w, limits, groups)
@@ -229,7 +230,7 @@ def _with_derivatives(found: Fit, data, limits, l2, groups, intercept, positive)
     x, y, weights = data
     b = jnp.zeros_like(value)
     if intercept:
-        b = product(shares(x, weights), y - product(x, w))
+        b = product(shares_of(x, weights), y - product(x, w))
     invalid = (limits < 0).any()
     if groups is not None:
         invalid |= (groups >= len(groups)).any()
@@ -240,7 +241,7 @@ def _with_derivatives(found: Fit, data, limits, l2, groups, intercept, positive)
 def _squares(w, data, hyper, *, intercept):
     """The smooth part at the best b, so that w is all there is to solve for."""
     x, y, weights = data
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     r = product(x, w) - y
     if intercept:
         r -= product(share, r)
@@ -274,7 +275,7 @@ def largest_l1(
     """
     _one_kind(positive, groups)
     limits = _penalty.limits(1, x, penalty_factors, groups)
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     x, y = centred(x, share, intercept)[0], centred(y, share, intercept)[0]
     if penalty_factors is not None:
         free = limits == 0 if groups is None else (limits == 0)[groups]
@@ -322,7 +323,7 @@ def kkt_residual(
 
 def _pulls(x, r, weights):
     """Σ wᵢ xᵢ rᵢ / Σ wᵢ, (n,), and Σ wᵢ rᵢ / Σ wᵢ, ()."""
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     return product(x.T, share * r), jnp.vdot(share, r)
 
 
@@ -353,10 +354,10 @@ def duality_gap(
     _one_kind(positive, groups)
     limits = _penalty.limits(l1, x, penalty_factors, groups)
     r = y - predict(params, x)
-    off = jnp.vdot(shares(x, weights), r) if intercept else jnp.zeros_like(r[0])
+    off = jnp.vdot(shares_of(x, weights), r) if intercept else jnp.zeros_like(r[0])
     r = r - off
-    left, _ = _pulls(centred(x, shares(x, weights), intercept)[0], r, weights)
-    own = jnp.vdot(shares(x, weights) * r, r)
+    left, _ = _pulls(centred(x, shares_of(x, weights), intercept)[0], r, weights)
+    own = jnp.vdot(shares_of(x, weights) * r, r)
     # What a b that is not at its best costs is certain.
     return _penalty.gap(params.w, left, own, limits, l2, groups, positive) + off**2 / 2
 

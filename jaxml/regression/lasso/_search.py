@@ -13,10 +13,11 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml._rows import normal, product
+from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize._single_kernel import descend, padded
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.proximal import accelerate
-from jaxml.regression._least_squares import centred, relative, shares, units
+from jaxml.regression._least_squares import centred
 from jaxml.regression.lasso import _penalty
 
 SWEEPS = 100  # the most sweeps over the coordinates in one step
@@ -62,8 +63,8 @@ def along(x, y, weights, limits, l2, groups, tol, *, intercept, **options) -> Fi
     found in units of y in which no square under- or overflows.
     """
     weights = relative(weights)
-    y, _ = centred(y, shares(x, weights), intercept)
-    unit = units(y, weights)
+    y, _ = centred(y, shares_of(x, weights), intercept)
+    unit = unit_of(y, weights, axis=0)
     found = _along(
         x, y / unit, weights, limits / unit, l2, groups, tol, intercept, **options
     )
@@ -78,7 +79,7 @@ def _along(x, y, weights, limits, l2, groups, tol, intercept, **options) -> Fit:
     m, n = x.shape
     if n <= NARROW or n <= min(m, CAPACITY):
         found = normal(x, y[:, None], weights, intercept)
-        energy = jnp.vdot(shares(x, weights) * y, y)
+        energy = jnp.vdot(shares_of(x, weights) * y, y)
         gram = Gram(found.gram, found.cross[:, 0], energy)
 
         def solve(w, limits):
@@ -99,7 +100,7 @@ def _along(x, y, weights, limits, l2, groups, tol, intercept, **options) -> Fit:
 
 
 def _columns(x, y, weights, intercept) -> Columns:
-    share = shares(x, weights)
+    share = shares_of(x, weights)
     x, _ = centred(x, share, intercept)
     x, y = (x * jnp.sqrt(share)[:, None]).T, y * jnp.sqrt(share)
     return Columns(x, y, product(x, y))

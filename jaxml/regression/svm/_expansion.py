@@ -49,7 +49,7 @@ def centred(spec: Spec, rows: Rows, weights) -> Rows:
         return rows._replace(origin=lax.stop_gradient(share))
     origin = lax.stop_gradient(_matmul(share, rows.x))
     # Less the last bits, or a compiler may round differences from it in two ways.
-    origin = _refined._cut(origin, 6)
+    origin = _refined.cut(origin, 6)
     there = (weights > 0)[:, None]
     return rows._replace(x=jnp.where(there, rows.x, origin[None]), origin=origin)
 
@@ -90,7 +90,7 @@ def _image(spec: Spec, params: Params, x):
     rows = Rows(params.x, params.gamma, params.offset)
     if not _gram.anchored(spec):
         return _gram.image(spec, rows, x, alpha), 0, 0
-    origin = _refined._cut(lax.stop_gradient(_matmul(share, params.x)), 6)
+    origin = _refined.cut(lax.stop_gradient(_matmul(share, params.x)), 6)
     of_origin = _gram.between(spec, rows, x, origin[None])[:, 0]
     rows = rows._replace(origin=origin)
     around = _gram.image(spec, rows, x, alpha)

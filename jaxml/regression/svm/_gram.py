@@ -92,7 +92,7 @@ def exact_sum(values: jax.Array, beta: jax.Array) -> jax.Array:
     """Σ βᵢ valuesᵢ, (n, …), summed as if in twice the precision; beta is (m, …)."""
     plain = _dot(values.T, beta)
     fixed, by = lax.stop_gradient((values, beta.reshape(len(beta), -1)))
-    exact = jax.vmap(lambda b: _refined._columns(fixed, b), 1, 1)(by)
+    exact = jax.vmap(lambda b: _refined.columns(fixed, b), 1, 1)(by)
     return plain + lax.stop_gradient(exact.reshape(plain.shape) - plain)
 
 

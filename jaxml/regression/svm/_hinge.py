@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._rows import product, with_ones
-from jaxml._units import shares
+from jaxml._units import shares_of
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression.svm import _gram, _linear, _smo
 
@@ -14,7 +14,7 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
 
     With an intercept x is to be centred: then b is small.
     """
-    share = _shares(x, weights)
+    share = shares_of(x, weights)
     problem = _dual(*jax.lax.stop_gradient((y, share, l2)))
     rows = _gram.Rows(jax.lax.stop_gradient(x), jnp.ones_like(l2), jnp.ones_like(l2))
     total, anchor = (jnp.zeros_like(l2), _smo.middle) if intercept else (None, _nowhere)
@@ -46,12 +46,6 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
         status=status,
         history=l2 * found.search.history,
     )
-
-
-def _shares(x, weights):
-    if weights is None:
-        return jnp.full(len(x), 1 / len(x), x.dtype)
-    return shares(weights)
 
 
 def _dual(y, share, l2) -> _smo.Problem:

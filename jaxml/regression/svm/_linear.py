@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._rows import product, with_ones
-from jaxml._units import power_of_two
+from jaxml._units import power_of_two, unit_of
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.regression.svm import _gram, _interior, _smo
 from jaxml.regression.svm._smo import Anchor, Point, Problem
@@ -208,13 +208,13 @@ def _solved(barrier: _interior.Problem, at, on, off, lack, ridge):
     """
     n = barrier.x.shape[1]
     wide = len(barrier.penalty) > n
-    scale = power_of_two(jnp.max(jnp.abs(barrier.x), axis=0))
+    scale = unit_of(barrier.x, axis=0)
     scale = jnp.append(scale, 1) if wide else scale
     rows = with_ones(barrier.x[at], wide) / scale[None] * on[:, None].astype(off.dtype)
     corner = jnp.diag(jnp.where(on, jnp.finfo(off.dtype).eps * ridge, 1))
     top = jnp.concatenate([jnp.diag(barrier.penalty / scale**2), -rows.T], axis=1)
     matrix = jnp.concatenate([top, jnp.concatenate([rows, corner], axis=1)])
-    unit = power_of_two(jnp.max(jnp.abs(matrix), axis=1))
+    unit = unit_of(matrix, axis=1)
     right = (barrier.penalty - 1) * lack
     right = jnp.concatenate([right, off]) / unit
     found = jnp.linalg.solve(matrix / unit[:, None], right)

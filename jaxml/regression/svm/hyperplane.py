@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._rows import mean, product, with_b
-from jaxml._units import shares
+from jaxml._units import shares_of
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.regression import _refined, linear
@@ -170,7 +170,7 @@ def _centred(x, weights, intercept: bool):
     """The rows from their mean, and this, (n,); rows of weight 0 are put there.
 
     What the mean is cut off b takes up: far from 0 float32 has few digits left for how
-    the rows differ.
+    the rows differ. Newton's method centres columns itself, but the forces do not.
     """
     if not intercept and weights is None:
         return x, jnp.zeros_like(x[0])
@@ -179,7 +179,7 @@ def _centred(x, weights, intercept: bool):
         mean(jnp.where(there, x, 0), weights) if intercept else jnp.zeros_like(x[0])
     )
     # Less the last bits, or a compiler may round the difference in two ways.
-    origin = _refined._cut(jax.lax.stop_gradient(origin), 6)
+    origin = _refined.cut(jax.lax.stop_gradient(origin), 6)
     return jnp.where(there, x - origin[None], 0), origin
 
 
@@ -266,5 +266,4 @@ def _cost(params, x, y, weights, *, l2):
 def _forces(w, b, x, y, weights, l2):
     """α = s · 2 C wᵢ max(0, 1 - s f), (m,), of the squared hinge."""
     s = 2 * y - 1
-    share = 1 / len(x) if weights is None else shares(weights)
-    return 2 * s * share / l2 * jax.nn.relu(1 - s * (product(x, w) + b))
+    return 2 * s * shares_of(x, weights) / l2 * jax.nn.relu(1 - s * (product(x, w) + b))
