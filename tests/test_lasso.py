@@ -176,55 +176,78 @@ def test_nonnegative_least_squares_is_that_of_scipy(sign, x64):
     np.testing.assert_allclose(fit.cost, 0.5 * norm**2 / len(y), rtol=1e-10)
 
 
+def hard_problems(count, kind):
+    """Columns alike and of all sizes, y in any unit, penalties tiny to too large."""
+    rng = np.random.default_rng(6)
+    u, _, vt = np.linalg.svd(rng.normal(size=(count, 30, 8)), full_matrices=False)
+    spread = 10 ** (-rng.uniform(0, 3, (count, 1)) * rng.uniform(0, 1, (count, 8)))
+    x = (u * spread[:, None]) @ vt * 10 ** rng.uniform(-3, 3, (count, 1, 1))
+    y = x.sum(2)
+    noise = y.std(1) * 10 ** rng.uniform(-1.5, 1, count)
+    y += noise[:, None] * rng.normal(size=(count, 30))
+    y *= 10 ** rng.uniform(-12, 12, (count, 1))
+    x *= 10 ** (rng.uniform(0, 1.5, (count, 1, 1)) * rng.uniform(-1, 1, (count, 1, 8)))
+    share = 0 * noise if kind == "none" else 10 ** rng.uniform(-5, 0.1, count)
+    return [a.astype(np.float32) for a in (x, y, share)]
+
+
+def cost_and_bound(x, y, params, l1, kind):
+    """J, and a dual value: by the residuals drawn into what is feasible."""
+    w, b = params
+    groups = np.sqrt(2) * np.linalg.norm(w.reshape(4, 2), axis=1)
+    size = groups.sum() if kind == "groups" else np.abs(w).sum()
+    cost = 0.5 * np.mean((y - x @ w - b) ** 2) + l1 * size
+    x, y = x - x.mean(0), y - y.mean()
+    if kind == "none":
+        w = np.linalg.lstsq(x, y)[0]
+        return cost, 0.5 * np.mean((y - x @ w) ** 2)
+    force = (y - x @ w) / len(y)
+    pull = x.T @ force
+    if kind == "groups":
+        pull = np.linalg.norm(pull.reshape(4, 2), axis=1) / np.sqrt(2)
+    most = np.max(pull if kind == "positive" else np.abs(pull))
+    force = force * min(1, l1 / most)
+    return cost, force @ y - len(y) / 2 * force @ force
+
+
 @pytest.mark.parametrize("kind", ["plain", "positive", "none", "groups"])
 def test_converged_is_a_promise(kind):
-    """By float64 the cost is within tol of its minimum, relative to that at w = 0."""
-    rng = np.random.default_rng(6)
-    u, _, vt = np.linalg.svd(rng.normal(size=(60, 30, 8)), full_matrices=False)
-    spread = 10 ** (-rng.uniform(0, 3, (60, 1)) * rng.uniform(0, 1, (60, 8)))
-    x = (u * spread[:, None]) @ vt * 10 ** rng.uniform(-3, 3, (60, 1, 1))
-    y = x.sum(2)
-    y += (
-        y.std(1)[:, None]
-        * 10 ** rng.uniform(-1.5, 1, (60, 1))
-        * rng.normal(size=(60, 30))
-    )
-    y *= 10 ** rng.uniform(-12, 12, (60, 1))
-    x, y = x.astype(np.float32), y.astype(np.float32)
+    """The cost is within the residual of a dual value, relative to that at w = 0."""
     options = {"positive": True} if kind == "positive" else {}
     options |= {"groups": np.arange(8) // 2} if kind == "groups" else {}
-    share = 0 if kind == "none" else 10 ** rng.uniform(-4, 0, 60).astype(np.float32)
+    tol = 1e-5
 
-    def run(x, y, share):
+    @jax.jit
+    @jax.vmap
+    def run(x, y, share, tol):
         l1 = share * lasso.largest_l1(x, y, **options)
-        return l1, lasso.fit(x, y, l1=l1, **options)
+        return l1, lasso.fit(x, y, l1=l1, tol=tol, **options)
 
-    l1s, fits = jax.jit(jax.vmap(run))(x, y, share * np.ones(60, np.float32))
-    fits = jax.tree.map(np.asarray, fits)
-    good = fits.status == Status.CONVERGED
-    assert good.sum() >= (50 if kind == "groups" else 57)
-    assert (fits.residual >= 0).all()
+    data = hard_problems(30, kind)
+    each = lambda tol: np.full_like(data[2], tol)
+    found = [run(*data, each(tol))]
     with jax.enable_x64(True):
-        x, y, l1s = (np.asarray(a, float) for a in (x, y, l1s))
-
-        def exact(x, y, l1):
-            return lasso.fit(x, y, l1=l1, tol=1e-12, max_iter=5000, **options).params
-
-        def cost(params, x, y, l1):
-            more = {n: v for n, v in options.items() if n == "groups"}
-            return lasso.cost(params, x, y, l1=l1, **more)
-
-        params = jax.tree.map(lambda a: np.asarray(a, float), fits.params)
-        params = params._replace(b=(y - np.einsum("cmn,cn->cm", x, params.w)).mean(1))
-        if kind == "none":
-            a = x - x.mean(1, keepdims=True)
-            w = np.stack([np.linalg.lstsq(b, c)[0] for b, c in zip(a, y, strict=True)])
-            best = lasso.Params(w, (y - np.einsum("cmn,cn->cm", x, w)).mean(1))
-        else:
-            best = jax.vmap(exact)(x, y, l1s)
-        found, least = (jax.vmap(cost)(p, x, y, l1s) for p in (params, best))
-    excess = (np.asarray(found) - np.asarray(least)) / (0.5 * y.var(1))
-    assert (excess[good] <= 2e-5).all()
+        data = [a.astype(float) for a in data]
+        found.append(run(*data, each(tol)))
+        _, exact = found[1] if kind == "none" else run(*data, each(1e-12))
+    found, exact = jax.tree.map(lambda a: np.asarray(a, float), (found, exact.params))
+    checked = 0
+    for l1s, fits in found:
+        good = fits.status == Status.CONVERGED
+        # Proximal descent on groups takes long where columns differ in size.
+        assert good.sum() >= (10 if kind == "groups" else 27)
+        assert (fits.residual[good] <= 10 * tol).all()
+        for i in np.flatnonzero(good):
+            one, other = (lasso.Params(p.w[i], p.b[i]) for p in (fits.params, exact))
+            of = lambda params, i=i, l1s=l1s: (
+                np.array(cost_and_bound(data[0][i], data[1][i], params, l1s[i], kind))
+                / (0.5 * data[1][i].var())
+            )
+            least, bound = of(other)
+            if kind == "none" or least - bound < 1e-6:  # a bound that is one
+                excess, checked = of(one)[0] - bound, checked + 1
+                assert excess <= max(tol, fits.residual[i]) + 1e-6
+    assert checked >= (20 if kind == "groups" else 55)
 
 
 @pytest.mark.parametrize("size", SIZES)
