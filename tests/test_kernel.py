@@ -387,7 +387,7 @@ def test_more_rows_than_a_chunk(x64):
     @partial(jax.jit, static_argnames="solver")
     def slope(l2, gamma, solver):
         def value(l2):
-            fit = svm.fit(x, y, l2=l2, gamma=gamma, solver=solver, tol=1e-7)
+            fit = svm.fit(x, y, l2=l2, gamma=gamma, solver=solver, tol=1e-9)
             return svm.margin(fit.params), (fit, svm.scores(fit.params, x))
 
         return jax.value_and_grad(value, has_aux=True)(l2)

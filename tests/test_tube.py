@@ -224,7 +224,7 @@ def test_derivatives_in_blocks(x64):
     directions = {"y": RNG.normal(size=M), "epsilon": 0.1, "l2": 0.001}
 
     def value(moving):
-        fit = tube.fit(X, **moving, gamma=0.4, solver="block", tol=1e-12)
+        fit = tube.fit(X, **moving, gamma=0.4, solver="block", tol=1e-14)
         return jnp.concatenate([tube.predict(fit.params, X[:9] + 0.1), fit.cost[None]])
 
     @jax.jit
