@@ -316,8 +316,7 @@ def l1_(contest: Contest) -> None:
                 {options["solver"]: (theirs, least)},
                 lambda t: losses(x, y, t) + l1 * np.abs(t[:-1]).sum(),
                 turns=turns,
-                first=x.shape[1]
-                < 64,  # one program; there are more where some take part
+                first=x.shape[1] < 64,  # more weights need more programs
             )
 
     plain = {"solver": "liblinear", "tol": 1e-5, "intercept_scaling": 100}

@@ -299,29 +299,28 @@ class LbfgsState(NamedTuple):
     inverse: jax.Array  # (memory,) 1 / sᵀy
 
     def inverse_product(self, v: jax.Array) -> jax.Array:
-        """The inverse Hessian, as far as it is known, times v, (p,)."""
-        return _inverse_product(v, self.moves, self.changes, self.inverse)
+        """The inverse Hessian, as far as it is known, times v, (p,).
 
+        By the two-loop recursion; with no pairs yet, of length 1 at most.
+        """
+        moves, changes, inverse = self.moves, self.changes, self.inverse
+        memory = len(inverse)
 
-def _inverse_product(v, moves, changes, inverse) -> jax.Array:
-    """The two-loop recursion: with no pairs, a step of length 1 at most."""
-    memory = len(inverse)
+        def back(i, state):
+            q, shares = state
+            j = memory - 1 - i
+            share = inverse[j] * jnp.vdot(moves[j], q)
+            return q - share * changes[j], shares.at[j].set(share)
 
-    def back(i, state):
-        q, shares = state
-        j = memory - 1 - i
-        share = inverse[j] * jnp.vdot(moves[j], q)
-        return q - share * changes[j], shares.at[j].set(share)
+        def forth(j, r):
+            share = inverse[j] * jnp.vdot(changes[j], r)
+            return r + (shares[j] - share) * moves[j]
 
-    def forth(j, r):
-        share = inverse[j] * jnp.vdot(changes[j], r)
-        return r + (shares[j] - share) * moves[j]
-
-    q, shares = jax.lax.fori_loop(0, memory, back, (v, jnp.zeros_like(inverse)))
-    bend = inverse[-1] * jnp.vdot(changes[-1], changes[-1])
-    first = 1 / jnp.maximum(1, jnp.linalg.norm(v))
-    scale = jnp.where(bend > 0, 1 / jnp.where(bend > 0, bend, 1), first)
-    return jax.lax.fori_loop(0, memory, forth, scale * q)
+        q, shares = jax.lax.fori_loop(0, memory, back, (v, jnp.zeros_like(inverse)))
+        bend = inverse[-1] * jnp.vdot(changes[-1], changes[-1])
+        first = 1 / jnp.maximum(1, jnp.linalg.norm(v))
+        scale = jnp.where(bend > 0, 1 / jnp.where(bend > 0, bend, 1), first)
+        return jax.lax.fori_loop(0, memory, forth, scale * q)
 
 
 @_check.host
@@ -374,17 +373,17 @@ def by_lbfgs(
 
         moves, changes = push(state.moves, move), push(state.changes, change)
         inverse = push(state.inverse, 1 / jnp.where(convex, curvature, 1))
-        direction = -_inverse_product(gradient, moves, changes, inverse)
         new = LbfgsState(
             state.theta + move,
             gradient,
             value,
-            direction,
+            state.direction,
             jnp.ones_like(value),
             moves,
             changes,
             inverse,
         )
+        new = new._replace(direction=-new.inverse_product(gradient))
         kept = state._replace(length=state.length / 2)
         state = jax.tree.map(lambda n, k: jnp.where(taken, n, k), new, kept)
         return state, progress(state)

@@ -168,7 +168,6 @@ def check(public):
             fault = "" if refused else repr(error)
         if fault:
             faults.append(f"{name}, {what}: {fault}")
-    jax.clear_caches()  # of programs that are of no more use
     assert not faults, "\n".join(faults)
 
 
@@ -181,3 +180,4 @@ def test_bad_input(public):
 @each([p for p in DECLARED if p.id not in FEW])
 def test_bad_input_of_all(public):
     check(public)
+    jax.clear_caches()  # of programs that are of no more use

@@ -155,6 +155,7 @@ def _advance(problem: Problem, best: Best, *point):
 
 
 def choose(better, new, old):
+    """The leaves of new where better, (), is true, else those of old."""
     return jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
 
 
