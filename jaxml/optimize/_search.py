@@ -32,7 +32,7 @@ def zoom(rate: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
         kept = optax.tree.cast_like(kept, new)
 
         def choose(yes, no):
-            return jax.tree.map(lambda y, n: jnp.where(taken, y, n), yes, no)
+            return optax.tree.where(taken, yes, no)
 
         moved = jax.tree.map(lambda m: jnp.where(taken, m, 0), moved)
         return moved, choose(new, kept)

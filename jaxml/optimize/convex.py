@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxml import _check
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
@@ -176,7 +177,7 @@ def by_newton(
         one = jnp.ones_like(value)
         new = NewtonState(trial, direction, value, decrement, one, found.kept)
         old = state._replace(length=state.length / 2)
-        state = jax.tree.map(lambda n, o: jnp.where(taken, n, o), new, old)
+        state = optax.tree.where(taken, new, old)
         status = jnp.where(flat, Status.CONVERGED, Status.RUNNING)
         if floor is not None:
             status = jnp.where(value < floor, Status.UNBOUNDED, status)
@@ -385,7 +386,7 @@ def by_lbfgs(
         )
         new = new._replace(direction=-new.inverse_product(gradient))
         kept = state._replace(length=state.length / 2)
-        state = jax.tree.map(lambda n, k: jnp.where(taken, n, k), new, kept)
+        state = optax.tree.where(taken, new, kept)
         return state, progress(state)
 
     def progress(state):

@@ -129,7 +129,7 @@ def _not_above(fit: Fit, params, start: Progress) -> Fit:
         return fit._replace(status=status)
 
     def choose(new, old):
-        return jax.tree.map(lambda n, o: jnp.where(risen, o, n), new, old)
+        return optax.tree.where(risen, old, new)
 
     cost, residual = choose((fit.cost, fit.residual), (start.cost, start.residual))
     state = choose(found, params), memory, *rest

@@ -204,7 +204,7 @@ def _damped(curvature: Callable, rate, damping: float):
         take = ((gain > 1e-4) & (foretold > 0)) | (flat & lower)
 
         def choose(yes, no):
-            return jax.tree.map(lambda y, n: jnp.where(take, y, n), yes, no)
+            return optax.tree.where(take, yes, no)
 
         gain = jnp.where(flat, 1, jnp.clip(gain, 0, 1))
         shrunk = state.damping * jnp.maximum(0.1, 1 - (2 * gain - 1) ** 3)

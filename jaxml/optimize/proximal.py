@@ -323,7 +323,7 @@ def accelerate(
             Progress(new + penalty(trial), residual),
         )
         refused = point._replace(curvature=2 * curvature)
-        found = jax.tree.map(lambda a, b: jnp.where(taken, a, b), found, refused)
+        found = optax.tree.where(taken, found, refused)
         return found, found.progress
 
     value, grad = evaluate(params)

@@ -217,7 +217,7 @@ def _epoch(update, state, data, batch, weights, steps=None):
         if load is not None:
 
             def keep(new, old):
-                return jax.tree.map(lambda n, o: jnp.where(load == 0, o, n), new, old)
+                return optax.tree.where(load == 0, old, new)
 
             # Not its key, which no step changes: one of two would be used twice.
             after, old = (s._replace(key=()) for s in (after, state))

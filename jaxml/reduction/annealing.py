@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxml import _check
 from jaxml._rows import each, mean, total
@@ -358,7 +359,7 @@ def _exchanged(settle, now: _Settled, temperature) -> _Settled:
         old = jnp.argmax(jnp.where(unstable, now.tree.params.shares * now.critical, 0))
         new = settle(_split(now, _merged(now.tree.params, old), old), now)
         better = new.cost < now.cost - LEAST * jnp.abs(now.cost)
-        now = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, now)
+        now = optax.tree.where(better, new, now)
         return now, better
 
     full = (now.tree.params.shares > 0).all() & (len(now.critical) > 2)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.scipy.linalg import solve_triangular
 
 from jaxml import _check
@@ -211,7 +212,7 @@ def fit(
         careful |= ~(rounding <= ROUGH)
         one = _State(params, gaussians, careful, wide, last)
         other = _State(new, fresh, careful, wide, change)
-        state = jax.tree.map(lambda a, b: jnp.where(again, a, b), one, other)
+        state = optax.tree.where(again, one, other)
         return state, Progress(value, jnp.where(again, jnp.inf, left))
 
     gaussians, none = _whitened(params, covariance), jnp.zeros(len(params.means), bool)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxml.optimize._quadratic import Model, least_slope, minimum
 from jaxml.optimize.convex import ENOUGH
@@ -89,7 +90,7 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
         taken = fall >= ENOUGH * state.decrease
         new = trial, value, part
         old = state.theta, state.value, state.part
-        theta, value, part = jax.tree.map(lambda n, o: jnp.where(taken, n, o), new, old)
+        theta, value, part = optax.tree.where(taken, new, old)
         damping = _damped(state.damping, fall, state.decrease)
         bend = part.model.hessian + damping * jnp.eye(len(part.which), dtype=eps.dtype)
         found = minimum(part.model._replace(hessian=bend), tol**2 * value)

@@ -277,9 +277,8 @@ class Inference(NamedTuple):
     pseudo_r2: Annotated[jax.Array, ""]  # 1 - log_likelihood / null (McFadden 1974)
     aic: Annotated[jax.Array, ":sums"]  # 2p - 2 log L
     bic: Annotated[jax.Array, ":sums"]  # p log Σ wᵢ - 2 log L
-    ratio: Annotated[
-        jax.Array, ":sums"
-    ]  # 2 (log L - null), a χ² of n if all weights were 0
+    # 2 (log L - null), a χ² of n if all weights were 0
+    ratio: Annotated[jax.Array, ":sums"]
     ratio_p: Annotated[jax.Array, ""]  # P of so large a ratio then
     centred: Centred  # what the table's covariance comes from; exact far from x = 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxml import _check
 from jaxml.optimize.fit import Fit, Status
@@ -102,7 +103,7 @@ def fit(
         ahead = best(lambda p, _: p, (now, *directions), (l2, l2), pulls)
         ahead = jax.tree.map(lambda a: jnp.maximum(a, 0), ahead)
         better = value(ahead) <= value(now)
-        return jax.tree.map(lambda a, b: jnp.where(better, a, b), ahead, now)
+        return optax.tree.where(better, ahead, now)
 
     found = alternate(step, params, tol, max_iter, begin)
     least = jnp.minimum(jnp.min(y), jnp.minimum(*(jnp.min(a) for a in params)))

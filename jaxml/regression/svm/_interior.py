@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxml._rows import mirrored, product, total, triangle, with_ones
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
@@ -148,15 +149,10 @@ def search(problem: Problem, tol, max_iter: int) -> Fit:
 def _advance(problem: Problem, best: Best, *point):
     """Take a point, and judge it; one that is not finite ends the search."""
     sound = jnp.stack([jnp.isfinite(leaf).all() for leaf in point]).all()
-    now = choose(sound, _judged(problem, *point), best.now)
-    found = choose(now.residual < best.state.residual, now, best.state)
+    now = optax.tree.where(sound, _judged(problem, *point), best.now)
+    found = optax.tree.where(now.residual < best.state.residual, now, best.state)
     status = jnp.where(sound, Status.RUNNING, Status.STALLED)
     return Best(now, found), Progress(found.cost, found.residual, status)
-
-
-def choose(better, new, old):
-    """The leaves of new where better, (), is true, else those of old."""
-    return jax.tree.map(lambda n, o: jnp.where(better, n, o), new, old)
 
 
 def _longest(value, change):

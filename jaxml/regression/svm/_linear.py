@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxml._rows import product, with_ones
 from jaxml._units import power_of_two, unit_of
@@ -152,7 +153,7 @@ def _active_set(rows, x, problem: Problem, barrier, near, total, anchor, tol):
         worst, place = _smo.first_max(wrong)
         more = (jnp.arange(len(free)) == place) & (worst > 0) & (taken == 1)
         better = progress.residual < state.progress.residual
-        best = _interior.choose(better, (point, progress), (state.best, state.progress))
+        best = optax.tree.where(better, (point, progress), (state.best, state.progress))
         return State(point, b, free | more, best[0], best[1], state.steps + 1)
 
     theta, a, u, v, *_ = near
