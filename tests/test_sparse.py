@@ -101,6 +101,20 @@ def test_columns_as_they_come(name):
     judge(logistic, *two_of(name))
 
 
+def test_rows_that_are_far_out(x64):
+    """Where rows are sure, a model overshoots, and one of too much damping creeps."""
+    rng = np.random.default_rng(0)
+    x = np.clip(rng.standard_cauchy((500, 12, 2)), -1e3, 1e3)
+    y = (rng.random((500, 12)) < 0.3).astype(int)
+    y[:, :2] = 1, 0
+    fit = lambda x, y: logistic.fit(x, y, l1=1e-4, tol=1e-11, max_iter=100)
+    found = check(jax.jit(jax.vmap(fit))(x, y))
+    for i in range(len(x)):
+        params = jax.tree.map(lambda a: a[i], found.params)  # noqa: B023
+        least = bound(params, x[i], y[i], 1e-4)
+        np.testing.assert_allclose(found.cost[i], least, rtol=1e-7)
+
+
 @pytest.mark.parametrize("name", cases(["iris", "wine"], quick=["wine"]))
 def test_classes_as_they_come(name):
     x, y = as_they_come(name)

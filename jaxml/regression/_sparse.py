@@ -25,7 +25,7 @@ from jaxml.regression._planes import Frame, Problem, ended
 TOGETHER = 1024  # the most θ of one model
 BLOCK = 64  # θ up to which all are in it; of more, H is made in blocks of so many
 GROWTH = 4  # times as many θ as are not 0, at most, are in the next model
-FIRST = 1e-2  # μ at first, in units in which H's diagonal is about 1
+FIRST, LAST = 1e-2, 1e-8  # μ at first, and at last before 0; H's diagonal is about 1
 PATIENCE = 20  # trials without any improvement after which the search has stalled
 
 
@@ -116,9 +116,12 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
 
 
 def _damped(damping, fall, decrease):
-    """μ for the next model: more where the last one foretold too much, else less."""
+    """μ for the next model: more where the last one foretold too much, else less.
+
+    By degrees: where all rows are sure, what is just enough may be 1e-6 for many steps.
+    """
     more = jnp.maximum(10 * damping, FIRST)
-    less = jnp.where(damping > FIRST, damping / 10, 0)
+    less = jnp.where(damping > LAST, damping / 10, 0)
     good = fall >= 0.75 * decrease
     return jnp.where(good, less, jnp.where(fall < 0.25 * decrease, more, damping))
 
