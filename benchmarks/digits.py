@@ -26,7 +26,7 @@ from benchmarks import runner
 from jaxml import __main__ as demo
 from jaxml.data import datasets, scaling
 from jaxml.networks import feedforward
-from jaxml.optimize import recipe, train
+from jaxml.optimize import train
 
 HELD_OUT = 360
 SEEDS = 10
@@ -115,13 +115,13 @@ def learn(problem: Problem, seeds: jax.Array) -> np.ndarray:
     targets = scaling.one_hot(y, k=10)
     options = demo._parser().parse_args([])
     sizes = (x.shape[1], *options.hidden, targets.shape[1])
-    settings = {**demo.COSTS[options.cost], "loss": options.cost}
-    solver, rate = demo.SOLVERS[options.solver]
+    settings = {**demo.COSTS[options.cost], "loss": options.cost, "scheme": "glorot"}
+    solver, learning_rate = demo.SOLVERS[options.solver]
     update = train.descend(
-        recipe(feedforward.cost, **settings),
-        gradient=recipe(feedforward.backprop, **settings),
+        feedforward.cost,
+        gradient=feedforward.backprop,
         solver=solver,
-        rate=rate,
+        learning_rate=learning_rate,
         l2=options.l2,
     )
 
@@ -130,7 +130,7 @@ def learn(problem: Problem, seeds: jax.Array) -> np.ndarray:
     def accuracy(seed):
         keys = jax.random.split(jax.random.key(seed), 4)  # the demo's, in its order
         rows = split(keys[0], y)
-        params = feedforward.init(keys[1], sizes=sizes, scheme="glorot")
+        params = feedforward.init(keys[1], sizes=sizes, **settings)
         fit = train.fit(
             update,
             train.start(update, params, keys[2]),
@@ -139,8 +139,7 @@ def learn(problem: Problem, seeds: jax.Array) -> np.ndarray:
             epochs=options.epochs,
         )
         held_out = x[rows.test], targets[rows.test]
-        activations = {name: settings[name] for name in ("activation", "output")}
-        return 100 * feedforward.score(fit.params, *held_out, **activations)
+        return 100 * feedforward.score(fit.params, *held_out)
 
     return np.asarray(accuracy(seeds))
 

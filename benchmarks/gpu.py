@@ -214,7 +214,7 @@ def graphed(job: mlp.Job, data: mlp.Data) -> Callable[[], np.ndarray]:
     order = torch.tensor(np.array(mlp.row_order(len(x), job.batch)), device="cuda")
     network = mlp.torch_network(torch, mlp.start(job), "cuda")
     initial = [parameter.detach().clone() for parameter in network.parameters()]
-    optimizer = torch.optim.SGD(network.parameters(), lr=job.rate)
+    optimizer = torch.optim.SGD(network.parameters(), lr=job.learning_rate)
     cost = mlp.torch_cost(torch, job.loss)
     costs = torch.zeros(len(order), device="cuda")
     # The number of the batch lies on the card, so that a replay needs no argument.
@@ -298,7 +298,7 @@ def func(bench: Bench, job: mlp.Job, data: mlp.Data, count: int):
     network = mlp.torch_network(torch, first, device)
     cost = mlp.torch_cost(torch, job.loss)
     initial = {}
-    for i, theta in enumerate(stacked):  # every second layer is a sigmoid
+    for i, theta in enumerate(stacked.theta):  # every second layer is a sigmoid
         theta = torch.tensor(np.array(theta), device=device)
         initial[f"{2 * i}.bias"] = theta[:, :, 0].contiguous()
         initial[f"{2 * i}.weight"] = theta[:, :, 1:].contiguous()
@@ -315,7 +315,7 @@ def func(bench: Bench, job: mlp.Job, data: mlp.Data, count: int):
             rows = order[:, i]
             slopes, loss = step(parameters, x[rows], targets[rows])
             for name, slope in slopes.items():
-                parameters[name].sub_(slope, alpha=job.rate)
+                parameters[name].sub_(slope, alpha=job.learning_rate)
             costs.append(loss)
         return torch.stack(costs, 1).cpu().numpy()
 

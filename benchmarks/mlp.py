@@ -22,7 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from benchmarks import runner
 from jaxml.data import datasets
 from jaxml.networks import feedforward
-from jaxml.optimize import recipe, train
+from jaxml.optimize import train
 
 ROWS = 20_480  # rows in an epoch: 2048 batches of 10, 160 of 128
 SEEDS = 32
@@ -50,7 +50,7 @@ class Job(NamedTuple):
     torch: float | None = None
     numpy: float | None = None
     loss: str = "cross-entropy"
-    rate: float = 0.1
+    learning_rate: float = 0.1
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ JOBS = (
 )
 SMALL = Job((784, 30, 10), batch=10)
 # Rounding grows along this path: float32 cannot follow it for much longer.
-QUADRATIC = Job((784, 30, 10), batch=10, loss="quadratic", rate=3.0)
+QUADRATIC = Job((784, 30, 10), batch=10, loss="quadratic", learning_rate=3.0)
 QUADRATIC_STEPS = 50
 
 
@@ -135,27 +135,30 @@ def on_device(data: Data, sharding=None) -> tuple[jax.Array, jax.Array]:
 # --- the sides ---------------------------------------------------------------------
 
 
-def descent(job: Job, solver=optax.sgd, rate=None) -> train.Descent:
-    settings: dict[str, Any] = {"output": OUTPUTS[job.loss], "loss": job.loss}
+def descent(job: Job, solver=optax.sgd, learning_rate=None) -> train.Descent:
     return train.descend(
-        recipe(feedforward.cost, **settings),
-        gradient=recipe(feedforward.backprop, **settings),
+        feedforward.cost,
+        gradient=feedforward.backprop,
         solver=solver,
-        rate=job.rate if rate is None else rate,
+        learning_rate=job.learning_rate if learning_rate is None else learning_rate,
     )
 
 
 def start(job: Job, seed=1) -> feedforward.Params:
-    return feedforward.init(jax.random.key(seed), sizes=job.sizes, scheme="scaled")
+    options: dict[str, Any] = {"output": OUTPUTS[job.loss], "loss": job.loss}
+    key = jax.random.key(seed)
+    return feedforward.init(key, sizes=job.sizes, scheme="scaled", **options)
 
 
 def run_key(seed=1) -> jax.Array:
     return jax.random.fold_in(jax.random.key(seed), 0)
 
 
-def ours(job: Job, data: Data, solver=optax.sgd, rate=None) -> Callable[[], jax.Array]:
+def ours(
+    job: Job, data: Data, solver=optax.sgd, learning_rate=None
+) -> Callable[[], jax.Array]:
     """An epoch of jaxml: the costs of its batches."""
-    update = descent(job, solver, rate)
+    update = descent(job, solver, learning_rate)
     state = train.start(update, start(job), run_key())
     arrays = on_device(data)
     return lambda: train.epoch(update, state, arrays, batch=job.batch)[1]["cost"]
@@ -187,7 +190,7 @@ def pytorch(job: Job, data: Data, device: str = "cpu") -> Callable[[], np.ndarra
 
     def run():
         network = torch_network(torch, initial, device)
-        optimizer = torch.optim.SGD(network.parameters(), lr=job.rate)
+        optimizer = torch.optim.SGD(network.parameters(), lr=job.learning_rate)
         costs = []
         for rows in order:
             optimizer.zero_grad()
@@ -203,7 +206,7 @@ def pytorch(job: Job, data: Data, device: str = "cpu") -> Callable[[], np.ndarra
 def torch_network(torch, params: feedforward.Params, device: str):
     """A Sequential of Linear and Sigmoid that starts from params, up to z^(L)."""
     layers = []
-    for theta in params:
+    for theta in params.theta:
         theta = torch.tensor(np.array(theta))
         layer = torch.nn.Linear(theta.shape[1] - 1, theta.shape[0])
         layer.bias.data.copy_(theta[:, 0])
@@ -226,8 +229,8 @@ def torch_cost(torch, loss: str):
 def plain_numpy(job: Job, data: Data) -> Callable[[], np.ndarray]:
     """The same epoch in vectorised NumPy, back-propagation by hand."""
     order = np.array(row_order(len(data.x), job.batch))
-    initial = [np.array(theta) for theta in start(job)]
-    rate, share = np.float32(job.rate), np.float32(1 / job.batch)
+    initial = [np.array(theta) for theta in start(job).theta]
+    rate, share = np.float32(job.learning_rate), np.float32(1 / job.batch)
 
     def run():
         w = [theta[:, 1:].copy() for theta in initial]

@@ -9,6 +9,7 @@ accuracy is that of the best epoch, as the book tells it. Wheat seeds after J. B
 five folds, the mean of the last epoch's accuracies.
 """
 
+import dataclasses
 import sys
 import time
 from typing import NamedTuple
@@ -21,7 +22,7 @@ import optax
 from benchmarks import runner
 from jaxml.data import datasets, scaling
 from jaxml.networks import feedforward
-from jaxml.optimize import recipe, train
+from jaxml.optimize import train
 
 SEEDS = 3
 BATCH = 10
@@ -34,7 +35,7 @@ class Job(NamedTuple):
     sizes: tuple[int, ...]
     loss: str
     scheme: str
-    rate: float
+    learning_rate: float
     lam: float  # λ of the book: l2 = λ / m
     epochs: int
     judge: str  # the rows that were counted
@@ -106,10 +107,10 @@ def load() -> dict[str, tuple[jax.Array, jax.Array]]:
 
 def descent(job: Job, m: int) -> train.Descent:
     return train.descend(
-        recipe(feedforward.cost, loss=job.loss),
-        gradient=recipe(feedforward.backprop, loss=job.loss),
+        feedforward.cost,
+        gradient=feedforward.backprop,
         solver=optax.sgd,
-        rate=job.rate,
+        learning_rate=job.learning_rate,
         l2=job.lam / m,
     )
 
@@ -122,7 +123,9 @@ def learn(job: Job, learned, judged) -> np.ndarray:
     def best(seeds, learned, judged):
         def of_seed(seed):
             init_key, run_key = jax.random.split(jax.random.key(seed))
-            params = feedforward.init(init_key, sizes=job.sizes, scheme=job.scheme)
+            params = feedforward.init(
+                init_key, sizes=job.sizes, loss=job.loss, scheme=job.scheme
+            )
             fit = train.fit(
                 update,
                 train.start(update, params, run_key),
@@ -149,10 +152,12 @@ def wheat() -> np.ndarray:
     def of_fold(key, learned, held_out):
         z = scaling.transform(scaling.min_max(x[learned]), x)
         init_key, run_key = jax.random.split(key)
-        shapes = feedforward.init(init_key, sizes=WHEAT.sizes)
+        params = feedforward.init(init_key, sizes=WHEAT.sizes, loss=WHEAT.loss)
         # Brownlee's start: every entry, biases too, uniform in (0, 1).
-        keys = tuple(jax.random.split(init_key, len(shapes)))
-        params = jax.tree.map(lambda k, t: jax.random.uniform(k, t.shape), keys, shapes)
+        keys = jax.random.split(init_key, len(params.theta))
+        shapes = [theta.shape for theta in params.theta]
+        theta = tuple(map(jax.random.uniform, keys, shapes))
+        params = dataclasses.replace(params, theta=theta)
         fit = train.fit(
             update,
             train.start(update, params, run_key),
@@ -180,7 +185,7 @@ def tell(report: runner.Report, job: Job, found: np.ndarray, seconds: float) -> 
         name,
         job.loss,
         job.scheme,
-        f"{job.rate:g}",
+        f"{job.learning_rate:g}",
         f"{job.lam:g}",
         str(job.epochs),
         job.judge,

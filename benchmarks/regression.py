@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,7 +25,6 @@ from benchmarks import runner
 from jaxml import check
 from jaxml.data import datasets
 from jaxml.evaluate import selection
-from jaxml.optimize import recipe
 from jaxml.regression import linear, logistic, ridge, softmax, svm
 
 M, N = 100_000, 100
@@ -220,7 +220,7 @@ def grid(contest: Contest) -> None:
     device = jax.device_put((x, y))
     # C is per sum, l2 per mean: the folds differ in size by less than a percent.
     l2 = 1 / (strengths * 0.8 * M)
-    fit = recipe(logistic.fit, solver="lbfgs", tol=3e-3)
+    fit = partial(logistic.fit, solver="lbfgs", tol=3e-3)
 
     def ours():
         scores = selection.cross_validate(
@@ -325,7 +325,7 @@ def l1_(contest: Contest) -> None:
         one(f"logistic {m} x {n}", x, y, 0.02, logistic.fit, 0.7, 5, **plain)
     digits = datasets.digits(scale=1 / 16)
     x, y = np.asarray(digits.x, float), np.asarray(digits.y)
-    model = recipe(softmax.fit, k=10)
+    model = partial(softmax.fit, k=10)
     slow = {"solver": "saga", "tol": 1e-4}
     one("softmax, digits 1797 x 64 x 10", x, y, 0.01, model, 5.0, 3, **slow)
 

@@ -23,7 +23,7 @@ from jaxml._programs import cache_compiled
 from jaxml.data import datasets, scaling
 from jaxml.evaluate import metrics
 from jaxml.networks import feedforward
-from jaxml.optimize import recipe, train
+from jaxml.optimize import train
 from jaxml.optimize.bar import write
 from jaxml.optimize.fit import Status
 
@@ -41,12 +41,12 @@ class Problem(NamedTuple):
 # The solver of each name, and a rate that suits it.
 SOLVERS = {
     "sgd": (optax.sgd, 0.1),
-    "momentum": (recipe(optax.sgd, momentum=0.9), 0.01),
-    "nesterov": (recipe(optax.sgd, momentum=0.9, nesterov=True), 0.01),
+    "momentum": (partial(optax.sgd, momentum=0.9), 0.01),
+    "nesterov": (partial(optax.sgd, momentum=0.9, nesterov=True), 0.01),
     "rmsprop": (optax.rmsprop, 1e-3),
     "adam": (optax.adam, 1e-3),
 }
-# The activation, scheme and output that go with each cost.
+# The activation and the output that go with each cost.
 COSTS = {
     "cross-entropy": {"activation": "tanh", "output": "sigmoid"},
     "log-likelihood": {"activation": "tanh", "output": "softmax"},
@@ -120,17 +120,16 @@ def _show(options, picture: Path) -> int:
     _say(f"network {layers}, {manner}")
     _say(f"back-propagation equals autodiff: {_agreement(check_key, sizes, options)}")
 
-    settings = {**COSTS[options.cost], "loss": options.cost}
-    outward = {name: settings[name] for name in ("activation", "output")}
     solver, rate = SOLVERS[options.solver]
     update = train.descend(
-        recipe(feedforward.cost, **settings),
-        gradient=recipe(feedforward.backprop, **settings),
+        feedforward.cost,
+        gradient=feedforward.backprop,
         solver=solver,
-        rate=rate if options.rate is None else options.rate,
+        learning_rate=rate if options.rate is None else options.rate,
         l2=options.l2,
     )
-    init = jax.jit(partial(feedforward.init, sizes=sizes, scheme="glorot"))
+    settings = {**COSTS[options.cost], "loss": options.cost, "scheme": "glorot"}
+    init = jax.jit(partial(feedforward.init, sizes=sizes, **settings))
     params = init(init_key)
     clock = Clock()
     fit, _ = train.run(
@@ -140,7 +139,7 @@ def _show(options, picture: Path) -> int:
         batch=min(options.batch, len(x)),
         epochs=options.epochs,
         validation=problem.test,
-        score=recipe(feedforward.score, **outward),
+        score=feedforward.score,
         after=clock.after,
     )
     status = Status(int(fit.status))
@@ -150,7 +149,7 @@ def _show(options, picture: Path) -> int:
         _say(f"interrupted after {len(clock.seconds)} epochs")
     if not clock.seconds:
         return 130
-    _report(problem, fit, outward, clock, picture)
+    _report(problem, fit, clock, picture)
     return 130 if status == Status.INTERRUPTED else 0
 
 
@@ -173,13 +172,13 @@ class Clock:
         )
 
 
-def _report(problem, fit, outward, clock, picture: Path) -> None:
+def _report(problem, fit, clock, picture: Path) -> None:
     k = len(problem.classes)
 
     @jax.jit
     def results(params, x, y):
         labels = jnp.argmax(y, axis=1)
-        predicted = feedforward.predict(params, x, **outward)
+        predicted = feedforward.predict(params, x)
         return labels, predicted, metrics.confusion(labels, predicted, k=k)
 
     labels, predicted, matrix = map(np.asarray, results(fit.params, *problem.test))
@@ -204,17 +203,17 @@ def _report(problem, fit, outward, clock, picture: Path) -> None:
 
 def _agreement(key, sizes, options) -> str:
     """The largest entry of |backprop - jax.grad|, in float64, on a few random rows."""
-    settings = {**COSTS[options.cost], "loss": options.cost, "l2": options.l2}
+    settings = {**COSTS[options.cost], "loss": options.cost}
 
     def largest(key):
         keys = jax.random.split(key, 3)
-        params = feedforward.init(keys[0], sizes=sizes)
+        params = feedforward.init(keys[0], sizes=sizes, **settings)
         x = jax.random.uniform(keys[1], (20, sizes[0]))
         y = jax.nn.one_hot(jax.random.randint(keys[2], (20,), 0, sizes[-1]), sizes[-1])
-        by_hand = feedforward.backprop(params, x, y, **settings)
-        autodiff = jax.grad(feedforward.cost)(params, x, y, **settings)
+        by_hand = feedforward.backprop(params, x, y, l2=options.l2)
+        autodiff = jax.grad(feedforward.cost)(params, x, y, l2=options.l2)
         gaps = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), by_hand, autodiff)
-        return jnp.stack(gaps).max()
+        return jnp.stack(gaps.theta).max()
 
     with jax.enable_x64(True):
         return f"largest difference {float(jax.jit(largest)(key)):.1e} (float64)"
@@ -237,8 +236,8 @@ def _load(name: str, key: jax.Array) -> Problem:
     learn, test = (datasets.Data(data.x[i], data.y[i]) for i in map(np.asarray, parts))
     if image is None:
         scale = scaling.min_max(learn.x)
-        learn = learn._replace(x=scaling.transform(scale, learn.x))
-        test = test._replace(x=scaling.transform(scale, test.x))
+        learn = learn._replace(x=np.asarray(scaling.transform(scale, learn.x)))
+        test = test._replace(x=np.asarray(scaling.transform(scale, test.x)))
     return Problem(title, _targets(learn, k), _targets(test, k), image, classes)
 
 
@@ -269,7 +268,7 @@ def _draw(problem, fit, labels, predicted, matrix, path: Path) -> None:
         for ax in axes[1]:
             ax.remove()
     else:
-        plot.first_layer(fit.params[0], shape=problem.image, ax=axes[1, 0])
+        plot.first_layer(fit.params.theta[0], shape=problem.image, ax=axes[1, 0])
         x = problem.test[0]
         plot.misclassified(x, labels, predicted, shape=problem.image, ax=axes[1, 1])
     figure.savefig(path, dpi=100)

@@ -33,7 +33,7 @@ def unit_of(
     return power_of_two(jnp.max(size, axis=axis))
 
 
-def per_square(value: jax.Array, unit: jax.Array) -> jax.Array:
+def per_square(value: Any, unit: jax.Array) -> jax.Array:
     """value / unit², where unit² itself may under- or overflow."""
     inverse = 1 / unit
     return value * inverse * inverse  # a / b / b would become a / (b b)

@@ -28,6 +28,7 @@
 # %%
 # %matplotlib inline
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -76,7 +77,8 @@ sizes = (3, 5, 5, 4)
 L = len(sizes)
 rng = np.random.default_rng(3)
 Theta = {l: rng.normal(size=(sizes[l], sizes[l - 1] + 1)) for l in range(1, L)}
-params = tuple(jnp.asarray(Theta[l]) for l in range(1, L))  # the same, for jaxml
+theta = tuple(jnp.asarray(Theta[l]) for l in range(1, L))
+params = feedforward.Params(theta)  # the same for jaxml: sigmoids, cross-entropy
 
 for l in range(1, L):
     print(f"Theta^({l})  {Theta[l].shape}  {Theta[l].size:3d} numbers")
@@ -161,7 +163,7 @@ z, a = forward(Theta, x)
 layers = feedforward.forward(params, x[None])
 agree("z and a: by hand, jaxml", (z, a), jax.tree.map(lambda v: v[0], layers))
 for kind in KINDS:
-    cost = feedforward.cost(params, x[None], y[None], loss=kind)
+    cost = feedforward.cost(replace(params, loss=kind), x[None], y[None])
     agree(f"C, {kind}: by hand, jaxml", loss(a[L], y, kind), cost)
 
 
@@ -223,10 +225,10 @@ def gradient(Theta, a, delta):
 
 
 # %%
-def pushed(eps, params, x, y, kind):
+def pushed(eps, theta, x, y, kind):
     a = x
-    for theta, push in zip(params, eps):
-        z = theta @ jnp.append(1.0, a) + push
+    for matrix, push in zip(theta, eps):
+        z = matrix @ jnp.append(1.0, a) + push
         a = 1 / (1 + jnp.exp(-z))
     if kind == "quadratic":
         return 0.5 * jnp.sum((a - y) ** 2)
@@ -240,17 +242,17 @@ for kind in KINDS:
     print(kind)
     delta = backward(Theta, z, a, y, kind)
     D = gradient(Theta, a, delta)
-    d_eps, d_theta, d_x = by_autodiff(still, params, x, y, kind)
+    d_eps, d_theta, d_x = by_autodiff(still, theta, x, y, kind)
     agree("  BP1  delta^(4)", delta[4], d_eps[2])
     agree("  BP2  delta^(3)", delta[3], d_eps[1])
     agree("  BP2  delta^(2)", delta[2], d_eps[0])
     for l in (1, 2, 3):
         agree(f"  BP3  dC/dTheta_i0^({l})", D[l][:, 0], d_theta[l - 1][:, 0])
         agree(f"  BP4  dC/dTheta_ij^({l})", D[l][:, 1:], d_theta[l - 1][:, 1:])
-    one = {"x": x[None], "y": y[None], "loss": kind}
-    rows = tuple(d[0] for d in feedforward.deltas(params, **one))
+    one = replace(params, loss=kind), x[None], y[None]
+    rows = tuple(d[0] for d in feedforward.deltas(*one))
     agree("  jaxml.feedforward.deltas", rows, d_eps)
-    agree("  jaxml.feedforward.backprop", feedforward.backprop(params, **one), d_theta)
+    agree("  jaxml.feedforward.backprop", feedforward.backprop(*one), d_theta)
 
 # %% [markdown]
 # The picture of the definition: the cost as one unit of a layer is pushed, and the
@@ -266,7 +268,7 @@ shown = {l: np.argsort(-np.abs(delta[l]))[:2] for l in (2, 3, 4)}  # the two lar
 
 @jax.jit
 def responses(pushes):
-    return jax.vmap(lambda eps: pushed(eps, params, x, y, "cross-entropy"))(pushes)
+    return jax.vmap(lambda eps: pushed(eps, theta, x, y, "cross-entropy"))(pushes)
 
 
 figure = Figure((10, 3.3), layout="constrained")
@@ -274,7 +276,7 @@ for ax, l in zip(figure.subplots(1, 3, sharey=True), (2, 3, 4)):
     for j, colour in zip(shown[l], (BLUE, ORANGE)):
         pushes = [np.zeros((len(push), s)) for s in sizes[1:]]
         pushes[l - 2][:, j] = push
-        answer = responses(tuple(pushes)) - pushed(still, params, x, y, "cross-entropy")
+        answer = responses(tuple(pushes)) - pushed(still, theta, x, y, "cross-entropy")
         ax.plot(push, answer, color=colour, label=rf"unit {j + 1}")
         tangent = delta[l][j] * push
         ax.plot(push, tangent, "--", color=colour, lw=1)
@@ -312,11 +314,11 @@ figure
 
 
 # %%
-def lagrangian(z, multipliers, params):
+def lagrangian(z, multipliers, theta):
     """z and multipliers are (z^(2), z^(3), z^(4)) and (lambda^(2), …, lambda^(4))."""
     total, a = 0.0, x
-    for theta, z_next, multiplier in zip(params, z, multipliers):
-        total += multiplier @ (theta @ jnp.append(1.0, a) - z_next)
+    for matrix, z_next, multiplier in zip(theta, z, multipliers):
+        total += multiplier @ (matrix @ jnp.append(1.0, a) - z_next)
         a = 1 / (1 + jnp.exp(-z_next))
     return total - jnp.sum(y * jnp.log(a) + (1 - y) * jnp.log(1 - a))
 
@@ -328,7 +330,7 @@ flat, split = ravel_pytree(still)  # 14 numbers, and back to 5 + 5 + 4
 @jax.jit
 def force(flat):
     """dL/dz, (14,), for given multipliers, (14,)."""
-    found = jax.grad(lagrangian)(coordinates, split(flat), params)
+    found = jax.grad(lagrangian)(coordinates, split(flat), theta)
     return jnp.concatenate(found)
 
 
@@ -338,7 +340,7 @@ multipliers = split(jnp.linalg.solve(A, -b))
 agree("lambda, solved for; delta, by hand", multipliers, tuple(delta.values())[::-1])
 
 _, residual, d_theta = jax.jit(jax.grad(lagrangian, argnums=(0, 1, 2)))(
-    coordinates, multipliers, params
+    coordinates, multipliers, theta
 )
 agree("dL/dlambda; zero", residual, still)
 agree("dL/dTheta; D, by hand", d_theta, gradient(Theta, a, delta))
@@ -387,7 +389,7 @@ for k in range(5):
 agree("dz_k/dTheta_ij: by hand, autodiff", expected, tensor)
 
 outer = np.outer(delta[3], bias_and(a[2]))
-d_theta = by_autodiff(still, params, x, y, "cross-entropy")[1]
+d_theta = by_autodiff(still, theta, x, y, "cross-entropy")[1]
 agree("delta^(3) [1; a^(2)]^T; sum over k", outer, np.einsum("k,kij", delta[3], tensor))
 agree("delta^(3) [1; a^(2)]^T; autodiff", outer, d_theta[1])
 
@@ -404,7 +406,7 @@ for j in range(1, 6):
     for k in range(1, 6):
         by_loops[j - 1] += Theta[2][k - 1, j] * delta[3][k - 1] * slope(z[2][j - 1])
 
-d_eps = by_autodiff(still, params, x, y, "cross-entropy")[0]
+d_eps = by_autodiff(still, theta, x, y, "cross-entropy")[0]
 agree("delta_j^(2): by loops, autodiff", by_loops, d_eps[0])
 
 # %% [markdown]
@@ -482,17 +484,17 @@ def course(Theta, X, Y, kind, lam):
     return D
 
 
-@partial(jax.jit, static_argnums=3)
-def of_jaxml(params, X, Y, kind):
-    settings = {"loss": kind, "l2": lam / m}  # jaxml's l2 is the course's lambda / m
-    by_jaxml = feedforward.backprop(params, X, Y, **settings)
-    J, automatic = jax.value_and_grad(feedforward.cost)(params, X, Y, **settings)
+@jax.jit
+def of_jaxml(params, X, Y):
+    l2 = lam / m  # jaxml's l2 is the course's lambda / m
+    by_jaxml = feedforward.backprop(params, X, Y, l2=l2)
+    J, automatic = jax.value_and_grad(feedforward.cost)(params, X, Y, l2=l2)
     return J, automatic, by_jaxml
 
 
 for kind in KINDS:
     by_hand = tuple(course(Theta, X, Y, kind, lam).values())
-    J, automatic, by_jaxml = of_jaxml(params, X, Y, kind)
+    J, automatic, by_jaxml = of_jaxml(replace(params, loss=kind), X, Y)
     mean = np.mean([loss(forward(Theta, u)[1][L], v, kind) for u, v in zip(X, Y)])
     penalty = lam / (2 * m) * sum(np.sum(t[:, 1:] ** 2) for t in Theta.values())
     print(kind)
@@ -654,7 +656,7 @@ def fails(name, compute):
         raise AssertionError(f"{name}: should not work")
 
 
-d_eps, d_theta, d_x = by_autodiff(still, params, x, y, "cross-entropy")
+d_eps, d_theta, d_x = by_autodiff(still, theta, x, y, "cross-entropy")
 delta = backward(Theta, z, a, y, "cross-entropy")
 
 print("1: the shapes fit, by accident, if x has its 1")
@@ -671,14 +673,14 @@ agree("   without column 0 against dC/dz^(3)", right, d_eps[1])
 print("3: each delta^(4) belongs to one cost")
 forms = {"quadratic": (a[4] - y) * slope(z[4]), "cross-entropy": a[4] - y}
 for form, kind in itertools.product(KINDS, KINDS):
-    truth = by_autodiff(still, params, x, y, kind)[0][2]
+    truth = by_autodiff(still, theta, x, y, kind)[0][2]
     compare = agree if form == kind else differ
     compare(f"   {form}'s delta, {kind} cost", forms[form], truth)
 
 # %%
 print("5: one example, all examples, and 1/m twice")
 Delta = accumulate(Theta, X, Y, "cross-entropy")
-of_J = jax.grad(feedforward.cost)(params, X, Y)
+of_J = jax.grad(feedforward.cost)(params, X, Y).theta
 only_first = accumulate(Theta, X[:1], Y[:1], "cross-entropy")
 differ("   a_j delta_i of example 1 against dJ/dTheta^(1)", only_first[1], of_J[0])
 differ("   Delta^(1), not divided by m", Delta[1], of_J[0])
@@ -723,11 +725,12 @@ def neuron_runs(starts, loss, rate, steps):
 
     def run(start):
         def step(params, _):
-            (slope,) = feedforward.backprop(params, x, y, loss=loss)
-            after = (params[0] - rate * slope,)
+            slope = feedforward.backprop(params, x, y)
+            after = jax.tree.map(lambda t, s: t - rate * s, params, slope)
             return after, feedforward.outputs(params, x)[0, 0]
 
-        return jax.lax.scan(step, (start,), length=steps + 1)[1]
+        first = feedforward.Params((start,), loss=loss)
+        return jax.lax.scan(step, first, length=steps + 1)[1]
 
     return np.asarray(jax.jit(jax.vmap(run))(starts))
 
@@ -824,8 +827,8 @@ figure
 # the link of the cost, and $\delta^{(L)} = a^{(L)} - y$ is the plain error.
 
 # %%
-quadratic = feedforward.deltas(params, X, Y, loss="quadratic")[-1]
-entropy = feedforward.deltas(params, X, Y, loss="cross-entropy")[-1]
+quadratic = feedforward.deltas(replace(params, loss="quadratic"), X, Y)[-1]
+entropy = feedforward.deltas(replace(params, loss="cross-entropy"), X, Y)[-1]
 z_out = np.asarray(feedforward.forward(params, X).z[-1])
 agree("delta_quadratic / delta_cross-entropy; g'(z)", quadratic / entropy, slope(z_out))
 
@@ -835,12 +838,13 @@ pairs = (
     ("linear", "quadratic"),
 )
 for output, kind in pairs:
-    options = {"output": output, "loss": kind}
-    error = feedforward.outputs(params, X, output=output) - Y
+    network = replace(params, output=output, loss=kind)
+    error = feedforward.outputs(network, X) - Y
 
-    def of_bias(b, options=options):
-        theta = params[-1].at[:, 0].add(b)
-        return feedforward.cost((*params[:-1], theta), X, Y, **options)
+    def of_bias(b, network=network):
+        *others, last = network.theta
+        moved = replace(network, theta=(*others, last.at[:, 0].add(b)))
+        return feedforward.cost(moved, X, Y)
 
     # BP3: the gradient for the last bias is the mean of delta^(L).
     automatic = jax.grad(of_bias)(jnp.zeros(4))
@@ -885,19 +889,20 @@ rows = x_digits[:1000], y_digits[:1000]
 
 def draw(spread, bias):
     """20 starts of the deepest network: weights N(0, spread / s), biases N(0, bias)."""
-    params = []
+    matrices = []
     for n_in, n_out in itertools.pairwise((64, 30, 30, 30, 30, 30, 10)):
-        theta = rng.normal(size=(20, n_out, 1 + n_in))
-        theta[:, :, 0] *= bias**0.5
-        theta[:, :, 1:] *= (spread / n_in) ** 0.5
-        params.append(jnp.asarray(theta))
-    return tuple(params)
+        matrix = rng.normal(size=(20, n_out, 1 + n_in))
+        matrix[:, :, 0] *= bias**0.5
+        matrix[:, :, 1:] *= (spread / n_in) ** 0.5
+        matrices.append(jnp.asarray(matrix))
+    return tuple(matrices)
 
 
-def speeds(params, activation):
+def speeds(theta, activation):
     """The speeds of layers 2, …, L, (20, L - 1)."""
-    one = lambda theta: feedforward.slowdown(theta, *rows, activation=activation)
-    return np.asarray(jax.vmap(one)(params).gradient)
+    networks = feedforward.Params(theta, activation)
+    of_one = lambda network: feedforward.slowdown(network, *rows)
+    return np.asarray(jax.vmap(of_one)(networks).gradient)
 
 
 figure = Figure((10, 3.8), layout="constrained")
@@ -917,8 +922,8 @@ left.set_title("sigmoid, weights N(0, 1/s)", fontsize=11)
 ways = {"sigmoid": deepest, "tanh": draw(1, 0), "relu": draw(2, 0)}
 names = ("sigmoid, N(0, 1/s)", "tanh, N(0, 1/s)", "ReLU, N(0, 2/s)")
 looks = zip(names, "Dos", (BLUE, ORANGE, GREEN))
-for (activation, params_of), (name, marker, colour) in zip(ways.items(), looks):
-    found = speeds(params_of, activation)
+for (activation, matrices), (name, marker, colour) in zip(ways.items(), looks):
+    found = speeds(matrices, activation)
     low, middle, high = np.quantile(found, (0.16, 0.5, 0.84), axis=0)
     right.semilogy(layer, middle, marker + "-", ms=5, color=colour, label=name)
     right.fill_between(layer, low, high, color=colour, alpha=0.2, lw=0)
@@ -939,7 +944,7 @@ figure
 #
 # 1797 digits of 8 × 8 pixels, written by 13 people, come with jaxml: 1437 to learn
 # from, 360 held out, in proportion to their class. The network has one hidden layer of
-# 30 sigmoids and learns with cross-entropy, mini-batches of 10, rate 0.5 and
+# 30 sigmoids and learns with cross-entropy, mini-batches of 10, learning rate 0.5 and
 # $\lambda / m = 10^{-4}$. `train.descend` makes one step from the cost and from our
 # back-propagation; `train.run` runs the epochs and keeps the history.
 
@@ -953,7 +958,7 @@ update = train.descend(
     feedforward.cost,
     gradient=feedforward.backprop,
     solver=optax.sgd,
-    rate=0.5,
+    learning_rate=0.5,
     l2=1e-4,
 )
 
@@ -994,7 +999,7 @@ figure
 
 # %%
 empty = np.flatnonzero(np.asarray(learn[0]).max(axis=0) == 0)
-before, after = (p[0][:, 1 + empty] for p in (begun.params, fit.params))
+before, after = (p.theta[0][:, 1 + empty] for p in (begun.params, fit.params))
 decay = (1 - 0.5 * 1e-4) ** (20 * 144)  # 20 epochs of 144 steps
 print(f"{len(empty)} pixels are always empty; their weights by now, over the start:")
 print(f"{np.mean(after / before):.4f}, and {decay:.4f} from the penalty alone")
@@ -1002,7 +1007,7 @@ assert len(empty) > 0
 assert np.allclose(after, decay * before, rtol=1e-3, atol=0)
 
 figure = Figure((8, 6.2), layout="constrained")
-plot.first_layer(fit.params[0], shape=(8, 8), ax=figure.subplots())
+plot.first_layer(fit.params.theta[0], shape=(8, 8), ax=figure.subplots())
 figure
 
 # %% [markdown]

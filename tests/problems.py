@@ -29,7 +29,7 @@ from jaxml.optimize import Status
 # --- solvers -------------------------------------------------------------------------
 
 CONJUGATE = {
-    beta: optimize.recipe(optimize.conjugate, beta=beta)
+    beta: functools.partial(optimize.conjugate, beta=beta)
     for beta in ("fletcher-reeves", "polak-ribiere+", "hestenes-stiefel", "hager-zhang")
 }
 FIRST = {"lbfgs": optax.lbfgs} | CONJUGATE
@@ -182,7 +182,7 @@ def some_digits():
     start = tuple(
         random.normal(size=(o, i + 1)) / np.sqrt(i) for i, o in pairwise(sizes)
     )
-    return start, (x, y)
+    return feedforward.Params(start), (x, y)
 
 
 # --- NIST ----------------------------------------------------------------------------

@@ -121,7 +121,7 @@ def test_temperature_0_is_kmeans(x64):
         annealing.cost(params, x, temperature=0.0), kmeans.cost(means, x), rtol=1e-12
     )
     np.testing.assert_array_equal(
-        annealing.predict(params, x), kmeans.predict(means, x)
+        annealing.predict(params, x, temperature=0.0), kmeans.predict(means, x)
     )
     cold, lloyd = (
         annealing.step(params, x, temperature=0.0),
@@ -205,7 +205,7 @@ def test_the_tree_of_splits(x64):
         np.sort(found.split[2:]), [2 * (9 / 4 + 0.25), 2 * (25 / 4 + 0.25)], rtol=0.1
     )
     last = annealing.Params(found.params.centres[-1], found.params.shares[-1])
-    labels = np.asarray(annealing.predict(last, X))
+    labels = np.asarray(annealing.predict(last, X, temperature=0.0))
     assert len({(a, b) for a, b in zip(labels, LABELS, strict=True)}) == 4
     # Each of the halves is the parent of one of the later two.
     assert sorted(np.asarray(found.parent)[2:]) == [0, 1]
@@ -272,7 +272,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="^k must be at most m = 2, not 3"):
         annealing.path(PAIR, k=3, temperatures=np.ones(1))
     with pytest.raises(ValueError, match=r"^params.shares has shape \(3,\)"):
-        annealing.cost(_sample(0)._replace(centres=np.ones((2, 2))), X)
+        annealing.cost(_sample(0)._replace(centres=np.ones((2, 2))), X, temperature=1.0)
     with pytest.raises(ValueError, match="^temperature must lie in"):
         annealing.cost(_sample(0), np.ones((4, 3)), temperature=-1.0)
 

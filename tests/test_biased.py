@@ -106,7 +106,11 @@ def test_mini_batches_come_near(monkeypatch):
     m = len(MANY.y)
     share = 40 / m
     update = train.descend(
-        biased.cost, solver=optax.adam, rate=0.02, l2=4.0 * share, l2_bias=share
+        biased.cost,
+        solver=optax.adam,
+        learning_rate=0.02,
+        l2=4.0 * share,
+        l2_bias=share,
     )
     state = train.start(update, start, jax.random.key(1))
     found = train.fit(update, state, tuple(MANY), batch=40, epochs=300).params

@@ -1,7 +1,9 @@
 """Bad input is refused by name; good input of any kind is taken."""
 
 import functools
+import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -28,7 +30,21 @@ from jaxml import (
     ridge,
     xy,
 )
-from jaxml._check import trees
+from jaxml._check import (
+    Array,
+    Binary,
+    Count,
+    Key,
+    Labels,
+    NonNegative,
+    Positive,
+    Rows,
+    Static,
+    Targets,
+    Weights,
+    trees,
+)
+from jaxml._check.annotations import Role
 from jaxml.networks import feedforward, neuron
 from jaxml.optimize import Fit, Status, minimize
 
@@ -40,32 +56,54 @@ LABELS = (Y > 0).astype(np.int32)
 TARGETS = np.eye(2, dtype=np.float32)[LABELS]
 
 
-@_check.pure(x="m n", y="m", weights="m")
-def plain(x, y, *, l2=0.0, weights=None):
+@_check.pure
+def plain(
+    x: Rows, y: Targets, *, l2: NonNegative = 0.0, weights: Weights | None = None
+):
     w = jnp.ones_like(y) if weights is None else weights
     return jnp.vdot(w, x.sum(axis=1) * y) + l2
 
 
-@_check.fit(static=("max_iter",), x="m n", y="m", weights="m")
-def fitted(x, y, *, l2=0.0, rate=1.0, tol=1e-3, weights=None, max_iter=3):
-    cost = plain(x, y, l2=l2, weights=weights) * rate + tol
+@_check.fit
+def fitted(
+    x: Rows,
+    y: Targets,
+    *,
+    l2: NonNegative = 0.0,
+    learning_rate: Positive = 1.0,
+    tol: NonNegative = 1e-3,
+    weights: Weights | None = None,
+    max_iter: Count = 3,
+):
+    cost = learning_rate * plain(x, y, l2=l2, weights=weights) + tol
     status = jnp.where(jnp.isfinite(cost), Status.CONVERGED, Status.NONFINITE)
     return Fit(x.mean(axis=0), cost, cost, jnp.int32(0), status, jnp.zeros(max_iter))
 
 
-@_check.fit(static=("k",), x="m n", y="m:labels", weights="m")
-def classified(x, y, *, k=2, weights=None):
+@_check.fit
+def classified(
+    x: Rows,
+    y: Annotated[Array, "m:labels k"],
+    *,
+    k: Count = 2,
+    weights: Weights | None = None,
+):
     return fitted(x, jnp.zeros_like(x[:, 0]), weights=weights)
 
 
-@_check.pure(x="...")
-def same(x):
+@_check.pure
+def same(x: Array):
     return x
 
 
-@_check.pure(static=("shape",))
-def noise(key, *, shape=(2,)):
+@_check.pure
+def noise(key: Key, *, shape: Static[tuple[int, ...]] = (2,)):
     return jax.random.normal(key, shape)
+
+
+@_check.pure
+def moded(x: Rows, *, mode: Static[Any] = None):
+    return x
 
 
 NET = feedforward.init(jax.random.key(0), sizes=(N, 3, 2))
@@ -232,16 +270,19 @@ def quadratic(w, l2=0.0):
 
 
 @pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("name", ["l2", "rate", "tol"])
+@pytest.mark.parametrize("name", ["l2", "learning_rate", "tol"])
 def test_bad_hyper_parameters_are_refused_by_name(name, value):
     calls = [lambda **h: fitted(X, Y, **h)]
     if name == "l2":
         calls += [lambda **h: plain(X, Y, **h)]
         calls += [lambda **h: feedforward.cost(NET, X, TARGETS, **h)]
-    if (name, value) != ("rate", "None"):  # the default of these
+    if (name, value) != ("learning_rate", "None"):  # the default of these
         calls += [lambda **h: feedforward.fit(NET, X, TARGETS, **h)]
-    if name != "rate" and value not in ("None", "list", "array", "array of jax"):
-        calls += [lambda **h: minimize(quadratic, jnp.zeros(2), **h)]  # l2: any array
+    own = value in ("None", "list", "array", "array of jax", "negative")
+    if (name == "tol" and value != "None") or (
+        name == "l2" and not own
+    ):  # what l2 is, the cost says
+        calls += [lambda **h: minimize(quadratic, jnp.zeros(2), **h)]
     for call in calls:
         with pytest.raises(ValueError) as caught:  # noqa: PT011
             call(**{name: VALUES[value]})
@@ -294,8 +335,10 @@ def test_static_arguments():
     key = jax.random.key(0)
     assert fitted(X, Y, max_iter=np.int64(3)).history.shape == (3,)
     np.testing.assert_array_equal(noise(key, shape=[2]), noise(key, shape=(2,)))
-    with pytest.raises(ValueError, match=r"^shape must be hashable, not {}"):
+    with pytest.raises(ValueError, match=r"^shape must be a tuple of sizes, not {}"):
         noise(key, shape={})
+    with pytest.raises(ValueError, match=r"^mode must be hashable, not {}"):
+        moded(X, mode={})
 
 
 @pytest.mark.parametrize(
@@ -386,7 +429,7 @@ def test_bad_values_become_a_status():
 
     for name, values in {
         "l2": [0.0, -1.0, -1e-30],
-        "rate": [1.0, 0.0, -1.0],
+        "learning_rate": [1.0, 0.0, -1.0],
         "tol": [0.0, -1.0, -jnp.inf],
     }.items():
         run = jax.vmap(lambda v, name=name: fitted(X, Y, **{name: v}).status)
@@ -448,7 +491,7 @@ def test_float64_where_it_is_enabled(x64):
     assert same(X.astype(np.longdouble)).dtype == "float64"
     assert plain(X, Y, l2=np.float64(1)).dtype == "float32"
     assert plain(X, Y.astype(float)).dtype == "float64"
-    fit = fitted(X, Y, l2=np.float64(1), tol=1, rate=jnp.float64(2))
+    fit = fitted(X, Y, l2=np.float64(1), tol=1, learning_rate=jnp.float64(2))
     assert fit.cost.dtype == "float32"
 
 
@@ -459,8 +502,8 @@ def test_half_precision_is_computed_in_single(dtype):
     assert exact > 65504  # more than float16 holds
     assert plain(x, y, l2=-0.0).dtype == dtype
 
-    @_check.pure(x="m n")
-    def mean_square(x):
+    @_check.pure
+    def mean_square(x: Rows):
         assert x.dtype == "float32"
         return jnp.mean(x**2) / 1000
 
@@ -498,8 +541,8 @@ def aligned(array):
 def test_numpy_memory_is_copied():
     """Whoever changes an array later does not change ours."""
 
-    @_check.pure(y="m:labels")
-    def kept(tree, y):
+    @_check.pure
+    def kept(tree, y: Labels):
         return tree, y
 
     x, z, y = aligned(X), aligned(X), aligned(LABELS)
@@ -663,8 +706,8 @@ class Whole(NamedTuple):
     other: Halves
 
 
-@_check.pure(x="m n")
-def of_halves(whole: Whole, x):
+@_check.pure
+def of_halves(whole: Whole, x: Rows):
     return x
 
 
@@ -698,9 +741,9 @@ def test_nested_params(whole, message):
     assert str(caught.value).startswith(message)
 
 
-@_check.pure(x="m n")
+@_check.pure
 def of_pair(
-    x, pair: tuple[jax.Array, jax.Array], options: Mapping[str, Any] | None = None
+    x: Rows, pair: tuple[jax.Array, jax.Array], options: Mapping[str, Any] | None = None
 ):
     return pair
 
@@ -724,15 +767,16 @@ def test_tuples_and_mappings(pair, options, message):
 
 def test_the_shape_that_agrees_is_chosen():
     """(2, 4) is a diagonal of each of two clusters where tied would be (4, 4)."""
-    params = mixture.Params(np.ones(2) / 2, np.ones((2, N)), np.ones((2, N)))
-    assert mixture.predict(params, X, covariance="diagonal").shape == (M,)
+    ones = np.ones((2, N))
+    params = mixture.Params(np.ones(2) / 2, ones, ones, covariance="diagonal")
+    assert mixture.predict(params, X).shape == (M,)
 
 
 def test_lists_in_params_are_arrays():
     """Lists of numbers, also of lists; a list of arrays stays the pytree it is."""
     lists = linear.Params(LINE.w.tolist(), 0.5)
     np.testing.assert_allclose(linear.predict(lists, X), X.sum(axis=1) + 0.5, rtol=1e-5)
-    nested = tuple(theta.tolist() for theta in NET)
+    nested = replace(NET, theta=tuple(theta.tolist() for theta in NET.theta))
     np.testing.assert_array_equal(
         feedforward.predict(nested, X), feedforward.predict(NET, X)
     )
@@ -845,8 +889,13 @@ def test_checked_keeps_the_name_and_options():
 def test_a_declared_function_keeps_its_face():
     assert plain.__name__ == "plain"
     assert (plain.kind, fitted.kind) == ("pure", "fit")
-    assert fitted.static == ("max_iter",)
-    assert fitted.shapes == {"x": "m n", "y": "m", "weights": "m"}
+    assert str(inspect.signature(fitted)) == (
+        "(x: (m, n), y: (m,), *, l2: number in [0, inf) = 0.0, "
+        "learning_rate: number in (0, inf) = 1.0, tol: number in [0, inf) = 0.001, "
+        "weights: (m,) in [0, inf) | None = None, max_iter: int in [1, inf) = 3)"
+    )
+    assert fitted.arguments["max_iter"].role is Role.STATIC
+    assert fitted.arguments["weights"].limits == "[0, inf)"
 
 
 # --- properties ---------------------------------------------------------------------
@@ -889,8 +938,8 @@ def test_large_but_finite_values_are_taken(x):
             admitted(x)
 
 
-@_check.pure(x="m n")
-def admitted(x):
+@_check.pure
+def admitted(x: Rows):
     return x
 
 
@@ -910,8 +959,8 @@ def test_any_two_shapes_agree_or_are_refused(first, second):
             run()
 
 
-@_check.pure(x="m n", y="m")
-def plain_shapes(x, y):
+@_check.pure
+def plain_shapes(x: Rows, y: Targets):
     return y
 
 
@@ -930,14 +979,20 @@ def test_any_number_is_taken_or_refused(value):
     assert fitted.traces == before
 
 
-@_check.fit(static=("k",), x="m n", y="m|m k:classes", weights="m")
-def of_classes(x, y, *, k=3, weights=None):
+@_check.fit
+def of_classes(
+    x: Rows,
+    y: Annotated[Array, "m|m k:classes k"],
+    *,
+    k: Count = 3,
+    weights: Weights | None = None,
+):
     zero = jnp.zeros(())
     return Fit(jnp.asarray(y), zero, zero, jnp.int32(0), jnp.int32(0), jnp.zeros(1))
 
 
-@_check.pure(x="m n", y="m:classes 2")
-def of_two(x, y):
+@_check.pure
+def of_two(x: Rows, y: Binary):
     return y
 
 

@@ -1,5 +1,7 @@
 """Conjugate gradients against linear CG, and what theory promises of each β."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxml import optimize
 from jaxml.optimize import Status, conjugate, minimize
 from jaxml.optimize.conjugate import BETAS, scale_by_conjugate
 
@@ -64,7 +65,7 @@ def test_with_exact_searches_all_betas_are_linear_cg(x64, beta):
 )
 def test_near_exact_searches_end_in_about_n_steps(x64, beta):
     search = optax.scale_by_zoom_linesearch(30, curv_rtol=1e-3, slope_rtol=1e-6)
-    solver = optimize.recipe(conjugate, beta=beta, linesearch=search)
+    solver = partial(conjugate, beta=beta, linesearch=search)
     fit = minimize(quadratic, np.zeros(N), A, B, solver=solver, tol=1e-7, max_iter=50)
     assert fit.status == Status.CONVERGED
     assert fit.steps <= N + 3
@@ -225,9 +226,8 @@ def test_with_another_line_search_under_jit_vmap_and_scan():
 
 def test_rate_is_the_longest_step():
     """With a bound of 0.01 on each step, the first goes 0.01 |g|."""
-    fit = minimize(
-        quadratic, np.zeros(N), A, B, solver=conjugate, rate=0.01, max_iter=1, tol=0
-    )
+    options = {"solver": conjugate, "learning_rate": 0.01, "max_iter": 1, "tol": 0}
+    fit = minimize(quadratic, np.zeros(N), A, B, **options)
     np.testing.assert_allclose(fit.params, 0.01 * B, rtol=1e-5)
 
 

@@ -651,7 +651,7 @@ def test_an_exact_projection_is_the_ridge_ball():
 @pytest.mark.parametrize(
     ("more", "error", "message"),
     [
-        ({"solver": "newton"}, ValueError, "solver must be a recipe such as"),
+        ({"solver": "newton"}, ValueError, "solver must be an optimiser such as"),
         ({"max_inner": 0}, ValueError, "max_inner must be at least 1"),
         ({"max_iter": 1.5}, ValueError, "max_iter must be a Python int"),
         ({"tol": -1.0}, ValueError, r"tol must lie in \[0, inf\)"),

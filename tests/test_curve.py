@@ -1,5 +1,7 @@
 """Curves against SciPy's curve_fit, NIST's certified values and closed forms."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +54,7 @@ SAMPLES = {
     "y": Made(lambda seed: _rows(seed)[1]),
     "sigma": np.linspace(1, 2, 12),
     "noise": None,
-    "rate": None,
+    "learning_rate": None,
     "band.kind": "prediction",
     "lower": None,
     "upper": None,
@@ -497,7 +499,7 @@ def _growth(params, x):
 def test_units_of_y(unit):
     """Where squares under- or overflow the answer is that of other units yet."""
     tables = []
-    for of_y, model in ((1, decay), (unit, optimize.recipe(_scaled, unit=unit))):
+    for of_y, model in ((1, decay), (unit, partial(_scaled, unit=unit))):
         y = np.float32(Y) * of_y
         found = jaxml.check(curve.fit(model, START, X, y))
         table = curve.inference(model, found.params, X, y)
@@ -600,8 +602,8 @@ def test_statuses():
         ({"weights": -SIGMA}, r"weights must lie in \[0, inf\)"),
         ({"lower": {"height": 0.0}}, "lower must be a pytree like params"),
         ({"upper": 3.0}, "upper must be a pytree like params"),
-        ({"solver": "lm"}, "solver must be a recipe"),
-        ({"solver": optax.adam}, "rate must be given"),
+        ({"solver": "lm"}, "solver must be an optimiser such as"),
+        ({"solver": optax.adam}, "learning_rate must be given"),
         ({"y": np.where(Y > 1, np.nan, Y)}, "y holds"),
         (
             {"params": {"height": 1.0, "level": jnp.int32(1), "rate": 1.0}},
@@ -630,10 +632,10 @@ def test_bad_options():
         curve.band(linear, np.zeros(2), table, np.ones((M, 2)))
 
 
-def test_equal_recipes_are_compiled_once():
+def test_equal_partials_are_compiled_once():
     before = curve.fit.traces
     for _ in range(3):
-        curve.fit(optimize.recipe(_power, order=2), np.ones(2), X, Y)
+        curve.fit(partial(_power, order=2), np.ones(2), X, Y)
     assert curve.fit.traces == before + 1
 
 

@@ -26,7 +26,7 @@ SAMPLES = {
         lambda seed: recommend.init(jax.random.key(seed), users=5, items=4, k=2)
     ),
     "fit.max_iter": 5,
-    "fit.rate": None,
+    "fit.learning_rate": None,
 }
 
 

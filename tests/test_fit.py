@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxml._status import SENTENCES
 from jaxml.optimize import Fit, Status, best, check, iterate
-from jaxml.optimize.fit import SENTENCES, FitError, Progress
+from jaxml.optimize.fit import FitError, Progress
 
 
 def halve(x):

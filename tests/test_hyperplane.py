@@ -1,5 +1,7 @@
 """The linear machine against LIBSVM, liblinear, closed forms and its own conditions."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,23 +63,23 @@ def test_liblinear(loss, x64):
     theta = np.append(peer.coef_[0], peer.intercept_)
     np.testing.assert_allclose(check(fit).params.w, theta, atol=2e-5)
     assert fit.params.b == 0
-    other = fit.params._replace(w=jnp.asarray(theta))
-    theirs = svm.cost(other, ones, LABELS, l2=1 / M, loss=loss)
+    other = replace(fit.params, w=jnp.asarray(theta))
+    theirs = svm.cost(other, ones, LABELS, l2=1 / M)
     assert fit.cost <= theirs + 1e-12
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_certificates(loss, x64):
     """The forces balance, the gap closes, and both notice a worse plane."""
-    options = {"l2": 0.05, "loss": loss, "weights": WEIGHTS}
-    fit = check(svm.fit(DATA, LABELS, tol=1e-9, **options))
+    options = {"l2": 0.05, "weights": WEIGHTS}
+    fit = check(svm.fit(DATA, LABELS, loss=loss, tol=1e-9, **options))
     params = fit.params
     assert svm.imbalance(params, DATA, LABELS) < 1e-8
     assert abs(svm.duality_gap(params, DATA, LABELS, **options)) < 1e-9
     np.testing.assert_allclose(
         fit.cost, svm.cost(params, DATA, LABELS, **options), rtol=1e-12
     )
-    worse = params._replace(w=params.w * 1.1)
+    worse = replace(params, w=params.w * 1.1)
     assert svm.duality_gap(worse, DATA, LABELS, **options) > 1e-4
     assert svm.imbalance(worse, DATA, LABELS) > 1e-2
 
@@ -122,12 +124,12 @@ def test_hinge_is_the_cold_logistic_loss(x64):
     """T log(1 + e^(-z/T)) of 1 - z comes down to the hinge, by at most T ln 2."""
     z = jnp.linspace(-3, 3, 601)[:, None, None]  # a row each, of class 1
     w, b, y = jnp.ones(1), jnp.zeros(()), jnp.array([1])
-    plane = hyperplane.Params(w, b, y * 1.0)
-    hinge = jax.vmap(lambda z: svm.cost(plane, z, y, l2=0.0, loss="hinge"))(z)
-    shifted = logistic.Params(w, b - 1)
+    plane = hyperplane.Params(w, b, y * 1.0, loss="hinge")
+    hinge = jax.vmap(lambda z: svm.cost(plane, z, y, l2=0.0))(z)
     for temperature in (1.0, 0.1, 0.01):
+        shifted = logistic.Params(w / temperature, (b - 1) / temperature)
         soft = temperature * jax.vmap(
-            lambda z, t=temperature: logistic.cost(shifted, z, y, temperature=t)
+            lambda z, params=shifted: logistic.cost(params, z, y)
         )(z)
         gap = np.asarray(soft - hinge)
         np.testing.assert_allclose(gap.max(), temperature * np.log(2), rtol=1e-9)
@@ -144,8 +146,7 @@ def test_blocks_of_rows(loss, x64):
     slope = jax.grad(lambda p: svm.cost(p, x, y, l2=1e-3))(fit.params)
     if loss == "squared_hinge":
         assert max(np.abs(slope.w).max(), abs(slope.b)) < 1e-10
-    options = {"l2": 1e-3, "loss": loss}
-    gap = svm.duality_gap(fit.params, x[order], y[order], **options)
+    gap = svm.duality_gap(fit.params, x[order], y[order], l2=1e-3)
     assert abs(gap) < 1e-8
 
 
@@ -253,7 +254,7 @@ def test_hinge_in_float32():
     """Single precision leaves a gap of 1e-5 at most, and says so."""
     fit = check(svm.fit(DATA, LABELS, l2=0.02, loss="hinge"))
     assert fit.params.w.dtype == jnp.float32
-    gap = svm.duality_gap(fit.params, DATA, LABELS, l2=0.02, loss="hinge")
+    gap = svm.duality_gap(fit.params, DATA, LABELS, l2=0.02)
     assert abs(gap) < 1e-5
 
 
@@ -305,6 +306,10 @@ def test_no_penalty_is_invalid(loss):
     [
         (lambda: svm.fit(X, Y + 1, l2=0.1), "^y holds the label 2"),
         (lambda: svm.fit(X, Y, l2=0.1, loss="x"), "^loss must be one of"),
+        (
+            lambda: svm.cost(replace(SAMPLES["params"], loss="x"), X, Y, l2=0.1),
+            "^params.loss must be one of",
+        ),
         (lambda: svm.fit(X, Y, l2=-0.1), "^l2 must lie in"),
         (lambda: svm.scores(SAMPLES["params"], X[:, :2]), "^params.w has shape"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxml.optimize import Status, newton, newton_cg, recipe
+from jaxml.optimize import Status, newton, newton_cg
 from jaxml.optimize import minimize as _minimize
 
 M, N = 12, 3
@@ -141,10 +141,9 @@ def test_nan_where_the_search_has_not_converged(point):
 
     def run(l2, tol):
         start = {"w": jnp.zeros(N)}
-        solver = recipe(optax.sgd)
         return _minimize(
-            ridge, start, x, y, l2=l2, decay=decay, solver=solver, rate=0.1, tol=tol,
-            max_iter=5,
+            ridge, start, x, y, l2=l2, decay=decay, tol=tol, solver=optax.sgd,
+            learning_rate=0.1, max_iter=5,
         )  # fmt: skip
 
     def total(l2, tol):
@@ -204,7 +203,7 @@ def test_the_rate_and_tol_have_no_derivative(point):
         return jnp.sum(
             _minimize(
                 ridge, {"w": jnp.zeros(N)}, x, y, l2=l2, decay=decay, solver=optax.sgd,
-                rate=rate, tol=tol,
+                learning_rate=rate, tol=tol,
             ).params["w"]
         )  # fmt: skip
 
@@ -218,7 +217,7 @@ def test_memory_does_not_depend_on_the_steps():
         def loss(l2):
             fit = _minimize(
                 ridge, {"w": jnp.zeros(N)}, x, y, l2=l2, decay=decay,
-                solver=optax.sgd, rate=0.5, max_iter=max_iter,
+                solver=optax.sgd, learning_rate=0.5, max_iter=max_iter,
             )  # fmt: skip
             return jnp.sum(fit.params["w"])
 

@@ -14,8 +14,8 @@ SAMPLES = {
     "params": PARAMS,
     "n": 3,
     "k": 2,
-    "oja.rate": 0.05,
-    "sanger.rate": 0.05,
+    "oja.learning_rate": 0.05,
+    "sanger.learning_rate": 0.05,
     "power.tol": 1e-6,
     "randomised.tol": 1e-6,
 }
@@ -167,11 +167,13 @@ def test_rules_by_hand(x64):
         left = x - mu - sum(u[:, i] * z[i] for i in range(j + 1))
         sanger[:, j] += 0.1 * z[j] * left
     one = x[None]
-    np.testing.assert_allclose(pca.oja(params, one, rate=0.1).u, oja)
-    np.testing.assert_allclose(pca.sanger(params, one, rate=0.1).u, sanger)
-    two = pca.sanger(params, np.stack([x, 2 * x]), rate=0.1, weights=np.array([3, 0]))
+    np.testing.assert_allclose(pca.oja(params, one, learning_rate=0.1).u, oja)
+    np.testing.assert_allclose(pca.sanger(params, one, learning_rate=0.1).u, sanger)
+    two = pca.sanger(
+        params, np.stack([x, 2 * x]), learning_rate=0.1, weights=np.array([3, 0])
+    )
     np.testing.assert_allclose(two.u, sanger)
-    assert pca.oja(params, one, rate=0.1).total == 0.9 * 3.2 + 0.1 * np.sum(
+    assert pca.oja(params, one, learning_rate=0.1).total == 0.9 * 3.2 + 0.1 * np.sum(
         (x - mu) ** 2
     )
 
@@ -191,7 +193,7 @@ def test_rules_learn_row_by_row(rule):
     def run(params, x, rates):
         def one(params, row):
             x, rate = row
-            return rule(params, x[None], rate=rate), None
+            return rule(params, x[None], learning_rate=rate), None
 
         return jax.lax.scan(one, params, (x, rates))[0]
 
@@ -211,7 +213,7 @@ def test_oja_is_the_power_method_of_a_neuron():
     x = data("tall", np.float32)
     exact = pca.fit(x, k=1).params
     first = start(x, 1)._replace(mean=exact.mean)
-    rule = lambda _, params: pca.oja(params, x, rate=0.05)
+    rule = lambda _, params: pca.oja(params, x, learning_rate=0.05)
     found = jax.jit(lambda p: jax.lax.fori_loop(0, 500, rule, p))(first)
     np.testing.assert_allclose(aligned(found.u, exact.u), 1, atol=1e-5)
     np.testing.assert_allclose(found.variances, exact.variances, rtol=1e-4)

@@ -1,6 +1,7 @@
 """The kernel machine against LIBSVM, published optima, closed forms and differences."""
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -25,10 +26,11 @@ W = RNG.uniform(0.2, 3.0, M)
 L2 = 0.01
 C = 1 / (L2 * M)
 POINTS = RNG.normal(size=(M, N))
-# name: our options, and those of SVC; every option of these is the same for both
-HYPER = {"gamma": 0.4, "offset": 0.7, "degree": 2}
+# our options, and those of SVC; every option of these is the same for both
+HYPER = {"gamma": 0.4, "offset": 0.7}
 PEER = {"gamma": 0.4, "coef0": 0.7, "degree": 2}
-NAMES = {"rbf": "rbf", "polynomial": "poly", "sigmoid": "sigmoid", "linear": "linear"}
+SQUARE = partial(kernels.polynomial, degree=2)
+NAMES = {"rbf": "rbf", "poly": SQUARE, "sigmoid": "sigmoid", "linear": "linear"}
 
 _ALPHA = np.random.default_rng(1).normal(size=7) / 5
 SAMPLES = {
@@ -56,23 +58,16 @@ SAMPLES = {
 }
 
 
-def jitted(function):
-    """Compiled as a whole, which is faster than one operation at a time."""
-    return jax.jit(function, static_argnames=("kernel", "degree"))
+# Compiled as a whole, which is faster than one operation at a time.
+scores_of, cost_of = jax.jit(svm.scores), jax.jit(svm.cost)
+dual_of, gap_of = jax.jit(svm.dual), jax.jit(svm.duality_gap)
+residual_of, margin_of = jax.jit(svm.kkt_residual), jax.jit(svm.margin)
 
 
-scores_of, cost_of = jitted(svm.scores), jitted(svm.cost)
-dual_of, gap_of = jitted(svm.dual), jitted(svm.duality_gap)
-residual_of, margin_of = jitted(svm.kkt_residual), jitted(svm.margin)
-
-
-def by_name(name, weights=None, **options):
+def of_kernel(kernel, weights=None, **options):
     """Our fit, in float64, of the data above."""
-    degree = options.pop("degree", HYPER["degree"])
-    hyper = {"gamma": HYPER["gamma"], "offset": HYPER["offset"], **options}
-    return svm.fit(
-        X, Y, l2=L2, kernel=name, degree=degree, weights=weights, tol=1e-8, **hyper
-    )
+    hyper = {**HYPER, **options}
+    return svm.fit(X, Y, l2=L2, kernel=kernel, weights=weights, tol=1e-8, **hyper)
 
 
 # --- against LIBSVM -----------------------------------------------------------------
@@ -82,24 +77,21 @@ def by_name(name, weights=None, **options):
     ("name", "solver"), [*((name, "full") for name in NAMES), ("rbf", "block")]
 )
 def test_agrees_with_libsvm(name, solver, x64):
-    ours = check(by_name(name, solver=solver))
-    theirs = SVC(C=C, kernel=NAMES[name], tol=1e-8, **PEER).fit(X, Y)
+    ours = check(of_kernel(NAMES[name], solver=solver))
+    theirs = SVC(C=C, kernel=name, tol=1e-8, **PEER).fit(X, Y)
     alpha = np.zeros(M)
     alpha[theirs.support_] = theirs.dual_coef_[0]
-    other = ours.params._replace(
-        alpha=jnp.array(alpha), b=jnp.array(theirs.intercept_[0])
+    other = replace(
+        ours.params, alpha=jnp.array(alpha), b=jnp.array(theirs.intercept_[0])
     )
-    options = {"l2": L2, "kernel": name, "degree": 2}
-    f = scores_of(ours.params, X, kernel=name, degree=2)
+    f = scores_of(ours.params, X)
     if name == "sigmoid":  # which local solution is found is not determined
-        assert float(residual_of(ours.params, X, Y, **options)) <= 1.01e-8
+        assert float(residual_of(ours.params, X, Y, l2=L2)) <= 1.01e-8
         return
-    best = dual_of(other, **options)
-    np.testing.assert_allclose(dual_of(ours.params, **options), best, rtol=1e-7)
+    best = dual_of(other, l2=L2)
+    np.testing.assert_allclose(dual_of(ours.params, l2=L2), best, rtol=1e-7)
     np.testing.assert_allclose(f, theirs.decision_function(X), atol=1e-5)
-    np.testing.assert_array_equal(
-        svm.predict(ours.params, X, kernel=name, degree=2), theirs.predict(X)
-    )
+    np.testing.assert_array_equal(svm.predict(ours.params, X), theirs.predict(X))
     if name != "linear":  # its α is not unique
         ours_support = np.flatnonzero(svm.support_mask(ours.params))
         np.testing.assert_array_equal(ours_support, np.sort(theirs.support_))
@@ -155,19 +147,18 @@ def test_exclusive_or(x64):
     # K = (1 + x·x')²: α = 1/8 each, f = -x₁x₂, ‖w‖² = ½ and a margin of 2√2.
     x = np.array([[-1.0, -1], [-1, 1], [1, -1], [1, 1]])
     y = np.array([0, 1, 1, 0])
-    options = {"kernel": "polynomial", "degree": 2}
-    fit = check(svm.fit(x, y, l2=1e-3, gamma=1, offset=1, tol=1e-12, **options))
+    options = {"l2": 1e-3, "tol": 1e-12}
+    fit = check(svm.fit(x, y, kernel=SQUARE, gamma=1, offset=1, **options))
     np.testing.assert_allclose(fit.params.alpha, np.array([-1, 1, 1, -1]) / 8)
     np.testing.assert_allclose(fit.params.b, 0, atol=1e-12)
     points = RNG.normal(size=(5, 2))
-    scores = scores_of(fit.params, points, **options)
+    scores = scores_of(fit.params, points)
     np.testing.assert_allclose(scores, -points[:, 0] * points[:, 1], atol=1e-12)
-    np.testing.assert_allclose(margin_of(fit.params, **options), 8**0.5)
-    np.testing.assert_allclose(dual_of(fit.params, l2=1.0, **options), 0.25)
+    np.testing.assert_allclose(margin_of(fit.params), 8**0.5)
+    np.testing.assert_allclose(dual_of(fit.params, l2=1.0), 0.25)
     np.testing.assert_allclose(fit.cost, 1e-3 / 4)
-    precomputed = svm.fit(
-        kernels.polynomial(x, x, degree=2), y, l2=1e-3, kernel="precomputed", tol=1e-12
-    )
+    gram = kernels.polynomial(x, x, degree=2)
+    precomputed = svm.fit(gram, y, kernel="precomputed", **options)
     np.testing.assert_allclose(precomputed.params.alpha, fit.params.alpha)
 
 
@@ -179,7 +170,7 @@ def test_tiny_set(x64):
     np.testing.assert_allclose(fit.params.b, 0, atol=1e-10)
     small = svm.support(fit.params)
     np.testing.assert_array_equal(small.x, x[[1, 3]])
-    np.testing.assert_array_equal(svm.predict(small, x, kernel="linear"), y)
+    np.testing.assert_array_equal(svm.predict(small, x), y)
 
 
 def test_two_points_by_hand(x64):
@@ -187,7 +178,7 @@ def test_two_points_by_hand(x64):
     x, y = np.array([[0.0, 0], [3, 4]]), np.array([0, 1])
     wide = svm.fit(x, y, l2=0.1, kernel="linear", tol=1e-12)
     np.testing.assert_allclose(wide.params.alpha, [-0.08, 0.08])
-    np.testing.assert_allclose(margin_of(wide.params, kernel="linear"), 5)
+    np.testing.assert_allclose(margin_of(wide.params), 5)
     np.testing.assert_allclose(wide.params.b, -1)
     narrow = svm.fit(x, y, l2=10.0, kernel="linear", tol=1e-12)
     np.testing.assert_allclose(narrow.params.alpha, [-0.05, 0.05])
@@ -196,7 +187,7 @@ def test_two_points_by_hand(x64):
 
 @pytest.mark.parametrize("solver", ["full", "block"])
 def test_the_conditions_hold(solver, x64):
-    fit = check(by_name("rbf", weights=W, solver=solver))
+    fit = check(of_kernel("rbf", weights=W, solver=solver))
     signs, f = 2 * Y - 1, np.asarray(scores_of(fit.params, X))
     a = np.asarray(fit.params.alpha) * signs
     cap = W / (L2 * W.sum())
@@ -216,7 +207,7 @@ def test_the_conditions_hold(solver, x64):
     assert -1e-12 < gap < 1e-8
     np.testing.assert_allclose(fit.residual, gap / cost, atol=1e-12)
     assert float(residual_of(*arguments, l2=L2, weights=W)) < 1e-6
-    worse = fit.params._replace(alpha=fit.params.alpha * 0.9)
+    worse = replace(fit.params, alpha=fit.params.alpha * 0.9)
     assert float(residual_of(worse, X, Y, l2=L2, weights=W)) > 0.05
     assert float(gap_of(worse, X, Y, l2=L2, weights=W)) > 1e-3
 
@@ -244,34 +235,33 @@ def cosine(a, b):
 
 @pytest.mark.parametrize("solver", ["full", "block"])
 def test_any_function(solver, x64):
-    fit = check(by_name(cosine, solver=solver))
+    fit = check(of_kernel(cosine, solver=solver))
     gram = np.asarray(cosine(X, X))
     theirs = SVC(C=C, kernel="precomputed", tol=1e-8).fit(gram, Y)
-    scores = scores_of(fit.params, X, kernel=cosine)
+    scores = scores_of(fit.params, X)
     np.testing.assert_allclose(scores, theirs.decision_function(gram), atol=1e-5)
 
 
 @pytest.mark.long
 def test_precomputed_is_the_kernel(x64):
-    direct = check(by_name("rbf"))
+    direct = check(of_kernel("rbf"))
     gram = kernels.rbf(X, X, gamma=0.4)
     fit = check(svm.fit(gram, Y, l2=L2, kernel="precomputed", tol=1e-8))
     np.testing.assert_allclose(fit.params.alpha, direct.params.alpha, atol=1e-10)
-    options = {"kernel": "precomputed"}
     points = POINTS
     wanted = scores_of(direct.params, points)
     between = kernels.rbf(points, X, gamma=0.4)
     for params in (fit.params, svm.support(fit.params)):
-        scores = scores_of(params, between, **options)
+        scores = scores_of(params, between)
         np.testing.assert_allclose(scores, wanted, atol=1e-10)
-        value = margin_of(params, gram=gram, **options)
+        value = margin_of(params, gram=gram)
         np.testing.assert_allclose(value, margin_of(direct.params))
-        gap = gap_of(params, gram, Y, l2=L2, **options)
+        gap = gap_of(params, gram, Y, l2=L2)
         np.testing.assert_allclose(gap, 0, atol=1e-8)
 
 
 def test_support_predicts_the_same():
-    fit = by_name("rbf", weights=W)
+    fit = of_kernel("rbf", weights=W)
     small = svm.support(fit.params)
     assert len(small.x) == int(svm.support_mask(fit.params).sum()) < M
     np.testing.assert_allclose(scores_of(small, X), scores_of(fit.params, X), atol=1e-5)
@@ -330,18 +320,17 @@ def test_refits_add_no_trace():
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"),
-    cases([("polynomial", "full"), ("rbf", "block")], quick=[("rbf", "block")]),
+    ("kernel", "solver"),
+    cases([(SQUARE, "full"), ("rbf", "block")], quick=[("rbf", "block")]),
 )
-def test_validation_scores_have_derivatives(name, solver, x64):
+def test_validation_scores_have_derivatives(kernel, solver, x64):
     points, labels = RNG.normal(size=(20, N)), RNG.integers(0, 2, 20)
-    options = {"kernel": name, "degree": 2}
 
     def values(moving):
-        fit = svm.fit(**moving, y=Y, solver=solver, tol=1e-14, **options)
-        scores = scores_of(fit.params, points, **options)
-        loss = cost_of(fit.params, points, labels, **options)
-        margin = margin_of(fit.params, **options)
+        fit = svm.fit(**moving, y=Y, kernel=kernel, solver=solver, tol=1e-14)
+        scores = scores_of(fit.params, points)
+        loss = cost_of(fit.params, points, labels)
+        margin = margin_of(fit.params)
         return jnp.concatenate([scores, jnp.stack([margin, loss, fit.cost])])
 
     at = {"x": X, "l2": L2, "gamma": 0.4, "offset": 0.7, "weights": W}
@@ -499,16 +488,16 @@ def test_converged_means_near_the_minimum():
         assert float(fits.residual[i]) >= 0
 
 
-@pytest.mark.parametrize("name", ["linear", "polynomial"])
-def test_rows_far_from_the_origin(name):
+@pytest.mark.parametrize("kernel", ["linear", SQUARE])
+def test_rows_far_from_the_origin(kernel):
     x = np.round(X * 64) / 64
     y = (x[:, 0] + 0.5 * RNG.normal(size=M) > 0).astype(int)
     gamma = 2.0**-10
-    options = {"kernel": name, "degree": 2, "gamma": gamma, "l2": 0.02}
+    options = {"kernel": kernel, "gamma": gamma, "l2": 0.02}
     far = x.astype(np.float32) + np.float32(1024)
     fit = check(svm.fit(far, y, **options))
     gram = far.astype(float) @ far.astype(float).T
-    if name == "polynomial":
+    if kernel is SQUARE:
         gram = (gamma * gram + 1) ** 2
     peer = SVC(C=1 / (0.02 * M), kernel="precomputed", tol=1e-6)
     # An origin in the middle changes nothing but b, and LIBSVM converges.
@@ -517,7 +506,7 @@ def test_rows_far_from_the_origin(name):
     alpha = np.zeros(M)
     alpha[peer.support_] = peer.dual_coef_[0]
     wanted = middle @ alpha + peer.intercept_[0]
-    scores = scores_of(fit.params, far, kernel=name, degree=2)
+    scores = scores_of(fit.params, far)
     np.testing.assert_allclose(scores, wanted, atol=0.02)
     hinge = np.maximum(0, 1 - (2 * y - 1) * wanted).mean()
     cost = hinge + 0.01 * alpha @ middle @ alpha
@@ -529,11 +518,10 @@ def test_two_rows_that_differ_in_one_of_100000():
     x, y = np.array([[1, 99999], [2, 99999]]), np.array([0, 1])
     k = lambda i, j: (int(x[i] @ x[j]) + 1) ** 3
     square = k(0, 0) + k(1, 1) - 2 * k(0, 1)
-    options = {"kernel": "polynomial", "degree": 3}
-    fit = check(svm.fit(x, y, gamma=1.0, l2=1.0, **options))
+    fit = check(svm.fit(x, y, gamma=1.0, l2=1.0, kernel="polynomial"))
     np.testing.assert_allclose(fit.params.alpha[1], 2 / square, rtol=1e-4)
     np.testing.assert_allclose(fit.cost, 2 / square, rtol=1e-4)
-    np.testing.assert_allclose(scores_of(fit.params, x, **options), [-1, 1], rtol=1e-2)
+    np.testing.assert_allclose(scores_of(fit.params, x), [-1, 1], rtol=1e-2)
 
 
 def test_scores_without_digits_do_not_converge():
@@ -579,10 +567,10 @@ def test_rows_of_weight_0_and_weights_of_any_size():
         two = svm.fit(X, Y, weights=kept * 1.0, **options)
         assert one.status == two.status == Status.CONVERGED
         np.testing.assert_allclose(one.cost, two.cost, rtol=1e-5)
-        scores = [scores_of(f.params, X, kernel=name) for f in (one, two)]
+        scores = [scores_of(f.params, X) for f in (one, two)]
         np.testing.assert_allclose(*scores, atol=2e-3)
         costs = [
-            svm.cost(two.params, x, Y, l2=L2, kernel=name, weights=kept * w)
+            svm.cost(two.params, x, Y, l2=L2, weights=kept * w)
             for x, w in ((junk, 2.0**126), (X, 1.0))
         ]
         np.testing.assert_allclose(*costs, rtol=1e-5)
@@ -592,6 +580,7 @@ def test_rows_of_weight_0_and_weights_of_any_size():
     ("options", "message"),
     [
         ({"kernel": "cubic"}, "kernel must be one of"),
+        ({"kernel": partial(kernels.polynomial, degree=2.0)}, "degree must be a Pyth"),
         ({"solver": "newton"}, "solver must be one of"),
         ({"solver": "interior"}, "solver must be 'full' or 'block'"),
         ({"kernel": "precomputed"}, "x has shape"),
@@ -608,7 +597,9 @@ def test_refuses(options, message):
 def test_refuses_what_only_the_model_knows():
     fit = svm.fit(X, Y, l2=0.1)
     with pytest.raises(ValueError, match="gram must be given"):
-        svm.margin(fit.params, kernel="precomputed")
+        svm.margin(replace(fit.params, kernel="precomputed"))
+    with pytest.raises(ValueError, match="kernel must be one of"):
+        svm.scores(replace(fit.params, kernel="cubic"), X)
     with pytest.raises(ValueError, match="x has shape"):
         svm.scores(fit.params, X[:, :2])
     with pytest.raises(ValueError, match="params.alpha has shape"):

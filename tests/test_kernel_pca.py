@@ -9,7 +9,7 @@ import pytest
 from sklearn.decomposition import KernelPCA
 
 from jaxml import check
-from jaxml.optimize import Status, recipe
+from jaxml.optimize import Status
 from jaxml.reduction import kernel_pca, pca
 from jaxml.reduction._eigen import leading
 from jaxml.regression import kernels
@@ -17,8 +17,9 @@ from jaxml.regression import kernels
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 3))
 NEW = RNG.normal(size=(8, 3))
-OPTIONS = {"gamma": 0.4, "offset": 0.7, "degree": 2}
-PEER = {"rbf": "rbf", "polynomial": "poly", "linear": "linear"}
+OPTIONS = {"gamma": 0.4, "offset": 0.7}
+SQUARE = partial(kernels.polynomial, degree=2)
+KERNELS = {"rbf": "rbf", "poly": SQUARE, "linear": "linear"}
 _FIT = kernel_pca.fit(X[:12], k=2, gamma=0.5)
 SAMPLES = {
     "params": jax.tree.map(np.asarray, _FIT.params),
@@ -33,13 +34,13 @@ def same_up_to_signs(a, b, **tolerance):
     np.testing.assert_allclose(np.asarray(a) * sign, b, **tolerance)
 
 
-@pytest.mark.parametrize("kernel", PEER)
-def test_scikit_learn(kernel, x64):
-    fit = check(kernel_pca.fit(X, k=2, kernel=kernel, **OPTIONS))
-    peer = KernelPCA(2, kernel=PEER[kernel], gamma=0.4, coef0=0.7, degree=2).fit(X)
+@pytest.mark.parametrize("name", KERNELS)
+def test_scikit_learn(name, x64):
+    fit = check(kernel_pca.fit(X, k=2, kernel=KERNELS[name], **OPTIONS))
+    peer = KernelPCA(2, kernel=name, gamma=0.4, coef0=0.7, degree=2).fit(X)
     np.testing.assert_allclose(fit.params.variances * 30, peer.eigenvalues_)
     for x in (X, NEW):
-        z = kernel_pca.transform(fit.params, x, kernel=kernel, **OPTIONS)
+        z = kernel_pca.transform(fit.params, x)
         same_up_to_signs(z, peer.transform(x), atol=1e-10)
     assert fit.residual < 1e-13
 
@@ -52,7 +53,7 @@ def test_linear_kernel_is_pca(x64):
     np.testing.assert_allclose(one.params.variances, two.params.variances)
     np.testing.assert_allclose(one.params.total, two.params.total)
     np.testing.assert_allclose(one.cost, two.cost)
-    z = kernel_pca.transform(one.params, NEW, kernel="linear")
+    z = kernel_pca.transform(one.params, NEW)
     same_up_to_signs(z, np.asarray(pca.transform(two.params, NEW)), atol=1e-12)
 
 
@@ -61,7 +62,7 @@ def test_weights_are_repeated_rows(x64):
     one = check(kernel_pca.fit(X, k=2, gamma=0.4, weights=counts)).params
     two = check(kernel_pca.fit(np.repeat(X, counts, axis=0), k=2, gamma=0.4)).params
     np.testing.assert_allclose(one.variances, two.variances)
-    z = [kernel_pca.transform(p, NEW, gamma=0.4) for p in (one, two)]
+    z = [kernel_pca.transform(p, NEW) for p in (one, two)]
     same_up_to_signs(z[0], np.asarray(z[1]), atol=1e-10)
 
 
@@ -71,7 +72,7 @@ def test_circles():
     ring = np.arange(200) % 2
     x = np.c_[np.cos(turn), np.sin(turn)] * (0.3 + 0.7 * ring)[:, None]
     fit = check(kernel_pca.fit(x, k=3, gamma=4.0))
-    z = np.asarray(kernel_pca.transform(fit.params, x, gamma=4.0))
+    z = np.asarray(kernel_pca.transform(fit.params, x))
     # Each component by its best threshold.
     best = max(
         max(np.mean((c > t) == ring), np.mean((c <= t) == ring)) for c in z.T for t in c
@@ -111,7 +112,7 @@ def test_few_directions_of_many(way, monkeypatch):
     fit = check(run(MANY, COUNTS))
     values, z = by_numpy(MANY, 3, COUNTS)
     np.testing.assert_allclose(fit.params.variances, values[:3], rtol=1e-5)
-    same_up_to_signs(kernel_pca.transform(fit.params, MANY, gamma=0.1), z, atol=1e-4)
+    same_up_to_signs(kernel_pca.transform(fit.params, MANY), z, atol=1e-4)
     np.testing.assert_allclose(fit.cost, values[3:].sum(), rtol=1e-5)
     assert fit.residual < 2e-5
     slope = jax.jit(jax.grad(lambda g: kernel_pca.fit(MANY, k=3, gamma=g).cost))(0.1)
@@ -149,7 +150,7 @@ def test_iterated_pairs(fall, x64):
 # --- what is hard ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kernel", PEER)
+@pytest.mark.parametrize("kernel", KERNELS.values())
 def test_one_row_far_away(kernel):
     """Variances as in float64, or status SINGULAR; a cost is never below 0."""
     x = X.astype("f")
@@ -169,13 +170,13 @@ def test_linear_kernel_far_from_the_origin():
     one, two = (check(kernel_pca.fit(c, k=2, kernel="linear")) for c in (x, x + 1024))
     np.testing.assert_allclose(two.params.variances, one.params.variances, rtol=1e-5)
     z = [
-        kernel_pca.transform(fit.params, rows, kernel="linear")
+        kernel_pca.transform(fit.params, rows)
         for fit, rows in ((one, x), (two, x + 1024))
     ]
     same_up_to_signs(z[1], np.asarray(z[0]), atol=1e-4)
 
 
-@pytest.mark.parametrize("kernel", PEER)
+@pytest.mark.parametrize("kernel", KERNELS.values())
 def test_rows_of_weight_0_are_not_there(kernel):
     x = np.concatenate([X, np.full((4, 3), 1e6), np.full((4, 3), -1e6)])
     weights = np.r_[np.ones(30), np.zeros(8)]
@@ -184,16 +185,13 @@ def test_rows_of_weight_0_are_not_there(kernel):
     two = check(kernel_pca.fit(X, **options))
     np.testing.assert_allclose(one.params.variances, two.params.variances, rtol=1e-5)
     np.testing.assert_allclose(one.cost, two.cost, rtol=1e-4)
-    z = [
-        kernel_pca.transform(fit.params, NEW, kernel=kernel, **OPTIONS)
-        for fit in (one, two)
-    ]
+    z = [kernel_pca.transform(fit.params, NEW) for fit in (one, two)]
     same_up_to_signs(z[0], np.asarray(z[1]), atol=1e-4)
 
 
 def test_kernels_of_ones_own(x64):
-    options = recipe(kernels.matern, smoothness=2.5)
-    fit = check(kernel_pca.fit(X, k=2, kernel=options, gamma=0.4))
+    smooth = partial(kernels.matern, smoothness=2.5)
+    fit = check(kernel_pca.fit(X, k=2, kernel=smooth, gamma=0.4))
     gram = np.asarray(kernels.matern(X, X, gamma=0.4, smoothness=2.5))
     centre = np.eye(30) - 1 / 30
     wanted = np.linalg.eigvalsh(centre @ gram @ centre / 30)[::-1][:2]
@@ -206,7 +204,7 @@ def test_derivatives(x64):
     @jax.jit
     def of(gamma, x):
         params = kernel_pca.fit(x, k=2, gamma=gamma).params
-        z = kernel_pca.transform(params, NEW, gamma=gamma)
+        z = kernel_pca.transform(params, NEW)
         return jnp.sum(jnp.sin(jnp.sum((z[:, None] - z[None]) ** 2, axis=2)))
 
     direction, h = RNG.normal(size=X.shape), 1e-5

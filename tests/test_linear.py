@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import pytest
 import statsmodels.api as sm
 
 from jaxml import _rows
-from jaxml.optimize import Status, check, recipe
+from jaxml.optimize import Status, check
 from jaxml.regression import linear
 from tests.depth import cases
 
@@ -158,11 +159,14 @@ def test_solvers(solver, intercept, targets, x64):
 
 def test_gradient_descent_of_the_slides(x64):
     """θ := θ - α (1/m) Xᵀ(Xθ - y), to the same minimum."""
-    fit = linear.fit(X, Y, solver=optax.sgd, rate=0.3, tol=1e-9, max_iter=2000)
+    options = {"tol": 1e-9, "max_iter": 2000}
+    fit = linear.fit(X, Y, solver=optax.sgd, learning_rate=0.3, **options)
     exact = linear.fit(X, Y)
     np.testing.assert_allclose(check(fit).params.w, exact.params.w, atol=1e-8)
-    heavy = recipe(optax.sgd, momentum=0.9)
-    fit = linear.fit(X, Y, solver=heavy, rate=0.1, tol=1e-9, max_iter=2000)
+    heavy = partial(optax.sgd, momentum=0.9)
+    fit = linear.fit(X, Y, solver=heavy, learning_rate=0.1, **options)
+    np.testing.assert_allclose(check(fit).params.w, exact.params.w, atol=1e-8)
+    fit = linear.fit(X, Y, solver=optax.sgd(0.1, momentum=0.9), **options)
     np.testing.assert_allclose(check(fit).params.w, exact.params.w, atol=1e-8)
 
 

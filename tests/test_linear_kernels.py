@@ -134,5 +134,5 @@ def test_raw_columns_of_breast_cancer():
     alpha = np.asarray(exact.alpha)
     _, bound = classes(alpha @ x, float(exact.b), alpha, x.astype(float), y, 1 / len(x))
     assert bound <= cost <= bound * (1 + LOOSE)
-    scores = svm.kernel.scores(fit.params, x, kernel="linear")
+    scores = svm.kernel.scores(fit.params, x)
     np.testing.assert_allclose(scores, x.astype(float) @ w + b, atol=1e-3)

@@ -10,7 +10,7 @@ import pytest
 import statsmodels.api as sm
 from sklearn.linear_model import LogisticRegression
 
-from jaxml.optimize import Status, check, recipe
+from jaxml.optimize import Status, check
 from jaxml.regression import logistic
 from tests.depth import cases
 
@@ -80,7 +80,6 @@ def test_gradient(x64):
     options = {
         "l2": 0.2,
         "l1": 0.1,
-        "temperature": 1.7,
         "class_weights": np.array([1, 3]),
     }
     for y in (Y, Y * 0.4 + 0.3):
@@ -170,13 +169,14 @@ def test_number_conservation(x64):
 
 
 def test_temperature(x64):
-    """At T, w and b are T times what they are at 1 with l2 T²."""
-    hot = check(logistic.fit(DATA, LABELS, l2=0.1, temperature=3.0, tol=1e-11))
-    cold = check(logistic.fit(DATA, LABELS, l2=0.1 * 9, tol=1e-11))
-    np.testing.assert_allclose(hot.params.w, 3 * cold.params.w, rtol=1e-8)
-    np.testing.assert_allclose(hot.params.b, 3 * cold.params.b, rtol=1e-8)
-    p = logistic.probability(hot.params, DATA, temperature=3.0)
-    np.testing.assert_allclose(p, logistic.probability(cold.params, DATA), rtol=1e-8)
+    """P(y = 1) = 1 / (e^((E - μ)/T) + 1); T times w and b at T are w and b at 1."""
+    fit = check(logistic.fit(DATA, LABELS, l2=0.1, tol=1e-11))
+    w, b = fit.params
+    energy, mu = -DATA @ np.asarray(w), float(b)
+    hot = logistic.probability(fit.params, DATA, temperature=3.0)
+    np.testing.assert_allclose(hot, 1 / (np.exp((energy - mu) / 3) + 1), rtol=1e-12)
+    p = logistic.probability(logistic.Params(3 * w, 3 * b), DATA, temperature=3.0)
+    np.testing.assert_allclose(p, logistic.probability(fit.params, DATA), rtol=1e-12)
 
 
 @pytest.mark.long
@@ -549,8 +549,8 @@ def test_refits_add_no_trace():
 
 
 def test_newton_momentum_and_sgd_agree(x64):
-    heavy = recipe(optax.sgd, momentum=0.9)
-    slow = logistic.fit(DATA, LABELS, l2=0.1, solver=heavy, rate=0.3, tol=1e-8)
+    heavy = functools.partial(optax.sgd, momentum=0.9)
+    slow = logistic.fit(DATA, LABELS, l2=0.1, solver=heavy, learning_rate=0.3, tol=1e-8)
     fast = logistic.fit(DATA, LABELS, l2=0.1, tol=1e-10)
     np.testing.assert_allclose(check(slow).params.w, fast.params.w, atol=1e-6)
 
@@ -561,7 +561,7 @@ def test_newton_momentum_and_sgd_agree(x64):
         (lambda: logistic.fit(X, Y + 1), "^y holds the label 2"),
         (lambda: logistic.fit(X, Y * 1.5), r"^y must lie in \[0, 1\]"),
         (lambda: logistic.fit(X, Y, solver="irls"), "^solver must be one of"),
-        (lambda: logistic.fit(X, Y, temperature=-1.0), "^temperature must lie in"),
+        (lambda: logistic.logits(PARAMS, X, temperature=-1.0), "^temperature must lie"),
         (lambda: logistic.fit(X, Y, class_weights=[1.0]), "^class_weights has shape"),
         (lambda: logistic.logits(PARAMS, X[:, :2]), "^params.w has shape"),
         (lambda: logistic.inference(PARAMS, X, Y, covariance="x"), "^covariance must"),

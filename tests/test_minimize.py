@@ -1,6 +1,8 @@
 """Minimisers on standard problems, with SciPy started from what they found."""
 
 import contextlib
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxml import optimize
+from jaxml import _check, optimize
 from jaxml.optimize import Status, minimize
 from tests import problems
 from tests.common.samples import Made
@@ -28,7 +30,7 @@ SAMPLES = {
     "params": np.zeros(3),
     "data": Made(_rows),
     "solver": optimize.newton,
-    "rate": None,
+    "learning_rate": None,
     "hyper": {"l2": 0.1},
 }
 UNIQUE = {"minimize": "the cost is strictly convex"}
@@ -190,40 +192,57 @@ def test_one_trace_for_all_values():
     kinds += [jnp.asarray(0.5), np.array(0.6)]
     before = minimize.traces
     for value in kinds:
-        for name in ("rate", "tol", "l2"):
-            given = {"rate": 0.1, "tol": 1e-3, "l2": 0.1, name: value}
+        for name in ("learning_rate", "tol", "l2"):
+            given = {"learning_rate": 0.1, "tol": 1e-3, "l2": 0.1, name: value}
             minimize(bowl, START, X, solver=optax.sgd, max_iter=7, **given)
     assert minimize.traces == before + 1
 
 
-def test_one_trace_for_equal_recipes():
+def test_one_trace_for_equal_partials():
     before = minimize.traces
     for momentum in (0.9, 0.9):
-        solver = optimize.recipe(optax.sgd, momentum=momentum)
-        minimize(bowl, START, X, solver=solver, rate=0.1, max_iter=8)
-    assert minimize.traces == before + 1
+        solver = partial(optax.sgd, momentum=momentum)
+        minimize(bowl, START, X, solver=solver, learning_rate=0.1, max_iter=8)
+        tilted = partial(bowl, l2=momentum)
+        minimize(tilted, START, X, solver=optax.sgd, learning_rate=0.1, max_iter=8)
+    assert minimize.traces == before + 2
 
 
-def test_a_schedule_changes_the_rate():
-    """Of sgd with rate / (count + 1), the steps can be taken by hand."""
-    schedule = optimize.recipe(
-        optax.polynomial_schedule, end_value=0.0, power=1, transition_steps=4
-    )
-    fit = minimize(
-        bowl, START, X, solver=optax.sgd, schedule=schedule, rate=0.2, max_iter=3, tol=0
-    )
+def _falling(learning_rate):
+    """Of linear fall to 0, which counts the steps."""
+    return optax.sgd(optax.polynomial_schedule(learning_rate, 0.0, 1, 4))
+
+
+@pytest.mark.parametrize(
+    ("solver", "learning_rate"), [(_falling, 0.2), (_falling(0.2), None)]
+)
+def test_a_schedule_changes_the_rate(solver, learning_rate):
+    """Of sgd with rate (1 - count / 4), the steps can be taken by hand."""
+    options = {"solver": solver, "learning_rate": learning_rate, "max_iter": 3}
+    fit = minimize(bowl, START, X, tol=0, **options)
     w = np.zeros(3)
     for step in range(3):
         w -= 0.2 * (1 - step / 4) * (X * w - 1)
     np.testing.assert_allclose(fit.params["w"], w, rtol=1e-6)
 
 
+def test_an_instance_is_the_solver_of_its_rate():
+    """It is compiled in: the same one is not compiled again, another one is."""
+    one = optax.adam(0.1)
+    before = minimize.traces
+    fits = [minimize(bowl, START, X, solver=solver) for solver in (one, one)]
+    assert minimize.traces == before + 1
+    fits.append(minimize(bowl, START, X, solver=optax.adam, learning_rate=0.1))
+    for fit in fits[1:]:
+        np.testing.assert_allclose(fit.params["w"], fits[0].params["w"], rtol=1e-5)
+        assert fit.status == fits[0].status
+
+
 def test_statuses():
     def descend(w, rate, max_iter=400):
         start = {"w": np.asarray(w, np.float32)}
-        return minimize(
-            bowl, start, X, solver=optax.sgd, rate=rate, tol=1e-9, max_iter=max_iter
-        )
+        options = {"learning_rate": rate, "tol": 1e-9, "max_iter": max_iter}
+        return minimize(bowl, start, X, solver=optax.sgd, **options)
 
     converged = descend(1 / X, 0.1)
     assert (converged.status, converged.steps) == (Status.CONVERGED, 0)
@@ -240,7 +259,7 @@ def test_vmap_is_a_loop():
     l2 = jnp.array([0.0, 0.5, 3.0])
 
     def run(l2):
-        return minimize(bowl, START, X, l2=l2, solver=optax.sgd, rate=0.2)
+        return minimize(bowl, START, X, l2=l2, solver=optax.sgd, learning_rate=0.2)
 
     many = jax.vmap(run)(l2)
     assert len(set(many.steps.tolist())) == 3
@@ -250,10 +269,15 @@ def test_vmap_is_a_loop():
         np.testing.assert_allclose(many.params["w"][i], one.params["w"], rtol=1e-5)
 
 
-def test_bad_values_under_jit_and_vmap_become_a_status():
+@_check.pure
+def _declared(params: Any, x: _check.Targets, *, l2: _check.NonNegative = 0.0):
+    """`bowl`, with limits of its own to l2."""
+    return bowl(params, x, l2)
 
+
+def test_bad_values_under_jit_and_vmap_become_a_status():
     def run(x, l2):
-        return minimize(bowl, START, x, l2=l2, solver=optimize.newton).status
+        return minimize(_declared, START, x, l2=l2, solver=optimize.newton).status
 
     x = jnp.stack([X, X * jnp.nan])
     status = jax.jit(jax.vmap(run, (0, None)))(x, 0.1)
@@ -262,21 +286,33 @@ def test_bad_values_under_jit_and_vmap_become_a_status():
     assert status.tolist() == [Status.CONVERGED, Status.INVALID, Status.NONFINITE]
 
 
+def test_a_cost_says_what_its_hyper_parameters_may_be():
+    """One that declares nothing takes any finite number."""
+    options = {"solver": optimize.newton, "l2": -0.5}
+    fit = minimize(bowl, START, X, **options)
+    np.testing.assert_allclose(fit.params["w"], 1 / (X - 0.5), rtol=1e-5)
+    for cost in (_declared, partial(_declared)):
+        with pytest.raises(ValueError, match=r"^l2 must lie in \[0, inf\), not -0.5"):
+            minimize(cost, START, X, **options)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"solver": optax.adam(0.1)}, "solver must be a recipe such as"),
-        ({"solver": "adam"}, "solver must be a recipe such as"),
-        ({"solver": optax.adam}, "rate must be given: adam has no default"),
+        ({"solver": "adam"}, "solver must be an optimiser such as"),
+        ({"solver": optax.adam}, "learning_rate must be given: adam has no default"),
+        (
+            {"solver": optax.adam(0.1), "learning_rate": 0.1},
+            "learning_rate must be None: solver is made with its own",
+        ),
         ({"solver": optimize.levenberg_marquardt}, "residual must be given"),
         ({"solver": optimize.gauss_newton}, "residual must be given"),
-        ({"schedule": optax.constant_schedule}, "rate must be given where there is"),
         ({"max_iter": 0}, "max_iter must be at least 1"),
         ({"max_iter": 1.5}, "max_iter must be a Python int"),
         ({"tol": -1.0}, r"tol must lie in \[0, inf\)"),
-        ({"rate": 0.0}, r"rate must lie in \(0, inf\)"),
-        ({"rate": "fast"}, "rate must be a number"),
-        ({"l2": np.nan}, r"l2 must lie in \[0, inf\)"),
+        ({"learning_rate": 0.0}, r"learning_rate must lie in \(0, inf\)"),
+        ({"learning_rate": "fast"}, "learning_rate must be a number"),
+        ({"l2": np.nan}, "l2 must be finite"),
         ({"lr": np.inf}, "lr must be finite"),
     ],
 )

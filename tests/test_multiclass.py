@@ -1,5 +1,7 @@
 """Many classes against LIBSVM's pairs and scikit-learn's one-vs-rest."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,14 +68,12 @@ def test_votes_where_pairs_disagree(x64):
 
 
 def test_one_vs_rest_agrees_with_sklearn(x64):
-    options = {"scheme": REST}
-    fit = check(multiclass.fit(X, Y, k=K, l2=L2, gamma=GAMMA, tol=1e-9, **options))
+    fit = check(multiclass.fit(X, Y, k=K, l2=L2, gamma=GAMMA, tol=1e-9, scheme=REST))
     theirs = OneVsRestClassifier(SVC(C=C, gamma=GAMMA, tol=1e-9)).fit(X, Y)
-    votes = multiclass.votes(fit.params, X, **options)
+    votes = multiclass.votes(fit.params, X)
     np.testing.assert_allclose(votes, theirs.decision_function(X), atol=1e-5)
-    np.testing.assert_array_equal(
-        multiclass.predict(fit.params, X, **options), theirs.predict(X)
-    )
+    predicted = multiclass.predict(fit.params, X)
+    np.testing.assert_array_equal(predicted, theirs.predict(X))
 
 
 @pytest.mark.long
@@ -132,7 +132,7 @@ def test_precomputed_is_the_kernel():
     gram = kernels.rbf(X, X, gamma=GAMMA)
     fit = check(multiclass.fit(gram, Y, k=K, l2=L2, kernel="precomputed"))
     theirs = SVC(C=C, kernel="precomputed").fit(np.asarray(gram), Y)
-    predicted = multiclass.predict(fit.params, gram, kernel="precomputed")
+    predicted = multiclass.predict(fit.params, gram)
     assert np.mean(predicted == theirs.predict(gram)) > 0.99
 
 
@@ -166,6 +166,8 @@ def test_refuses():
         multiclass.fit(X, Y, k=3, scheme="all")
     with pytest.raises(ValueError, match="class_weights has shape"):
         multiclass.fit(X, Y, k=3, class_weights=np.ones(4))
-    four = SAMPLES["params"]._replace(alpha=np.ones((4, 7)), b=np.ones(4))
+    with pytest.raises(ValueError, match="params.scheme must be one of"):
+        multiclass.predict(replace(SAMPLES["params"], scheme="all"), X[:, :3])
+    four = replace(SAMPLES["params"], alpha=np.ones((4, 7)), b=np.ones(4))
     with pytest.raises(ValueError, match="params hold 4 machines"):
         multiclass.votes(four, X[:, :3])

@@ -104,7 +104,7 @@ def test_learn_is_the_rule(x64):
     w = rng.integers(0, 3, 12).astype(float)
     start = _perceptron(0)
     theta, mistakes = _loop(np.asarray(start.theta), x, y, 0.5, w)
-    after = neuron.learn(start, x, y, rate=0.5, weights=w)
+    after = neuron.learn(start, x, y, learning_rate=0.5, weights=w)
     np.testing.assert_allclose(after.theta, theta, rtol=1e-13)
     assert int(after.mistakes) == mistakes
 

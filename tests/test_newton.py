@@ -112,7 +112,7 @@ def test_rate_multiplies_the_step(x64):
         X.T @ X,
         X.T @ Y,
         solver=optimize.newton,
-        rate=0.25,
+        learning_rate=0.25,
         max_iter=1,
     )
     np.testing.assert_allclose(fit.params, LEAST / 4, rtol=1e-12)
@@ -335,7 +335,7 @@ def test_newton_cg_stops_at_negative_curvature(x64):
 
 def test_max_inner_bounds_the_products():
     """One product is steepest descent with the exact length: still a descent."""
-    solver = optimize.recipe(optimize.newton_cg, max_inner=1)
+    solver = functools.partial(optimize.newton_cg, max_inner=1)
     a, b = problems.spectrum(10, 10)
     fit = minimize(problems.quadratic, np.zeros(10), a, b, solver=solver, max_iter=1)
     alpha = b @ b / (b @ a @ b)

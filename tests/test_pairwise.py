@@ -1,8 +1,11 @@
 """Bayesian personalised ranking against its definition, and whether it ranks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxml.optimize import Status
@@ -57,7 +60,7 @@ def test_cost_by_hand(x64):
 def test_what_is_held_out_is_not_known():
     """The one user's other choice has weight 0: it is drawn, and falls behind."""
     start = pairwise.init(jax.random.key(0), users=1, items=2, k=2)
-    options = {"l2": 0.0, "rate": 0.1, "batch": 1, "epochs": 10}
+    options = {"l2": 0.0, "learning_rate": 0.1, "batch": 1, "epochs": 10}
     fit = pairwise.fit(start, jax.random.key(1), [0], [0], **options)
     assert fit.params.b_item[0] > fit.params.b_item[1]
     both = pairwise.fit(
@@ -71,6 +74,19 @@ def test_what_is_held_out_is_not_known():
     assert both.params.b_item[0] > both.params.b_item[1]
 
 
+def test_a_solver_that_is_made_with_its_rate():
+    start = pairwise.init(jax.random.key(0), users=4, items=4, k=2)
+    run = functools.partial(
+        pairwise.fit, start, jax.random.key(1), USER, ITEM, l2=0.1, batch=4, epochs=2
+    )
+    made, named = run(solver=optax.adam(0.1)), run(learning_rate=0.1)
+    np.testing.assert_allclose(made.params.theta, named.params.theta, rtol=1e-6)
+    with pytest.raises(ValueError, match="^learning_rate must be given: adam has no"):
+        run()
+    with pytest.raises(ValueError, match="^learning_rate must be None"):
+        run(solver=optax.adam(0.1), learning_rate=0.1)
+
+
 @pytest.mark.long
 def test_choices_are_ranked_first():
     """Two camps of users who choose within their own half of the items."""
@@ -81,7 +97,7 @@ def test_choices_are_ranked_first():
         & (rng.uniform(size=(users, items)) < 0.6)
     )
     start = pairwise.init(jax.random.key(0), users=users, items=items, k=4)
-    options = {"l2": 1e-3, "rate": 0.05, "batch": 60, "epochs": 60}
+    options = {"l2": 1e-3, "learning_rate": 0.05, "batch": 60, "epochs": 60}
     fit = pairwise.fit(start, jax.random.key(1), user, item, **options)
     assert fit.status == Status.FINISHED
     cost = np.asarray(fit.history["cost"])

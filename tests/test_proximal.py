@@ -1,5 +1,7 @@
 """Proximal operators against brute force; the loop against scikit-learn and SciPy."""
 
+from functools import partial
+
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import pytest
 from scipy import optimize
 from sklearn import linear_model
 
-from jaxml.optimize import Status, check, proximal, recipe
+from jaxml.optimize import Status, check, proximal
 from tests.common.samples import Made
 from tests.depth import cases
 
@@ -264,7 +266,7 @@ def test_nonnegative_least_squares_is_that_of_scipy(sign, x64):
 
 def test_box_is_that_of_scipy(x64):
     fit = proximal.proximal(
-        squares, recipe(proximal.box_prox, low=-1.0, high=1.5), np.zeros(8), X, T,
+        squares, partial(proximal.box_prox, low=-1.0, high=1.5), np.zeros(8), X, T,
         tol=1e-10, max_iter=3000,
     )  # fmt: skip
     theirs = optimize.lsq_linear(X, T, (-1.0, 1.5), method="bvls", tol=1e-14).x
@@ -274,11 +276,11 @@ def test_box_is_that_of_scipy(x64):
 def groups_fit(x, y, l1, factors, step=None):
     return proximal.proximal(
         squares,
-        recipe(proximal.group_prox, groups=tuple(GROUPS)),
+        partial(proximal.group_prox, groups=tuple(GROUPS)),
         np.zeros(6),
         x,
         y,
-        penalty=recipe(proximal.group_penalty, groups=tuple(GROUPS)),
+        penalty=partial(proximal.group_penalty, groups=tuple(GROUPS)),
         l1=l1,
         factors=factors,
         tol=1e-12,

@@ -79,7 +79,7 @@ def test_same_key_same_bits(monkeypatch):
     sizes = {"users": USERS, "items": ITEMS, "k": 2}
     plain, positive = recommend.init(key, **sizes), recommend.nonnegative.init
     who, what = ratings.user, ratings.item
-    choices = {"l2": 0.1, "rate": 0.1, "batch": 50, "epochs": 2}
+    choices = {"l2": 0.1, "learning_rate": 0.1, "batch": 50, "epochs": 2}
     runs = (
         lambda: recommend.fit(plain, ratings, l2=1.0, max_iter=3),
         lambda: recommend.feedback.fit(plain, ratings, l2=1.0, max_iter=3),

@@ -9,7 +9,8 @@ import pytest
 from sklearn import linear_model, pipeline, preprocessing
 from sklearn import model_selection as oracle
 
-from jaxml import _check, optimize
+from jaxml import _check
+from jaxml._check import Labels, NonNegative, Rows, Targets, Weights
 from jaxml.data import scaling
 from jaxml.evaluate import metrics, selection
 from jaxml.optimize import Fit, Status
@@ -26,8 +27,8 @@ L2 = np.geomspace(10, 1e-3, G)
 KEY = jax.random.key(0)
 
 
-@_check.fit(x="m n", y="m", weights="m")
-def ridge(x, y, *, l2, weights=None):
+@_check.fit
+def ridge(x: Rows, y: Targets, *, l2: NonNegative, weights: Weights | None = None):
     """½ Σ w (x·v + b - y)² / Σ w + ½ l2 |v|², solved by its normal equations."""
     w = weights / weights.sum()
     mean_x, mean_y = w @ x, w @ y
@@ -56,8 +57,10 @@ def r2(params, x, y, *, weights):
     return metrics.r2(y, predict(params, x), weights=weights)
 
 
-@_check.fit(x="m n", y="m", weights="m")
-def scaled_ridge(x, y, *, l2, weights=None):
+@_check.fit
+def scaled_ridge(
+    x: Rows, y: Targets, *, l2: NonNegative, weights: Weights | None = None
+):
     scale = scaling.standardise(x, weights=weights, ddof=0)
     found = ridge(scaling.transform(scale, x), y, l2=l2, weights=weights)
     return found._replace(params=(scale, found.params))
@@ -251,7 +254,7 @@ def _penalised(x, y, *, l2, weights, power):
 
 @pytest.mark.long
 def test_without_a_grid():
-    fit = optimize.recipe(_fixed, l2=0.5)
+    fit = functools.partial(_fixed, l2=0.5)
     scores = selection.cross_validate(fit, r2, X, Y, folds=FOLDS)
     gridded = selection.cross_validate(ridge, r2, X, Y, folds=FOLDS, grid={"l2": [0.5]})
     assert scores.test.shape == (K, 1)
@@ -360,8 +363,8 @@ def test_folds_may_be_weights(x64):
 
 
 def test_labels_are_handed_on():
-    @_check.fit(x="m n", y="m:labels", weights="m")
-    def majority(x, y, *, weights=None):
+    @_check.fit
+    def majority(x: Rows, y: Labels, *, weights: Weights | None = None):
         shares = weights @ scaling.one_hot(y, k=3)
         status, zero = jnp.int32(0), jnp.zeros(())
         return Fit(jnp.argmax(shares), zero, zero, status, status, zero[None])
@@ -588,7 +591,7 @@ def test_ridge_of_the_library(x64):
 def test_logistic_of_the_library(x64):
     """100 fits in one trace; scores as those of scikit-learn's C = 1/(48 l2)."""
     before = logistic.fit.traces
-    fit = optimize.recipe(logistic.fit, intercept=True)
+    fit = functools.partial(logistic.fit, intercept=True)
     for score, greater, name in (
         (logistic.cost, False, "neg_log_loss"),
         (accuracy, True, "accuracy"),

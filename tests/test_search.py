@@ -17,7 +17,7 @@ SAMPLES = {
     "x": np.random.default_rng(1).normal(size=(12, 3)),
     "y": np.random.default_rng(0).normal(size=12),
     "folds": selection.k_fold(KEY, m=12, folds=3),
-    "rate": None,
+    "learning_rate": None,
 }
 
 
@@ -134,7 +134,7 @@ def test_descend_many_hyper_parameters(x64):
         y,
         folds=folds,
         solver=optax.adam,
-        rate=0.1,
+        learning_rate=0.1,
         tol=1e-9,
         max_iter=150,
     )

@@ -31,7 +31,7 @@ def close(a, b):
 """
 
 NETWORKS = """
-options = {"l2": 0.1, "solver": optax.sgd, "rate": 0.5, "max_iter": 20}
+options = {"l2": 0.1, "solver": optax.sgd, "learning_rate": 0.5, "max_iter": 20}
 alone = feedforward.fit(params, x, y, weights=w, **options)
 shared = feedforward.fit(params, laid[0], laid[1], weights=laid[2], **options)
 close(alone, shared)
@@ -45,11 +45,11 @@ assert feedforward.predict(params, laid[0]).sharding.is_equivalent_to(split, 1)
 
 # Seeds laid over the devices train without talking to each other.
 def start(key):
-    update = train.descend(feedforward.cost, rate=0.1)
+    update = train.descend(feedforward.cost, learning_rate=0.1)
     return train.start(update, feedforward.init(key, sizes=(3, 4, 2)), key)
 
 states = jax.vmap(start)(jax.random.split(jax.random.key(1), 8))
-update = train.descend(feedforward.cost, rate=0.1)
+update = train.descend(feedforward.cost, learning_rate=0.1)
 epoch = jax.jit(jax.vmap(lambda s: train.epoch(update, s, (x, y), batch=5)[0]))
 together = jax.device_put(states, split)
 close(epoch(states).params, epoch(together).params)

@@ -83,7 +83,7 @@ def test_two_classes_are_logistic(solver, x64):
 
 def test_gradient(x64):
     params = jax.tree.map(jnp.asarray, PARAMS)
-    options = {"l2": 0.2, "l1": 0.1, "temperature": 1.7}
+    options = {"l2": 0.2, "l1": 0.1}
     options["class_weights"] = np.array([1.0, 2.0, 0.5])
     for y in (Y, RANDOM.dirichlet(np.ones(3), 12)):
         found = softmax.gradient(params, X, y, **options)
@@ -195,7 +195,7 @@ def test_one_vs_all(x64):
         peer.fit(DATA, c == LABELS, sample_weight=WEIGHTS)
         np.testing.assert_allclose(fit.params.w[:, c], peer.coef_[0], atol=1e-4)
         options = {"l2": 0.05, "weights": WEIGHTS}
-        params = jax.tree.map(lambda a, c=c: a[..., c], fit.params)
+        params = logistic.Params(fit.params.w[:, c], fit.params.b[c])
         cost += logistic.cost(params, DATA, c == LABELS, **options)
     np.testing.assert_allclose(fit.cost, cost, rtol=1e-9)
     assert (softmax.predict(fit.params, DATA) == LABELS).mean() > 0.6

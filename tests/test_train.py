@@ -1,8 +1,8 @@
 """Mini-batch training: every row once an epoch, resuming, early stopping."""
 
-import functools
 import io
 import sys
+from functools import partial
 
 import chex
 import jax
@@ -12,19 +12,18 @@ import optax
 import pytest
 
 from jaxml import feedforward, train
-from jaxml.optimize import Status, _batches, bar, recipe
+from jaxml.optimize import Status, _batches, bar
 from tests.common.samples import Made
 
 SIZES = (3, 4, 2)
 
 
-def _update(rate=0.2, **options):
+def _update(learning_rate=0.2, **options):
     return train.descend(
         feedforward.cost,
-        solver=recipe(optax.sgd, momentum=0.9),
-        rate=rate,
-        gradient=feedforward.backprop,
-        **options,
+        solver=partial(optax.sgd, momentum=0.9),
+        learning_rate=learning_rate,
+        **{"gradient": feedforward.backprop, **options},
     )
 
 
@@ -127,7 +126,7 @@ def test_shuffles_are_permutations(m):
 def test_an_epoch_is_a_loop_of_steps():
     """Against plain NumPy-style steps over the rows that the epoch took."""
     x, y = (a.astype(np.float32) for a in _data(0))
-    update = train.descend(feedforward.cost, rate=0.3, l2=0.01)
+    update = train.descend(feedforward.cost, learning_rate=0.3, l2=0.01)
     params = feedforward.init(jax.random.key(0), sizes=SIZES)
     state = train.start(update, params, jax.random.key(0))
     after, metrics = train.epoch(update, state, (x, y), batch=5)
@@ -191,22 +190,47 @@ def test_folds_in_small_batches():
 def test_autodiff_and_backprop_train_alike():
     state, data = _state(0), _data(0)
     by_hand = train.epoch(_update(l2=0.1), state, data, batch=4)[0]
-    update = train.descend(
-        feedforward.cost, solver=recipe(optax.sgd, momentum=0.9), rate=0.2, l2=0.1
-    )
-    autodiff = train.epoch(update, state, data, batch=4)[0]
+    autodiff = train.epoch(_update(gradient=None, l2=0.1), state, data, batch=4)[0]
     chex.assert_trees_all_close(by_hand.params, autodiff.params, rtol=1e-5)
 
 
 def test_schedules_count_batches():
     """A rate that is zero from the third batch on: nothing moves any more."""
-    schedule = recipe(optax.linear_schedule, end_value=0.0, transition_steps=2)
-    update = train.descend(feedforward.cost, rate=0.5, schedule=schedule)
-    state = train.start(update, _state(0).params, jax.random.key(1))
-    state, _ = train.epoch(update, state, _data(0), batch=6)
-    later, _ = train.epoch(update, state, _data(0), batch=6)
-    chex.assert_trees_all_equal(state.params, later.params)
-    assert any(bool((a != b).any()) for a, b in zip(state.params, _state(0).params))
+    instance = optax.sgd(_falling(0.5))
+    for solver, rate in ((_sgd_falling, 0.5), (instance, None)):
+        update = train.descend(feedforward.cost, solver=solver, learning_rate=rate)
+        state = train.start(update, _state(0).params, jax.random.key(1))
+        state, _ = train.epoch(update, state, _data(0), batch=6)
+        later, _ = train.epoch(update, state, _data(0), batch=6)
+        chex.assert_trees_all_equal(state.params, later.params)
+        before, after = _state(0).params.theta, state.params.theta
+        assert any(bool((a != b).any()) for a, b in zip(before, after, strict=True))
+
+
+def _falling(learning_rate):
+    return optax.linear_schedule(learning_rate, end_value=0.0, transition_steps=2)
+
+
+def _sgd_falling(learning_rate):
+    return optax.sgd(_falling(learning_rate))
+
+
+def test_the_loss_and_activations_travel_in_params():
+    """Options of the network, as init was given them, reach cost and gradient alike."""
+    options = {"activation": "tanh", "output": "linear", "loss": "quadratic"}
+    params = feedforward.init(jax.random.key(0), sizes=SIZES, **options)
+    x, y = _data(0)
+    after = []
+    for gradient in (feedforward.backprop, None):
+        update = _update(gradient=gradient, l2=0.1)
+        state = train.start(update, params, jax.random.key(1))
+        state, metrics = train.epoch(update, state, (x, y), batch=12)
+        np.testing.assert_allclose(
+            metrics["cost"][0], feedforward.cost(params, x, y, l2=0.1), rtol=1e-6
+        )
+        after.append(state.params)
+    chex.assert_trees_all_close(*after, rtol=1e-5)
+    assert after[0].loss == "quadratic"
 
 
 def _noisy(params, key, x, y, *, weights=None):
@@ -215,7 +239,7 @@ def _noisy(params, key, x, y, *, weights=None):
 
 
 def test_stochastic_costs_get_a_key_of_their_own():
-    update = train.descend(_noisy, rate=0.1, stochastic=True)
+    update = train.descend(_noisy, learning_rate=0.1, stochastic=True)
     one, two = (
         train.start(update, _state(0).params, jax.random.key(seed)) for seed in (0, 1)
     )
@@ -334,7 +358,7 @@ def test_early_stopping_returns_the_best_validated(runner):
 
 
 def test_a_run_that_diverges_says_so():
-    update = train.descend(_cube, rate=1e6)
+    update = train.descend(_cube, learning_rate=1e6)
     state = train.start(update, jnp.ones(3), jax.random.key(0))
     fit, _ = train.run(update, state, (jnp.ones((4, 3)),), batch=2, epochs=50)
     pure = train.fit(update, state, (jnp.ones((4, 3)),), batch=2, epochs=50)
@@ -349,7 +373,7 @@ def _cube(params, x, *, weights=None):
 @pytest.mark.parametrize("runner", [train.fit, train.run])
 def test_a_run_that_ends_above_its_start_says_so(runner):
     """No NaN anywhere: units that are saturated for good."""
-    update = train.descend(feedforward.cost, rate=1e8)
+    update = train.descend(feedforward.cost, learning_rate=1e8)
     state = train.start(update, _state(0).params, jax.random.key(0))
     result = runner(update, state, _data(0), batch=5, epochs=3)
     fit = result[0] if runner is train.run else result
@@ -361,7 +385,7 @@ def test_a_run_that_ends_above_its_start_says_so(runner):
 @pytest.mark.parametrize("runner", [train.fit, train.run])
 def test_noise_is_no_rise(runner):
     """Batches of one row cost 0 or 1, whatever is learned: the first tells little."""
-    update = train.descend(_fixed, rate=0.1)
+    update = train.descend(_fixed, learning_rate=0.1)
     data = (np.arange(12) % 2 * 1.0,)
     for seed in range(4):
         state = train.start(update, jnp.zeros(()), jax.random.key(seed))
@@ -477,35 +501,6 @@ def test_data_are_the_runs_own():
 # --- bad input ---------------------------------------------------------------------
 
 
-QUADRATIC = recipe(feedforward.cost, loss="quadratic")
-
-
-@pytest.mark.parametrize(
-    ("cost", "gradient"),
-    [
-        (QUADRATIC, feedforward.backprop),
-        (
-            functools.partial(feedforward.cost, loss="quadratic"),
-            recipe(feedforward.backprop, output="sigmoid"),
-        ),
-        (feedforward.cost, recipe(feedforward.backprop, loss="quadratic")),
-    ],
-)
-def test_a_gradient_of_another_cost_is_refused(cost, gradient):
-    """Its steps would go elsewhere, and nothing would tell."""
-    with pytest.raises(ValueError, match=r"^gradient has loss '[qc].*, not '[qc]"):
-        train.descend(cost, rate=1.0, gradient=gradient)
-
-
-def test_a_gradient_of_the_same_cost_is_taken():
-    def own(params, x, y, *, weights=None):
-        return params
-
-    right = recipe(feedforward.backprop, loss="quadratic", activation="sigmoid")
-    for gradient in (right, own):
-        train.descend(QUADRATIC, rate=1.0, gradient=gradient)
-
-
 def _rows(params, x, y):
     return x[:, 0]
 
@@ -561,15 +556,25 @@ def test_bad_input():
             r"^score must return a real scalar, not ",
         ),
         (lambda: train.start(update, state.params, 0), "^key must be made by"),
-        (lambda: train.descend(feedforward.cost), "^rate must be given"),
+        (lambda: train.descend(feedforward.cost), "^learning_rate must be given"),
         (
-            lambda: train.descend(feedforward.cost, rate=1, loss="x"),
-            "^loss is an option",
+            lambda: train.descend(_rows, learning_rate=1, loss="x"),
+            r"^loss is an option: functools.partial\(cost, loss=…\)",
         ),
-        (lambda: train.descend("cost", rate=1), "^cost must be a function"),
+        (lambda: train.descend("cost", learning_rate=1), "^cost must be a function"),
         (
-            lambda: train.descend(feedforward.cost, solver=optax.sgd(0.1)),
-            "^solver must be a recipe",
+            lambda: train.descend(feedforward.cost, learning_rate=1, gradient="x"),
+            "^gradient must be a function, not 'x'",
+        ),
+        (
+            lambda: train.descend(
+                feedforward.cost, solver=optax.sgd(0.1), learning_rate=1
+            ),
+            "^learning_rate must be None: solver is made with its own",
+        ),
+        (
+            lambda: train.descend(feedforward.cost, solver="adam", learning_rate=1),
+            "^solver must be an optimiser such as optax.adam",
         ),
     ]
     for call, message in cases:

@@ -1,46 +1,55 @@
 """The three decorators that declare a public function, and what they make of a call."""
 
 import contextlib
+import contextvars
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import checkify
 
 from jaxml._check import kinds, ranges
-from jaxml._check.shapes import Shape, agree, parse
+from jaxml._check.annotations import Argument, Role, Shown, read
+from jaxml._check.compiled import program
+from jaxml._check.shapes import agree
 from jaxml._check.trees import fields, lower, of_a_width, tree
+from jaxml._status import Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
 Also = Callable[[dict[str, Any]], None]  # looks at arguments, and raises ValueError
 
+# Whether a declared function is running: what it calls need not look at values again.
+_INSIDE = contextvars.ContextVar("inside", default=False)
 
+
+@overload
+def pure(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
 def pure(
-    *,
-    static: Iterable[str] = (),
-    jit: bool = False,
-    also: Also | None = None,
-    **shapes: str,
-):
-    """Declare a pure function of arrays: `@pure(x="m n", weights="m")`.
+    *, jit: bool = False, also: Also | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def pure(function=None, /, *, jit=False, also=None):
+    """Declare a pure function of arrays by its annotations; see annotations.py.
 
-    Arguments without a shape are a `key`, pytrees where they are positional or
-    declared as "tree", and scalar hyper-parameters where they are keyword-only.
-    `static` ones are neither. `also` sees all of them, checked one by one, before
-    anything is traced here: it refuses what is wrong with several together.
+    `also` sees all arguments, checked one by one, before anything is traced here: it
+    refuses what is wrong with several together.
     """
-    return _declare("pure", tuple(static), jit, also, shapes)
+    decorate = functools.partial(_declare, "pure", jit, also)
+    return decorate if function is None else decorate(function)
 
 
-def fit(*, static: Iterable[str] = (), also: Also | None = None, **shapes: str):
+@overload
+def fit(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def fit(*, also: Also | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def fit(function=None, /, *, also=None):
     """Declare a fit: as `pure`, jitted here, returning a Fit with an honest status."""
-    return _declare("fit", tuple(static), True, also, shapes)
+    decorate = functools.partial(_declare, "fit", True, also)
+    return decorate if function is None else decorate(function)
 
 
 def host(function: Callable[P, R]) -> Callable[P, R]:
@@ -52,50 +61,50 @@ def host(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     wrapper.kind = "host"  # type: ignore[attr-defined]
+    wrapper.__signature__ = _read(function)[0]  # type: ignore[attr-defined]
     return wrapper
 
 
-def _declare(
-    kind: str,
-    static: tuple[str, ...],
-    jit: bool,
-    also: Also | None,
-    shapes: Mapping[str, str],
-):
-    parsed = {name: parse(text) for name, text in shapes.items() if text != "tree"}
-    trees = {name for name, text in shapes.items() if text == "tree"}
+def _declare(kind: str, jit: bool, also: Also | None, function: Callable[P, R]):
+    signature, declared = _read(function)
+    hands_back, defaults = signature.return_annotation, _defaults(signature)
+    static = tuple(a.name for a in declared.statics)
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
-        roles = _roles(signature, parsed, static, trees)
-        hands_back = signature.return_annotation
+    def traced(**arguments):
+        wrapper.traces += 1  # type: ignore[attr-defined]
+        inside = _INSIDE.set(True)
+        try:
+            result = _call(function, signature, arguments)
+        finally:
+            _INSIDE.reset(inside)
+        return _mark_invalid(result, arguments, declared) if kind == "fit" else result
 
-        def traced(**arguments):
-            wrapper.traces += 1  # type: ignore[attr-defined]
-            call = _call(function, signature, arguments)
-            return _mark_invalid(call, arguments, roles) if kind == "fit" else call
+    run = program(traced, static) if jit else traced
 
-        run = jax.jit(traced, static_argnames=static) if jit else traced
-
-        @functools.wraps(function)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            arguments = _bind(function.__name__, signature, args, kwargs)
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}() {error}") from None
+        arguments = defaults | bound.arguments
+        if _INSIDE.get():
+            low = _admit(arguments, declared, jit)
+            result = run(**arguments)
+        else:
             with _own_settings():
-                low = _admit(arguments, roles, jit)
-                if kind == "fit":
-                    _admit_to_fit(arguments, roles)
+                low = _admit(arguments, declared, jit)
+                _look_at_values(arguments, declared, kind)
                 if also is not None:
                     also(arguments)
                 result = run(**arguments)
-                return result if low is None else lower(result, low, hands_back)
+        return result if low is None else lower(result, low, hands_back)
 
-        wrapper.kind = kind  # type: ignore[attr-defined]
-        wrapper.static = static  # type: ignore[attr-defined]
-        wrapper.shapes = dict(shapes)  # type: ignore[attr-defined]
-        wrapper.traces = 0  # type: ignore[attr-defined]
-        return wrapper
-
-    return decorate
+    wrapper.kind = kind  # type: ignore[attr-defined]
+    wrapper.arguments = declared.arguments  # type: ignore[attr-defined]
+    wrapper.traces = 0  # type: ignore[attr-defined]
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    return wrapper
 
 
 @contextlib.contextmanager
@@ -108,38 +117,48 @@ def _own_settings() -> Iterator[None]:
         yield
 
 
-class Roles(NamedTuple):
-    """What each argument of a declared function is."""
+class Declared(NamedTuple):
+    """The arguments of a function, by what they are."""
 
-    arrays: dict[str, Shape]
-    trees: dict[str, Any]  # positional pytrees, params among them: what they must be
-    loose: set[str]  # arrays that may lack an axis: hyper-parameters, labels
-    hyper: tuple[str, ...]  # scalar, traced, cast to the data's dtype
+    arguments: dict[str, Argument]
+    statics: list[Argument]
+    keys: list[Argument]
+    arrays: list[Argument]
+    trees: list[Argument]
+    scalars: list[Argument]
     more: str | None  # **name: further hyper-parameters, scalars or arrays
-    static: tuple[str, ...]
-    key: bool
-    parameters: dict[str, inspect.Parameter]
+    loose: set[str]  # arrays that may lack an axis: hyper-parameters, labels
 
 
-def _roles(signature, parsed, static, trees) -> Roles:
-    parameters = dict(signature.parameters)
-    named = parameters.values()
-    rest = [p for p in named if p.name not in {*parsed, *static, "key"}]
-    scalars = [p for p in rest if p.kind is p.KEYWORD_ONLY and p.name not in trees]
-    hyper = tuple(p.name for p in scalars)
-    more = next((p.name for p in rest if p.kind is p.VAR_KEYWORD), None)
-    trees = {p.name: p.annotation for p in rest if p.name not in {*hyper, more}}
-    loose = {n for n in parsed if parameters[n].kind is parameters[n].KEYWORD_ONLY}
-    loose |= {n for n, shape in parsed.items() if shape.classes}
-    key = "key" in parameters
-    return Roles(parsed, trees, loose, hyper, more, static, key, parameters)
+def _read(function: Callable) -> tuple[inspect.Signature, Declared]:
+    """The signature, with annotations that help() shows well, and what it declares."""
+    signature = inspect.signature(function)
+    parameters = signature.parameters
+    more = next((n for n, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
+    found = {
+        name: read(name, p.annotation, p.default)
+        for name, p in parameters.items()
+        if name != more
+    }
+    roles: dict[Any, list[Argument]] = {role: [] for role in (*Role, "array", "tree")}
+    for argument in found.values():
+        roles[argument.role or ("array" if argument.shape else "tree")].append(argument)
+    roles["tree"] += roles[Role.UNCHECKED]
+    arrays = roles["array"]
+    keywords = {n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    loose = {a.name for a in arrays if a.of.classes or a.name in keywords}
+    parts = roles[Role.STATIC], roles[Role.KEY], arrays, roles["tree"]
+    declared = Declared(found, *parts, roles[Role.SCALAR], more, loose)
+    shown = [
+        p.replace(annotation=Shown(found[n].shown)) if n in found else p
+        for n, p in parameters.items()
+    ]
+    return signature.replace(parameters=shown), declared
 
 
-def _bind(name, signature, args, kwargs) -> dict[str, Any]:
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"{name}() {error}") from None
+def _defaults(signature: inspect.Signature) -> dict[str, Any]:
+    """The defaults of all arguments that have one, *args and **kwargs among them."""
+    bound = inspect.BoundArguments(signature, {})
     bound.apply_defaults()
     return dict(bound.arguments)
 
@@ -149,108 +168,141 @@ def _call(function, signature, arguments):
     return function(*bound.args, **bound.kwargs)
 
 
-def _admit(arguments: dict[str, Any], roles: Roles, jit: bool):
-    """Check and convert the arguments in place; the 16-bit dtype to hand back, if any.
+def _admit(arguments: dict[str, Any], declared: Declared, jit: bool):
+    """Check kinds and shapes, convert in place; the 16-bit dtype to hand back, if any.
 
-    Values are looked at last, so that a wrong shape is never searched for NaN.
+    Values are looked at later, so that a wrong shape is never searched for NaN.
     """
-    for name in roles.static:
-        parameter = roles.parameters[name]
-        arguments[name] = kinds.static(name, arguments[name], parameter)
-    if roles.key:
-        kinds.key(arguments["key"])
-    given = {n: s for n, s in roles.arrays.items() if _given(n, arguments, roles)}
+    for argument in declared.statics:
+        arguments[argument.name] = kinds.static(argument, arguments[argument.name])
+    for argument in declared.keys:
+        kinds.key(arguments[argument.name])
+    given = {a.name: a.of for a in declared.arrays if _given(a, arguments)}
     # Lists and numbers of Python have no width of their own.
     typed = {name for name in given if hasattr(arguments[name], "dtype")}
     for name, shape in given.items():
         arguments[name] = kinds.array(name, arguments[name], shape.labels)
         given[name] = kinds.resolve(name, shape, arguments[name])
-    for name, kind in roles.trees.items():
-        arguments[name] = tree(name, arguments[name], kind)
+    for argument in declared.trees:
+        name, value = argument.name, arguments[argument.name]
+        if not (value is None and argument.optional):
+            arguments[name] = tree(name, value, argument.annotation)
 
+    trees = [a.name for a in declared.trees]
     floats = [arguments[n] for n, s in given.items() if n in typed and not s.labels]
-    floats += [a for name in roles.trees for a in of_a_width(arguments[name])]
+    floats += [a for name in trees for a in of_a_width(arguments[name])]
     dtype = kinds.common_dtype(floats)
     compute = jnp.promote_types(dtype, jnp.float32)
     forms = {name: (arguments[name], shape.forms) for name, shape in given.items()}
-    for name in roles.trees:
+    for name in trees:
         forms |= fields(name, arguments[name])
-    agree(forms, tuple(n for n in forms if n not in roles.loose))
+    together = tuple(name for name in forms if name not in declared.loose)
+    counts = {a.name: arguments[a.name] for a in declared.statics if a.hint is int}
+    known = {name: count for name, count in counts.items() if count is not None}
+    sizes = known | agree(forms, together, known)
     for name, shape in given.items():
         if shape.labels:
-            k = shape.k or arguments.get("k")
+            k = sizes.get(shape.k) if isinstance(shape.k, str) else shape.k
             arguments[name] = kinds.cast_labels(name, arguments[name], k)
         else:
             arguments[name] = kinds.cast(arguments[name], compute)
-    for name in roles.trees:
+    for name in trees:
         arguments[name] = jax.tree.map(
             functools.partial(kinds.cast_leaf, compute), arguments[name]
         )
-    for name in roles.hyper:
-        default = roles.parameters[name].default
-        value = kinds.hyper(name, arguments[name], compute, default)
+    for argument in declared.scalars:
+        name, value = argument.name, arguments[argument.name]
         # Where nothing is jitted a Python number stays one: a literal 0 costs nothing.
         # (np.float64 is a float too, but one that would promote float32.)
-        if jit or type(arguments[name]) not in (int, float):
-            arguments[name] = value
-    if roles.more is not None:
-        more = arguments[roles.more]
-        arguments[roles.more] = {
-            n: kinds.any_hyper(n, v, compute) for n, v in more.items()
+        if not (value is None and argument.optional):
+            number = kinds.number(name, value, compute, argument.limits)
+            if jit or type(value) not in (int, float):
+                arguments[name] = number
+    if declared.more is not None:
+        of = _limits_of_functions(arguments, declared)
+        arguments[declared.more] = {
+            n: kinds.number_or_array(n, v, compute, of.get(n))
+            for n, v in arguments[declared.more].items()
         }
-    for name, shape in given.items():
-        if shape.forms != (None,) and not shape.labels:
-            ranges.values(name, arguments[name], False, None)
-            if shape.classes:
-                ranges.within(name, arguments[name], "[0, 1]")
-    if "params" in roles.trees:
-        ranges.finite("params", arguments["params"])
     return None if compute == dtype else dtype
 
 
-def _admit_to_fit(arguments: dict[str, Any], roles: Roles) -> None:
-    if "data" in roles.trees:
-        ranges.finite("data", arguments["data"])
-    weights = roles.arrays.get("weights")
-    if weights and not weights.counts and arguments["weights"] is not None:
-        arguments["weights"] = ranges.moderate(arguments["weights"])
+def _given(argument: Argument, arguments) -> bool:
+    if arguments[argument.name] is None and not argument.optional:
+        raise ValueError(f"{argument.name} must be an array, not None")
+    return arguments[argument.name] is not None
 
 
-def _given(name, arguments, roles) -> bool:
-    if arguments[name] is None and roles.parameters[name].default is not None:
-        raise ValueError(f"{name} must be an array, not None")
-    return arguments[name] is not None
+def _limits_of_functions(arguments, declared: Declared) -> dict[str, str | None]:
+    """The limits that functions among the arguments declare for their own."""
+    found: dict[str, str | None] = {}
+    for argument in declared.statics:
+        found |= limits(arguments[argument.name])
+    return found
+
+
+def limits(function: Any) -> dict[str, str | None]:
+    """The limits of the arguments of a declared function, or of a partial of one."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    declared = getattr(function, "arguments", {})
+    return {name: argument.limits for name, argument in declared.items()}
+
+
+def _look_at_values(arguments: dict[str, Any], declared: Declared, kind: str) -> None:
+    """Refuse concrete arrays that hold what they must not; labels were looked at."""
+    for argument in declared.arrays:
+        name, shape, value = argument.name, argument.of, arguments[argument.name]
+        if value is None or shape.forms == (None,) or not ranges.is_float(value):
+            continue
+        ranges.values(name, value, "[0, 1]" if shape.classes else argument.limits)
+        if shape.weights or shape.counts:
+            ranges.some(name, value)
+        if shape.weights and kind == "fit":
+            arguments[name] = ranges.moderate(value)
+    for argument in declared.trees:
+        if argument.role is not Role.UNCHECKED:
+            ranges.finite(argument.name, arguments[argument.name])
 
 
 # --- the status of a fit -----------------------------------------------------------
 
 
-def _mark_invalid(fit, arguments, roles: Roles):
+def _mark_invalid(fit, arguments, declared: Declared):
     """Status INVALID where a traced value lies outside its limits."""
-    from jaxml.optimize.fit import Status
-
     valid = jnp.bool_(True)
-    hyper = {name: arguments[name] for name in roles.hyper}
-    hyper |= arguments.get(roles.more, {})
-    for name, value in hyper.items():
+    for argument in declared.scalars:
+        if (value := arguments[argument.name]) is not None:
+            valid &= ranges.inside(value, argument.limits)
+    of = _limits_of_functions(arguments, declared)
+    for name, value in arguments.get(declared.more, {}).items():
         if value is not None:
-            valid &= ranges.inside(name, value)
-    if arguments.get("weights") is not None:
-        weight = jnp.sum(arguments["weights"])
-        valid &= (weight > 0) & jnp.isfinite(weight)
-    for name, shape in roles.arrays.items():
-        value = arguments[name]
-        if value is not None and name in ranges.LIMITS:
-            valid &= ranges.inside(name, value)
-        if value is None or not (shape.labels or shape.classes):
-            continue
-        valid &= (value >= 0).all()
-        if jnp.issubdtype(value.dtype, jnp.floating):
-            valid &= (value <= 1).all()
-        elif isinstance(k := shape.k or arguments.get("k"), int):
-            valid &= (value < k).all()
+            valid &= ranges.inside(value, of.get(name))
+    for argument in declared.arrays:
+        if (value := arguments[argument.name]) is not None:
+            valid &= _valid(
+                value, argument, arguments.get(argument.of.k, argument.of.k)
+            )
     status = jnp.where(valid, fit.status, Status.INVALID).astype(jnp.int32)
     return fit._replace(status=jnp.maximum(status, fit.status))
+
+
+def _valid(value, argument: Argument, k: Any) -> jax.Array:
+    """Whether an array holds what it may; sums of weights are positive."""
+    shape, floats = argument.of, jnp.issubdtype(value.dtype, jnp.floating)
+    valid = jnp.bool_(True)
+    if argument.limits:
+        valid &= ranges.inside(value, argument.limits)
+    if shape.weights or shape.counts:
+        weight = jnp.sum(value)
+        valid &= (weight > 0) & jnp.isfinite(weight)
+    if shape.labels or shape.classes:
+        valid &= (value >= 0).all()
+        if floats:
+            valid &= (value <= 1).all()
+        elif isinstance(k, int):
+            valid &= (value < k).all()
+    return valid
 
 
 @host

@@ -1,43 +1,19 @@
 """Kinds of arrays, options and numbers, checked always, also while tracing."""
 
 import functools
-import inspect
 import operator
-import types
 import typing
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml._check.ranges import concrete, is_float, label_values, within
+from jaxml._check import ranges
+from jaxml._check.annotations import Argument
+from jaxml._check.ranges import concrete, is_float
 from jaxml._check.shapes import Shape
-
-# Static arguments that count something, and the least they may be.
-COUNTS = {
-    "batch": 1,
-    "bins": 1,
-    "burn": 0,
-    "chunk": 1,
-    "count": 1,
-    "ddof": 0,
-    "degree": 0,
-    "epochs": 1,
-    "every": 1,
-    "items": 1,
-    "k": 1,
-    "max_inner": 1,
-    "max_iter": 1,
-    "order": 1,
-    "patience": 1,
-    "q": 1,
-    "sites": 1,
-    "sweeps": 1,
-    "users": 1,
-}
-
 
 MOST = 2**31 - 1  # what an int32 can count
 
@@ -64,24 +40,31 @@ def _whole(name: str, array, more: str = "") -> None:
         raise ValueError(f"{must} {wrong[0]}{more}")
 
 
-def static(name: str, value, parameter: inspect.Parameter):
-    """A static argument: hashable, no array; lists become tuples, counts are ints.
+def static(argument: Argument, value):
+    """A static argument: hashable, no array; lists become tuples.
 
-    Where a function or a shape is annotated, it has to be one.
+    Where its annotation says a number, a function, a flag or a shape, it is to be one.
     """
-    default = parameter.default
+    name, hint = argument.name, argument.hint
     if isinstance(value, (jax.Array, jax.core.Tracer)) or (
         isinstance(value, np.ndarray) and value.ndim
     ):
         raise ValueError(f"{name} must be static (a Python value), not an array")
-    if isinstance(value, list):
-        value = tuple(value)
-    if isinstance(default, bool):
+    if value is None and argument.optional:
+        return None
+    value = by_value(name, value)
+    if hint is bool:
         return boolean(name, value)
-    if value is not None or default is not None:
-        value = _annotated(name, value, parameter.annotation)
-    if name in COUNTS and not (value is None and default is None):
-        value = count(name, value, at_least=COUNTS[name])
+    if argument.limits and hint is int:
+        return count(name, value, at_least=int(argument.limits[1:-1].split(",")[0]))
+    if typing.get_origin(hint) is Callable and not callable(value):
+        raise ValueError(f"{name} must be a function, not {value!r}")
+    if typing.get_origin(hint) is Literal:
+        return option(name, value, typing.get_args(hint))
+    if hint == tuple[int, ...]:
+        if not isinstance(value, tuple):
+            raise ValueError(f"{name} must be a tuple of sizes, not {value!r}")
+        return tuple(count(name, size) for size in value)
     try:
         hash(value)
     except TypeError:
@@ -89,18 +72,44 @@ def static(name: str, value, parameter: inspect.Parameter):
     return value
 
 
-def _annotated(name: str, value, annotation):
-    """A value of the kinds that an annotation tells apart."""
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        kinds = [a for a in typing.get_args(annotation) if a is not type(None)]
-        annotation = kinds[0] if len(kinds) == 1 else Any
-    if typing.get_origin(annotation) is Callable and not callable(value):
-        raise ValueError(f"{name} must be a function, not {value!r}")
-    if annotation == tuple[int, ...]:
-        if not isinstance(value, tuple):
-            raise ValueError(f"{name} must be a tuple of sizes, not {value!r}")
-        return tuple(count(name, size) for size in value)
-    return value
+class Partial(functools.partial):
+    """A functools.partial that equals its like, so that they share a program."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether function and options are equal."""
+        return isinstance(other, Partial) and _parts(self) == _parts(other)
+
+    def __hash__(self) -> int:
+        """Of function and options."""
+        return hash(_parts(self))
+
+
+def _parts(partial: functools.partial):
+    return partial.func, partial.args, tuple(sorted(partial.keywords.items()))
+
+
+def by_value(name: str, value):
+    """A static value that equals its like: lists become tuples, partials Partials."""
+    if isinstance(value, list):
+        return tuple(by_value(name, each) for each in value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(by_value(name, each) for each in value))
+    if not isinstance(value, functools.partial) or isinstance(value, Partial):
+        return value
+    args = [_fixed(name, "an argument", given) for given in value.args]
+    options = {n: _fixed(name, n, given) for n, given in value.keywords.items()}
+    return Partial(by_value(name, value.func), *args, **options)
+
+
+def _fixed(name: str, option: str, given):
+    """What a partial fixes, by value: hashable, no array."""
+    if isinstance(given, (jax.Array, jax.core.Tracer, np.ndarray)):
+        raise ValueError(f"{name}: {option} is compiled in: it must not be an array")
+    try:
+        hash(given)
+    except TypeError:
+        raise ValueError(f"{name}: {option} must be hashable, not {given!r}") from None
+    return by_value(name, given)
 
 
 def boolean(name: str, value) -> bool:
@@ -197,15 +206,14 @@ def cast(array, dtype):
     """An array of dtype, strongly typed, in memory of its own."""
     if isinstance(array, np.ndarray):
         with np.errstate(over="ignore"):  # what becomes infinite is refused by name
-            return jnp.array(array, dtype)  # jnp.array copies, jnp.asarray may alias
+            return jax.device_put(np.array(array, dtype))  # of a copy: it may alias
     # astype also drops a weak type, which would be traced again.
     return array.astype(dtype) if array.dtype != dtype or array.weak_type else array
 
 
-def cast_labels(name: str, array, k):
+def cast_labels(name: str, array, k: int | None):
     """Labels as int32, looked at, where they are concrete, before they could wrap."""
-    if concrete(array):
-        label_values(name, np.asarray(array), k)
+    ranges.labels(name, array, k)
     return cast(array, jnp.dtype(jnp.int32))
 
 
@@ -216,25 +224,23 @@ def cast_leaf(dtype, leaf):
     return cast(leaf, dtype) if is_float(leaf) else leaf
 
 
-def hyper(name: str, value, dtype, default):
+def number(name: str, value, dtype, limits: str | None):
     """A scalar of the data's dtype, strongly typed, so that every value shares a trace.
 
-    Only an argument whose default is None may be None.
+    A number of the host stays there: a program takes it as it is.
     """
-    if value is None and default is None:
-        return None
     if not isinstance(value, (jax.Array, jax.core.Tracer)):
-        value = _number(name, value)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused by name
+            value = _of_host(name, value).astype(dtype)
     elif value.shape != ():
         raise ValueError(f"{name} has shape {value.shape}, not (): use jax.vmap")
     else:
-        value = array(name, value, labels=False)
-    value = cast(value, dtype)
-    within(name, value)
+        value = cast(array(name, value, labels=False), dtype)
+    ranges.values(name, value, limits)
     return value
 
 
-def _number(name: str, value) -> np.ndarray:
+def _of_host(name: str, value) -> np.ndarray:
     """A number of the host, of which float loses nothing."""
     try:
         odd = isinstance(value, (str, bytes, np.ma.MaskedArray))
@@ -250,14 +256,16 @@ def is_zero(value) -> bool:
     return isinstance(value, (int, float)) and value == 0
 
 
-def any_hyper(name: str, value, dtype):
+def number_or_array(name: str, value, dtype, limits: str | None):
     """A hyper-parameter that is passed on: a scalar, an array or None."""
+    if value is None:
+        return None
     try:
-        scalar = np.ndim(value) == 0
+        of_one = np.ndim(value) == 0
     except ValueError:  # ragged, as `array` says
-        scalar = False
-    if scalar:
-        return hyper(name, value, dtype, None)
+        of_one = False
+    if of_one:
+        return number(name, value, dtype, limits)
     value = cast(array(name, value, labels=False), dtype)
-    within(name, value)
+    ranges.values(name, value, limits)
     return value

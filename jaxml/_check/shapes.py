@@ -13,15 +13,17 @@ class Shape(NamedTuple):
 
     "m n"; "m|m t" for either; "" for a scalar; "..." for any; "m:labels" for integers
     that name classes, "m:labels 2" for 0 and 1; "m:classes 2" for these or P(y = 1),
-    "m|m k:classes" for labels (m,) or probabilities (m, k); "m:counts" for weights
-    that count rows, which a fit must not scale; "k:sums" for a result that sums over
-    rows, and may be more than 16 bits hold.
+    "m|m k:classes" for labels (m,) or probabilities (m, k); "m:weights" for weights of
+    rows, "m:counts" for those that a fit must not scale; "k:sums" for a result that
+    sums over rows, and may be more than 16 bits hold.
     """
 
+    text: str  # as it was written
     forms: tuple[tuple[str, ...] | None, ...]  # axis letters; None for any shape
     labels: bool  # integers that name classes
-    k: int | None  # how many classes, if the declaration says so
+    k: int | str | None  # how many classes: a number, or the axis that counts them
     classes: bool = False  # labels, or floats that are probabilities
+    weights: bool = False  # of rows, of which the ratios matter
     counts: bool = False  # weights of which more than the ratios matters
     sums: bool = False  # what is never handed back in 16 bits
 
@@ -40,19 +42,31 @@ def parse(text: str, owner: str = "") -> Shape:
         for form in axes.split("|")
     ]
     kind, _, size = kind.strip().partition(" ")
-    is_kind = {k: kind == k for k in ("labels", "classes", "counts", "sums")}
-    return Shape(tuple(forms), k=int(size) if size else None, **is_kind)
+    kinds = ("labels", "classes", "weights", "counts", "sums")
+    k = int(size) if size.isdigit() else size or None
+    return Shape(text, tuple(forms), k=k, **{each: kind == each for each in kinds})
+
+
+def spelled(forms) -> str:
+    """Forms as Python writes shapes: "(m,) or (m, k)"."""
+    if forms == (None,):
+        return "array"
+    named = [[axis.rpartition(".")[2].replace("+", " + ") for axis in f] for f in forms]
+    return " or ".join(f"({', '.join(f)}{',' * (len(f) == 1)})" for f in named)
 
 
 def agree(
-    arrays: Mapping[str, tuple[Any, tuple]], together: tuple[str, ...] = ()
+    arrays: Mapping[str, tuple[Any, tuple]],
+    together: tuple[str, ...] = (),
+    known: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """Give each axis letter one size; the first array to use a letter binds it.
+    """Give each axis letter one size; it is known, or the first array binds it.
 
     "n+1" is one more than n. A letter that every array may have or not is in all of
     those named `together`, or in none of any: two targets have two intercepts.
     """
-    sizes: dict[str, int] = {}
+    named = {a for _, forms in arrays.values() for form in forms for a in form or ()}
+    sizes = {letter: k for letter, k in (known or {}).items() if letter in named}
     chosen = {}
     for name, (array, forms) in arrays.items():
         if array is None:
@@ -119,14 +133,12 @@ def _form(forms, shape, known):
 
 
 def _message(name, shape, forms, known) -> str:
-    forms = [[axis.rpartition(".")[2].replace("+", " + ") for axis in f] for f in forms]
-    spelled = [f"({', '.join(f)}{',' * (len(f) == 1)})" for f in forms]
     owners = {axis: axis.rpartition(".") for axis in known}  # "" if it is for all
     shown = {
         letter: known[a] for a, (o, _, letter) in owners.items() if name.startswith(o)
     }
     where = ", ".join(f"{axis} = {size}" for axis, size in shown.items())
-    message = f"{name} has shape {tuple(shape)}, not {' or '.join(spelled)}"
+    message = f"{name} has shape {tuple(shape)}, not {spelled(forms)}"
     return f"{message} where {where}" if where else message
 
 

@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array, Key
 from jaxml._programs import cache_home
 from jaxml.physics import ising, onsager
 
@@ -275,10 +276,10 @@ def _whole_numbers(content: bytes, name: str) -> np.ndarray:
 
 @_check.host
 def ising_samples(
-    key: jax.Array,
+    key: Key,
     *,
     size: int = 40,
-    temperatures: Any = TEMPERATURES,
+    temperatures: Array = TEMPERATURES,
     count: int = 100,
     sweeps: int = 50,
 ) -> Spins:
@@ -309,7 +310,7 @@ def ising_samples(
     if not (np.isfinite(t).all() and t.min() > 0):
         raise ValueError("temperatures must be finite and above 0")
     start = np.ones((count, size, size), np.int8)
-    options = {"sweeps": sweeps, "method": "swendsen_wang"}
+    options: dict[str, Any] = {"sweeps": sweeps, "method": "swendsen_wang"}
     # One temperature after another: a lattice in the cache is several times as fast.
     runs = [
         ising.sample(key, start, temperature=t, **options).spins

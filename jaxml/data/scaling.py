@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array, Count, Key, Labels, Rows, Static, Weights
 from jaxml._units import power_of_two, shares
 
 
@@ -29,9 +30,12 @@ class Split(NamedTuple):
     test: jax.Array  # (held_out,) int32
 
 
-@_check.pure(static=("ddof",), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def standardise(
-    x: jax.Array, *, weights: jax.Array | None = None, ddof: int = 1
+    x: Rows,
+    *,
+    weights: Weights | None = None,
+    ddof: Annotated[Static[int], "[0, inf)"] = 1,
 ) -> Params:
     """μ = Σ wᵢxᵢ / Σ wᵢ and σ² = Σ wᵢ(xᵢ - μ)² / (Σ wᵢ - ddof), column by column.
 
@@ -73,8 +77,8 @@ def standardise(
     return Params(jnp.where(constant, lowest, mean + rest)[0], scale[0])
 
 
-@_check.pure(x="m n", weights="m")
-def min_max(x: jax.Array, *, weights: jax.Array | None = None) -> Params:
+@_check.pure
+def min_max(x: Rows, *, weights: Weights | None = None) -> Params:
     """The scale that takes each column to [0, 1]: shift min x, scale max x - min x.
 
     Args:
@@ -92,8 +96,8 @@ def min_max(x: jax.Array, *, weights: jax.Array | None = None) -> Params:
     return Params(lowest[0], jnp.where(lowest == highest, 1, highest - lowest)[0])
 
 
-@_check.pure(x="m n")
-def transform(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def transform(params: Params, x: Rows) -> jax.Array:
     """z = (x - shift) / scale, (m, n), for the rows of x, (m, n).
 
     Raises ValueError if params are for another number of columns.
@@ -102,8 +106,8 @@ def transform(params: Params, x: jax.Array) -> jax.Array:
     return _divide(x - params.shift[None], params.scale[None])
 
 
-@_check.pure(z="m n")
-def invert(params: Params, z: jax.Array) -> jax.Array:
+@_check.pure
+def invert(params: Params, z: Rows) -> jax.Array:
     """x = z · scale + shift, (m, n): undo `transform` for the rows of z, (m, n).
 
     Raises ValueError if params are for another number of columns.
@@ -112,8 +116,8 @@ def invert(params: Params, z: jax.Array) -> jax.Array:
     return z * params.scale[None] + params.shift[None]
 
 
-@_check.pure(static=("k",), y="m:labels")
-def one_hot(y: jax.Array, *, k: int) -> jax.Array:
+@_check.pure
+def one_hot(y: Annotated[Array, "m:labels k"], *, k: Count) -> jax.Array:
     """[yᵢ = c], (m, k) floats: a 1 in the column of each row's label, else 0.
 
     Args:
@@ -128,8 +132,8 @@ def one_hot(y: jax.Array, *, k: int) -> jax.Array:
     return jnp.where(((y >= 0) & (y < k))[:, None], hot, jnp.nan)
 
 
-@_check.pure(static=("held_out",), jit=True, y="m:labels")
-def split(key: jax.Array, y: jax.Array, *, held_out: int) -> Split:
+@_check.pure(jit=True)
+def split(key: Key, y: Labels, *, held_out: Static[int]) -> Split:
     """Split rows at random, each class in proportion: h = held_out rows into test.
 
     Of a class with m_c rows, m_c h/m rounded up or down are held out; every row is,

@@ -17,7 +17,7 @@ RUNAWAY = 0.1  # change of some logit in a last step from which there is no mini
 def valid(y, p, weights):
     """Probabilities and weights; NaN for what only a trace lets in."""
     k = 2 if p.ndim == 1 else p.shape[1]
-    _check.values("y", y, True, k)
+    _check.labels("y", y, k)
     good = (p >= 0) & (p <= 1)
     good = (good if p.ndim == 1 else good.all(axis=1)) & (y >= 0) & (y < k)
     p = jnp.where(good if p.ndim == 1 else good[:, None], p, jnp.nan)

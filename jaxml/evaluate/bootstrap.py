@@ -8,18 +8,19 @@ Samples are weights, so that all of them share a shape and a program:
     found = bootstrap.bootstrap(jax.random.key(0), slope, x, y, samples=2000)
     found.low, found.high
 
-The statistic is a function of a module, or optimize.recipe(function, option=...); it
+The statistic is a function of a module, or a functools.partial of one; it
 is compiled in. Rows are units: one that is drawn brings its weight with it.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Count, Key, Scalar, Static, Unchecked, Weights
 from jaxml._units import unit_of
 
 NUMBERS = 2**22  # so many weights are held at a time, if chunk does not say otherwise
@@ -53,19 +54,17 @@ class Jackknife(NamedTuple):
 # --- the whole of it -----------------------------------------------------------------
 
 
-@_check.pure(
-    static=("statistic", "samples", "interval", "bayesian", "chunk"), weights="m"
-)
+@_check.pure
 def bootstrap(
-    key: jax.Array,
-    statistic: Callable[..., Any],
+    key: Key,
+    statistic: Static[Callable[..., Any]],
     *data: Any,
-    samples: int,
-    interval: str = "bca",
-    confidence: Any = 0.95,
-    bayesian: bool = False,
-    weights: jax.Array | None = None,
-    chunk: int | None = None,
+    samples: Static[int],
+    interval: Static[str] = "bca",
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
+    bayesian: Static[bool] = False,
+    weights: Weights | None = None,
+    chunk: Count | None = None,
 ) -> Bootstrap:
     """Standard errors and intervals from θ(rows drawn with replacement).
 
@@ -111,12 +110,12 @@ def bootstrap(
     return Bootstrap(estimate, error, low, high, draws)
 
 
-@_check.pure(static=("statistic", "chunk"), weights="m")
+@_check.pure
 def jackknife(
-    statistic: Callable[..., Any],
+    statistic: Static[Callable[..., Any]],
     *data: Any,
-    weights: jax.Array | None = None,
-    chunk: int | None = None,
+    weights: Weights | None = None,
+    chunk: Count | None = None,
 ) -> Jackknife:
     """θᵢ = θ(all rows but i), and the standard error and bias they speak of.
 
@@ -152,7 +151,9 @@ def jackknife(
 
 
 @_check.pure(jit=True)
-def percentile(draws: Any, *, confidence: Any = 0.95) -> Interval:
+def percentile(
+    draws: Unchecked[Any], *, confidence: Annotated[Scalar, "(0, 1)"] = 0.95
+) -> Interval:
     """The quantiles (1 ± confidence)/2 of draws, (samples, …), a pytree.
 
     Interpolated linearly. Returns Interval(low, high), each like one draw.
@@ -163,7 +164,12 @@ def percentile(draws: Any, *, confidence: Any = 0.95) -> Interval:
 
 
 @_check.pure(jit=True)
-def basic(estimate: Any, draws: Any, *, confidence: Any = 0.95) -> Interval:
+def basic(
+    estimate: Unchecked[Any],
+    draws: Unchecked[Any],
+    *,
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
+) -> Interval:
     """2θ less the quantiles (1 ± confidence)/2 of draws: the percentiles turned round.
 
     Args:
@@ -184,14 +190,14 @@ def basic(estimate: Any, draws: Any, *, confidence: Any = 0.95) -> Interval:
     return Interval(low, high)
 
 
-@_check.pure(jit=True, weights="m")
+@_check.pure(jit=True)
 def bca(
-    estimate: Any,
-    draws: Any,
-    values: Any,
+    estimate: Unchecked[Any],
+    draws: Unchecked[Any],
+    values: Unchecked[Any],
     *,
-    confidence: Any = 0.95,
-    weights: jax.Array | None = None,
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
+    weights: Weights | None = None,
 ) -> Interval:
     """Quantiles α of draws, corrected for bias z₀ and for an error that changes with θ:
     α = Φ(z₀ + (z₀ + z)/(1 - a (z₀ + z))), z = Φ⁻¹((1 ± confidence)/2).

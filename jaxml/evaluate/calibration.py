@@ -6,12 +6,22 @@ trained on: `fit = temperature(logits, y)`, then `probability(fit.params, logits
 Scores are (m,) for two classes, of the class 1, or (m, k).
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Binary,
+    Count,
+    Counts,
+    Labels,
+    NonNegative,
+    Static,
+    Weights,
+)
 from jaxml._units import power_of_two, relative, shares
 from jaxml.data import scaling
 from jaxml.evaluate._calibration import (
@@ -73,16 +83,14 @@ class Reliability(NamedTuple):
 # --- measures -------------------------------------------------------------------------
 
 
-@_check.pure(
-    static=("bins", "binning"), y="m:labels", probabilities="m|m k", weights="m"
-)
+@_check.pure
 def reliability(
-    y: jax.Array,
-    probabilities: jax.Array,
+    y: Labels,
+    probabilities: Annotated[Array, "m|m k"],
     *,
-    bins: int = 15,
-    binning: str = "width",
-    weights: jax.Array | None = None,
+    bins: Count = 15,
+    binning: Static[str] = "width",
+    weights: Weights | None = None,
 ) -> Reliability:
     """Mean confidence and accuracy, (bins,) each, of the rows in bins of confidence.
 
@@ -120,16 +128,14 @@ def reliability(
     return Reliability(sums, hits, count * size, edges)
 
 
-@_check.pure(
-    static=("bins", "binning"), y="m:labels", probabilities="m|m k", weights="m"
-)
+@_check.pure
 def ece(
-    y: jax.Array,
-    probabilities: jax.Array,
+    y: Labels,
+    probabilities: Annotated[Array, "m|m k"],
     *,
-    bins: int = 15,
-    binning: str = "width",
-    weights: jax.Array | None = None,
+    bins: Count = 15,
+    binning: Static[str] = "width",
+    weights: Weights | None = None,
 ) -> jax.Array:
     """Σ_b W_b |accuracy_b - confidence_b| / Σ wᵢ, (): expected calibration error.
 
@@ -143,16 +149,14 @@ def ece(
     return jnp.sum(apart * jnp.sign(apart)) / jnp.sum(count)
 
 
-@_check.pure(
-    static=("bins", "binning"), y="m:labels", probabilities="m|m k", weights="m"
-)
+@_check.pure
 def mce(
-    y: jax.Array,
-    probabilities: jax.Array,
+    y: Labels,
+    probabilities: Annotated[Array, "m|m k"],
     *,
-    bins: int = 15,
-    binning: str = "width",
-    weights: jax.Array | None = None,
+    bins: Count = 15,
+    binning: Static[str] = "width",
+    weights: Weights | None = None,
 ) -> jax.Array:
     """max_b |accuracy_b - confidence_b|, (), over the bins that are not empty.
 
@@ -164,9 +168,12 @@ def mce(
     return jnp.max(apart * jnp.sign(apart) / jnp.where(empty, 1, count))
 
 
-@_check.pure(y="m:labels", probabilities="m|m k", weights="m")
+@_check.pure
 def brier(
-    y: jax.Array, probabilities: jax.Array, *, weights: jax.Array | None = None
+    y: Labels,
+    probabilities: Annotated[Array, "m|m k"],
+    *,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """Σ wᵢ (pᵢ - yᵢ)² / Σ wᵢ, (); of (m, k) Σ wᵢ Σ_c (pᵢ_c - [yᵢ = c])² / Σ wᵢ.
 
@@ -195,9 +202,9 @@ def brier(
 # --- mending --------------------------------------------------------------------------
 
 
-@_check.pure(jit=True, scores="m|m k")
+@_check.pure(jit=True)
 def probability(
-    params: Temperature | Platt | Vector | Isotonic, scores: jax.Array
+    params: Temperature | Platt | Vector | Isotonic, scores: Annotated[Array, "m|m k"]
 ) -> jax.Array:
     """P(y = 1), (m,), or P(y = c), (m, k), of scores that are calibrated by params.
 
@@ -236,14 +243,14 @@ def _between(s, score, f):
     return jnp.where(beyond | (found > f[right]), f[right], found)
 
 
-@_check.fit(static=("max_iter",), logits="m|m k", y="m|m k:classes", weights="m")
+@_check.fit
 def temperature(
-    logits: jax.Array,
-    y: jax.Array,
+    logits: Annotated[Array, "m|m k"],
+    y: Annotated[Array, "m|m k:classes"],
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-5,
-    max_iter: int = 100,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 100,
 ) -> Fit:
     """The T that minimises -Σ wᵢ log P(yᵢ; zᵢ/T) / Σ wᵢ: is the classifier too sure?
 
@@ -300,14 +307,14 @@ def _temperature_cost(params, z, goals, weights):
     return log_loss(z / params.temperature, goals, weights)
 
 
-@_check.fit(static=("max_iter",), scores="m", y="m:classes 2", weights="m:counts")
+@_check.fit
 def platt(
-    scores: jax.Array,
-    y: jax.Array,
+    scores: Annotated[Array, "m"],
+    y: Binary,
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-5,
-    max_iter: int = 100,
+    weights: Counts | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 100,
 ) -> Fit:
     """The a and b of P(y = 1) = σ(a s + b) that are likeliest, with Platt's targets.
 
@@ -369,14 +376,14 @@ def _platt_cost(params, z, y, weights):
     return log_loss(params.a * z + params.b, goals, weights)
 
 
-@_check.fit(static=("max_iter",), logits="m k", y="m|m k:classes", weights="m")
+@_check.fit
 def vector(
-    logits: jax.Array,
-    y: jax.Array,
+    logits: Annotated[Array, "m k"],
+    y: Annotated[Array, "m|m k:classes"],
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-5,
-    max_iter: int = 100,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 100,
 ) -> Fit:
     """The w and b of P = softmax(w ∘ z + b) that are likeliest: one scale per class.
 
@@ -442,9 +449,9 @@ def _vector_cost(params, logits, y, weights):
     return log_loss(z, y, weights) + 0.5 * jnp.sum(params.b) ** 2
 
 
-@_check.fit(scores="m", y="m:classes 2", weights="m")
+@_check.fit
 def isotonic(
-    scores: jax.Array, y: jax.Array, *, weights: jax.Array | None = None
+    scores: Annotated[Array, "m"], y: Binary, *, weights: Weights | None = None
 ) -> Fit:
     """The rising function f of the score with the least Σ wᵢ (yᵢ - f(sᵢ))² / Σ wᵢ.
 

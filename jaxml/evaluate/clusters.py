@@ -6,10 +6,13 @@ and under jit where an argument is NaN or out of range, it is NaN. What clusters
 `kmeans.cost`, the inertia over m.
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, Rows, Weights
 from jaxml._distances import root, squared
 from jaxml._rows import each, product
 from jaxml._units import unit_of
@@ -18,9 +21,13 @@ from jaxml.evaluate.metrics import confusion
 HUGE = 2.0**30  # in units of the largest entry: what is larger counts for nothing
 
 
-@_check.pure(static=("k",), jit=True, x="m n", labels="m:labels", weights="m")
+@_check.pure(jit=True)
 def silhouette(
-    x: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+    x: Rows,
+    labels: Annotated[Array, "m:labels k"],
+    *,
+    k: Count,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """sᵢ = (bᵢ - aᵢ) / max(aᵢ, bᵢ), (m,): 1 well inside a cluster, < 0 in a wrong one.
 
@@ -61,9 +68,13 @@ def silhouette(
     return jnp.where(valid & jnp.isfinite(x).all(), found, jnp.nan)
 
 
-@_check.pure(static=("k",), jit=True, x="m n", labels="m:labels", weights="m")
+@_check.pure(jit=True)
 def davies_bouldin(
-    x: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+    x: Rows,
+    labels: Annotated[Array, "m:labels k"],
+    *,
+    k: Count,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """Mean over clusters of max_{j≠i} (sᵢ + sⱼ)/|μᵢ - μⱼ|, (): the smaller the better.
 
@@ -95,9 +106,13 @@ def davies_bouldin(
     return jnp.where(valid, found, jnp.nan)
 
 
-@_check.pure(static=("k",), y="m:labels", labels="m:labels", weights="m")
+@_check.pure
 def adjusted_rand(
-    y: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+    y: Annotated[Array, "m:labels k"],
+    labels: Annotated[Array, "m:labels k"],
+    *,
+    k: Count,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """(R - ⟨R⟩) / (max R - ⟨R⟩), (): 1 for the same partition, about 0 for chance.
 
@@ -126,9 +141,13 @@ def adjusted_rand(
     return jnp.where(most == chance, 1.0, (both - chance) / (most - chance))
 
 
-@_check.pure(static=("k",), y="m:labels", labels="m:labels", weights="m")
+@_check.pure
 def mutual_information(
-    y: jax.Array, labels: jax.Array, *, k: int, weights: jax.Array | None = None
+    y: Annotated[Array, "m:labels k"],
+    labels: Annotated[Array, "m:labels k"],
+    *,
+    k: Count,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """NMI = 2 I(y; c) / (H(y) + H(c)), (): 1 for the same partition, 0 if independent.
 

@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, Labels, Targets, Weights
 from jaxml._units import relative, unit_of
 from jaxml.data.scaling import one_hot
 
 
-@_check.pure(jit=True, y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(jit=True)
 def accuracy(
-    y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
+    y: Labels, predicted: Labels, *, weights: Weights | None = None
 ) -> jax.Array:
     """Σ wᵢ [yᵢ = ŷᵢ] / Σ wᵢ, the share of rows that are right, ().
 
@@ -34,13 +35,13 @@ def accuracy(
     return _mean(y == predicted, _weights(weights, y))
 
 
-@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(jit=True)
 def confusion(
-    y: jax.Array,
-    predicted: jax.Array,
+    y: Annotated[Array, "m:labels k"],
+    predicted: Annotated[Array, "m:labels k"],
     *,
-    k: int,
-    weights: jax.Array | None = None,
+    k: Count,
+    weights: Weights | None = None,
 ) -> Annotated[jax.Array, "k k:sums"]:
     """C[i, j] = Σ_r w_r [y_r = i][ŷ_r = j], (k, k): true classes are the rows.
 
@@ -57,13 +58,13 @@ def confusion(
     return _counts(y, predicted, k, _valid(weights, y))
 
 
-@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(jit=True)
 def precision(
-    y: jax.Array,
-    predicted: jax.Array,
+    y: Annotated[Array, "m:labels k"],
+    predicted: Annotated[Array, "m:labels k"],
     *,
-    k: int,
-    weights: jax.Array | None = None,
+    k: Count,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """TP / (TP + FP) = P(y = c | ŷ = c), (k,), one per class c.
 
@@ -73,13 +74,13 @@ def precision(
     return jnp.diagonal(matrix) / matrix.sum(axis=0)
 
 
-@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(jit=True)
 def recall(
-    y: jax.Array,
-    predicted: jax.Array,
+    y: Annotated[Array, "m:labels k"],
+    predicted: Annotated[Array, "m:labels k"],
     *,
-    k: int,
-    weights: jax.Array | None = None,
+    k: Count,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """TP / (TP + FN) = P(ŷ = c | y = c), (k,), one per class c.
 
@@ -89,13 +90,13 @@ def recall(
     return jnp.diagonal(matrix) / matrix.sum(axis=1)
 
 
-@_check.pure(static=("k",), jit=True, y="m:labels", predicted="m:labels", weights="m")
+@_check.pure(jit=True)
 def f1(
-    y: jax.Array,
-    predicted: jax.Array,
+    y: Annotated[Array, "m:labels k"],
+    predicted: Annotated[Array, "m:labels k"],
     *,
-    k: int,
-    weights: jax.Array | None = None,
+    k: Count,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """2 TP / (2 TP + FP + FN), (k,): the harmonic mean of precision and recall.
 
@@ -106,9 +107,12 @@ def f1(
     return 2 * jnp.diagonal(matrix) / (matrix.sum(axis=0) + matrix.sum(axis=1))
 
 
-@_check.pure(y="m:labels", probabilities="m|m k", weights="m")
+@_check.pure
 def log_loss(
-    y: jax.Array, probabilities: jax.Array, *, weights: jax.Array | None = None
+    y: Labels,
+    probabilities: Annotated[Array, "m|m k"],
+    *,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """-Σ wᵢ log P(yᵢ | xᵢ) / Σ wᵢ, in nats, ().
 
@@ -126,7 +130,7 @@ def log_loss(
     """
     binary = probabilities.ndim == 1
     classes = 2 if binary else probabilities.shape[1]
-    _check.values("y", y, True, classes)
+    _check.labels("y", y, classes)
     inside = (probabilities >= 0) & (probabilities <= 1)
     valid = (inside if binary else inside.all(axis=1)) & (y >= 0) & (y < classes)
     if binary:
@@ -143,9 +147,9 @@ def log_loss(
     return -_mean(jnp.where(valid, logs, jnp.nan), w)
 
 
-@_check.pure(jit=True, y="m", predicted="m", weights="m")
+@_check.pure(jit=True)
 def rmse(
-    y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
+    y: Targets, predicted: Annotated[Array, "m"], *, weights: Weights | None = None
 ) -> jax.Array:
     """√(Σ wᵢ (yᵢ - ŷᵢ)² / Σ wᵢ), in the units of y, ().
 
@@ -162,9 +166,9 @@ def rmse(
     return _root(_there(y - predicted, w), w)
 
 
-@_check.pure(jit=True, y="m", predicted="m", weights="m")
+@_check.pure(jit=True)
 def mae(
-    y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
+    y: Targets, predicted: Annotated[Array, "m"], *, weights: Weights | None = None
 ) -> jax.Array:
     """Σ wᵢ |yᵢ - ŷᵢ| / Σ wᵢ, the mean absolute error, ().
 
@@ -183,9 +187,9 @@ def mae(
     return _average(errors * jnp.sign(errors), w)
 
 
-@_check.pure(jit=True, y="m", predicted="m", weights="m")
+@_check.pure(jit=True)
 def r2(
-    y: jax.Array, predicted: jax.Array, *, weights: jax.Array | None = None
+    y: Targets, predicted: Annotated[Array, "m"], *, weights: Weights | None = None
 ) -> jax.Array:
     """1 - Σ wᵢ (yᵢ - ŷᵢ)² / Σ wᵢ (yᵢ - ȳ)², ȳ the weighted mean of y, ().
 
@@ -203,9 +207,12 @@ def r2(
     return jnp.where(constant, jnp.nan, 1 - (_root(errors, w) / apart) ** 2)
 
 
-@_check.pure(jit=True, y="m:labels 2", score="m", weights="m")
+@_check.pure(jit=True)
 def auc(
-    y: jax.Array, score: jax.Array, *, weights: jax.Array | None = None
+    y: Annotated[Array, "m:labels 2"],
+    score: Annotated[Array, "m"],
+    *,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """P(sᵢ > sⱼ) + ½ P(sᵢ = sⱼ) for i of class 1 and j of class 0: area under the ROC.
 
@@ -240,9 +247,12 @@ class Threshold(NamedTuple):
     f1: jax.Array  # () F1 of class 1 there
 
 
-@_check.pure(jit=True, y="m:labels 2", score="m", weights="m")
+@_check.pure(jit=True)
 def threshold(
-    y: jax.Array, score: jax.Array, *, weights: jax.Array | None = None
+    y: Annotated[Array, "m:labels 2"],
+    score: Annotated[Array, "m"],
+    *,
+    weights: Weights | None = None,
 ) -> Threshold:
     """The ε, one of the scores, for which {score >= ε} has the greatest F1.
 

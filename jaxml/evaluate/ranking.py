@@ -10,25 +10,21 @@ time keeps (m, items) small. NaN where there is no such user.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
-from jaxml._check.ranges import within
+from jaxml._check import Array, Count, Key, Labels, Rows, Weights
 
-LISTS: dict[str, Any] = {
-    "relevance": "m n",
-    "ranked": "m c:labels",
-    "weights": "m",
-}
+Ranked = Annotated[Array, "m c:labels"]
 
 
-@_check.pure(**LISTS)
+@_check.pure
 def precision(
-    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+    relevance: Rows, ranked: Ranked, *, weights: Weights | None = None
 ) -> jax.Array:
     """|relevant ∩ shown| / N, mean over users, ().
 
@@ -46,9 +42,9 @@ def precision(
     return _mean(jnp.sum(hit, axis=1) / ranked.shape[1], relevance, weights)
 
 
-@_check.pure(**LISTS)
+@_check.pure
 def recall(
-    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+    relevance: Rows, ranked: Ranked, *, weights: Weights | None = None
 ) -> jax.Array:
     """|relevant ∩ shown| / |relevant|, mean over users, ().
 
@@ -60,9 +56,9 @@ def recall(
     return _mean(hits / _known(jnp.sum(relevant, axis=1)), relevance, weights)
 
 
-@_check.pure(**LISTS)
+@_check.pure
 def average_precision(
-    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+    relevance: Rows, ranked: Ranked, *, weights: Weights | None = None
 ) -> jax.Array:
     """MAP = Σ_r [item r relevant] precision@r / min(N, |relevant|), mean of users, ().
 
@@ -77,9 +73,9 @@ def average_precision(
     return _mean(found / _known(best), relevance, weights)
 
 
-@_check.pure(**LISTS)
+@_check.pure
 def ndcg(
-    relevance: jax.Array, ranked: jax.Array, *, weights: jax.Array | None = None
+    relevance: Rows, ranked: Ranked, *, weights: Weights | None = None
 ) -> jax.Array:
     """Σ_r g_r / log₂(1 + r) over its largest possible value, mean over users, ().
 
@@ -90,7 +86,7 @@ def ndcg(
 
     Source: Järvelin and Kekäläinen (2002).
     """
-    within("relevance", relevance, "[0, inf)")
+    _check.values("relevance", relevance, "[0, inf)")
     relevance = jnp.where(relevance < 0, jnp.nan, relevance)
     count = ranked.shape[1]
     discount = 1 / jnp.log2(jnp.arange(2, count + 2, dtype=relevance.dtype))
@@ -103,7 +99,7 @@ def ndcg(
 def _gains(relevance, ranked):
     """(m, N) the relevance of what is shown for the first time; 0 where nothing is."""
     n, count = relevance.shape[1], ranked.shape[1]
-    _check.values("ranked", ranked, True, n + 1)
+    _check.labels("ranked", ranked, n + 1)
     row = jnp.arange(len(ranked), dtype=jnp.int32)[:, None]
     place = jnp.arange(count, dtype=jnp.int32)[None]
     item = jnp.clip(ranked, 0, n)
@@ -137,8 +133,8 @@ class Split(NamedTuple):
     test: jax.Array  # (m,) bool
 
 
-@_check.pure(static=("count",), user="m:labels")
-def leave_out(key: jax.Array, user: jax.Array, *, count: int) -> Split:
+@_check.pure
+def leave_out(key: Key, user: Labels, *, count: Count) -> Split:
     """`count` ratings of each user, drawn at random, are held out.
 
     Users with no more than `count` ratings keep them all, for there would be nothing to
@@ -171,7 +167,7 @@ def _ranked(function: Callable[..., Split]) -> Callable[..., Split]:
             # A list of numbers would have been rounded to JAX's default width.
             array, xp = np.asarray(time), np
         if xp is jnp:
-            _check.values("time", array, False, None)
+            _check.values("time", array)
         elif not np.isfinite(array).all():
             raise ValueError("time must be finite")
         if array.ndim:
@@ -183,8 +179,8 @@ def _ranked(function: Callable[..., Split]) -> Callable[..., Split]:
 
 
 @_ranked
-@_check.pure(static=("count",), user="m:labels", time="m:labels")
-def latest(user: jax.Array, time: jax.Array, *, count: int) -> Split:
+@_check.pure
+def latest(user: Labels, time: Labels, *, count: Count) -> Split:
     """The last `count` ratings of each user are held out: no user's future is learned.
 
     Of ratings at one time, the later in the array count as later. Users with no more

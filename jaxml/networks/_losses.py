@@ -52,7 +52,7 @@ def check_loss(loss, output) -> None:
 
 def check_targets(given: dict[str, Any]) -> None:
     """Refuse targets, where they are concrete, that the loss is not for."""
-    loss, y, weights = given["loss"], given["y"], given.get("weights")
+    loss, y, weights = given["params"].loss, given["y"], given.get("weights")
     if loss not in LOSSES or not _are_concrete(y, weights):
         return
     y = np.asarray(y)

@@ -5,12 +5,13 @@ the course does for the sigmoid, g' = a (1 - a): back-propagation has a at hand.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, Positive, Rows, Static, Weights
 from jaxml.optimize.fit import Fit, Progress, iterate
 
 
@@ -29,38 +30,38 @@ class Params(NamedTuple):
     mistakes: Annotated[jax.Array, ""]
 
 
-@_check.pure(z="...")
-def sigmoid(z: jax.Array) -> jax.Array:
+@_check.pure
+def sigmoid(z: Array) -> jax.Array:
     """1 / (1 + e^-z), elementwise, any shape: Fermi-Dirac at -z; g' = a (1 - a)."""
     return jax.nn.sigmoid(z)
 
 
-@_check.pure(z="...")
-def tanh(z: jax.Array) -> jax.Array:
+@_check.pure
+def tanh(z: Array) -> jax.Array:
     """(e^z - e^-z) / (e^z + e^-z), elementwise, any shape; g' = 1 - a²."""
     return jnp.tanh(z)
 
 
-@_check.pure(z="...")
-def relu(z: jax.Array) -> jax.Array:
+@_check.pure
+def relu(z: Array) -> jax.Array:
     """max(0, z), elementwise, any shape; g' = 1 where z > 0, else 0."""
     return jax.nn.relu(z)
 
 
-@_check.pure(z="...")
-def softplus(z: jax.Array) -> jax.Array:
+@_check.pure
+def softplus(z: Array) -> jax.Array:
     """log(1 + e^z), elementwise, any shape; g' = sigmoid(z) = 1 - e^-a."""
     return jax.nn.softplus(z)
 
 
-@_check.pure(z="...")
-def linear(z: jax.Array) -> jax.Array:
+@_check.pure
+def linear(z: Array) -> jax.Array:
     """z itself, any shape; g' = 1."""
     return z
 
 
-@_check.pure(z="...")
-def step(z: jax.Array) -> jax.Array:
+@_check.pure
+def step(z: Array) -> jax.Array:
     """1 where z > 0, else 0, elementwise, any shape: McCulloch and Pitts; g' = 0."""
     return jnp.where(jnp.isnan(z), z, z > 0)
 
@@ -86,8 +87,10 @@ def named(activation: str | Activation, name: str = "activation") -> Activation:
     return ACTIVATIONS[_check.option(name, activation, ACTIVATIONS)]
 
 
-@_check.pure(static=("activation",), z="...")
-def derivative(z: jax.Array, *, activation: str | Activation = "sigmoid") -> jax.Array:
+@_check.pure
+def derivative(
+    z: Array, *, activation: Static[str | Activation] = "sigmoid"
+) -> jax.Array:
     """g'(z), elementwise, any shape: activation is a name in ACTIVATIONS or a pair."""
     function, slope = named(activation)
     return slope(function(z))
@@ -96,8 +99,8 @@ def derivative(z: jax.Array, *, activation: str | Activation = "sigmoid") -> jax
 # --- the perceptron (Rosenblatt 1958) ----------------------------------------------
 
 
-@_check.pure(x="m n")
-def predict(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """1 where Θ [1; x] > 0, else 0: (m,) int32 for the rows of x, (m, n).
 
     params.theta is (n + 1,), bias first.
@@ -105,21 +108,21 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     return (_potential(params, x) > 0).astype(jnp.int32)
 
 
-@_check.pure(x="m n", y="m:labels 2", weights="m")
+@_check.pure
 def learn(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    rate: Any = 1.0,
-    weights: jax.Array | None = None,
+    learning_rate: Positive = 1.0,
+    weights: Weights | None = None,
 ) -> Params:
-    """One pass of the perceptron rule: Θ := Θ + rate wᵢ (yᵢ - ŷᵢ) [1; xᵢ], row by row.
+    """One pass of the perceptron rule: Θ := Θ + η wᵢ (yᵢ - ŷᵢ) [1; xᵢ], row by row.
 
-    x is (m, n), y (m,) holds 0 or 1, weights (m,) scale the correction each row makes;
-    a row of weight 0 is not shown. params.mistakes counts the rows answered wrongly:
-    for separable rows with |[1; x]| <= R and margin γ they never exceed (R/γ)²
-    (Novikoff 1962).
+    η is learning_rate; x is (m, n), y (m,) holds 0 or 1, weights (m,) scale the
+    correction each row makes; a row of weight 0 is not shown. params.mistakes counts
+    the rows answered wrongly: for separable rows with |[1; x]| <= R and margin γ they
+    never exceed (R/γ)² (Novikoff 1962).
     """
     _potential(params, x)
     rows = jnp.concatenate([jnp.ones_like(x[:, :1]), x], axis=1)
@@ -128,35 +131,36 @@ def learn(
     def show(params, example):
         row, target, weight = example
         answer = (jnp.vdot(params.theta, row) > 0).astype(jnp.int32)
-        theta = params.theta + rate * weight * (target - answer) * row
+        theta = params.theta + learning_rate * weight * (target - answer) * row
         wrong = (answer != target) & (weight > 0)
         return Params(theta, params.mistakes + wrong.astype(jnp.int32)), None
 
     return jax.lax.scan(show, params, (rows, y, w))[0]
 
 
-@_check.fit(x="m n", y="m:labels 2", weights="m", static=("max_iter",))
+@_check.fit
 def fit(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    rate: Any = 1.0,
-    weights: jax.Array | None = None,
-    max_iter: int = 100,
+    learning_rate: Positive = 1.0,
+    weights: Weights | None = None,
+    max_iter: Count = 100,
 ) -> Fit:
     """Repeat `learn` over x, (m, n), and y, (m,) of 0 or 1, until no row is wrong.
 
     params.theta, (n + 1,), is where to start; weights, (m,), as in learn. cost and
     residual are the share of rows that a pass answered wrongly: CONVERGED if and only
-    if the data were separated within max_iter passes. rate, (), is the size of a
-    correction. The gradient of a threshold is zero: nothing here has derivatives.
+    if the data were separated within max_iter passes. learning_rate, (), is the
+    size of a correction. The gradient of a threshold is zero: nothing here has
+    derivatives.
     """
     params = jax.lax.stop_gradient(params)
     shown = jnp.ones_like(x[:, 0]) if weights is None else (weights > 0).astype(x.dtype)
 
     def one_pass(params):
-        after = learn(params, x, y, rate=rate, weights=weights)
+        after = learn(params, x, y, learning_rate=learning_rate, weights=weights)
         wrong = (after.mistakes - params.mistakes) / jnp.sum(shown)
         bad = ~jnp.isfinite(after.theta).all()
         wrong = jnp.where(bad, jnp.nan, wrong.astype(x.dtype))
@@ -182,8 +186,8 @@ def gate(name: str) -> Params:
     return Params(jnp.array(theta), jnp.int32(0))
 
 
-@_check.pure(x="m 2")
-def xor(x: jax.Array) -> jax.Array:
+@_check.pure
+def xor(x: Annotated[Array, "m 2"]) -> jax.Array:
     """Exclusive or of the two columns of x, (m, 2) of 0 and 1: (m,) int32.
 
     No single perceptron can (Minsky and Papert 1969); two layers can: or and nand, then

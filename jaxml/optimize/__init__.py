@@ -14,4 +14,3 @@ from jaxml.optimize.newton import gauss_newton as gauss_newton
 from jaxml.optimize.newton import levenberg_marquardt as levenberg_marquardt
 from jaxml.optimize.newton import newton as newton
 from jaxml.optimize.newton import newton_cg as newton_cg
-from jaxml.optimize.recipe import recipe as recipe

@@ -142,7 +142,7 @@ def _accelerated(model: Model, w, tol):
         d = w - model.theta
         return jnp.vdot(d, model.gradient + 0.5 * product(model.hessian, d))
 
-    factors = {"l1": 1.0, "factors": model.limits}
+    factors: Any = {"l1": 1.0, "factors": model.limits}
     prox, penalty = partial(l1_prox, **factors), partial(l1_penalty, **factors)
     options: Any = {"tol": tol, "max_iter": SWEEPS, "places": 1}
     return accelerate(smooth, prox, penalty, w, **options).params.params

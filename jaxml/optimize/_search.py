@@ -9,14 +9,16 @@ import optax
 SLACK = 1e-6  # of the cost, which approximate Wolfe conditions may lose near a minimum
 
 
-def zoom(rate: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
+def zoom(learning_rate: Any, **options: Any) -> optax.GradientTransformationExtraArgs:
     """optax's search for the strong Wolfe conditions, whose failures change nothing.
 
-    rate is the longest step; options as in optax.scale_by_zoom_linesearch. Where the
-    cost did not fall, or is not finite, params stay where they are, and the next search
-    begins a tenth as far as this one ended.
+    learning_rate is the longest step; options as in optax.scale_by_zoom_linesearch.
+    Where the cost did not fall, or is not finite, params stay where they are, and the
+    next search begins a tenth as far as this one ended.
     """
-    search = optax.scale_by_zoom_linesearch(30, max_learning_rate=rate, **options)
+    search = optax.scale_by_zoom_linesearch(
+        30, max_learning_rate=learning_rate, **options
+    )
 
     def update(updates, state, params=None, *, value, grad, value_fn, **extra):
         moved, new = search.update(

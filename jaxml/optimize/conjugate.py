@@ -61,7 +61,7 @@ BETAS = {
 
 @_check.host
 def conjugate(
-    rate: Any = None,
+    learning_rate: optax.ScalarOrSchedule | None = None,
     *,
     beta: str = "hager-zhang",
     restart: int | None = None,
@@ -70,8 +70,8 @@ def conjugate(
     """Nonlinear conjugate gradients with a line search, for `minimize`.
 
     Args:
-        rate: () longest step of the line search, as a multiple of the direction; None
-            for no bound.
+        learning_rate: () longest step of the line search, as a multiple of the
+            direction; None for no bound.
         beta: "fletcher-reeves", "polak-ribiere+", "hestenes-stiefel", "hager-zhang".
         restart: steepest descent after so many directions; None for twice the number
             of parameters.
@@ -82,7 +82,7 @@ def conjugate(
 
     """
     if linesearch is None:
-        linesearch = _begun(zoom(rate, curv_rtol=0.1))
+        linesearch = _begun(zoom(learning_rate, curv_rtol=0.1))
     return optax.chain(scale_by_conjugate(beta=beta, restart=restart), linesearch)
 
 

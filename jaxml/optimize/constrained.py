@@ -15,11 +15,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
+from jaxml._check import Count, NonNegative, Static
+from jaxml.optimize._solver import Solver, check, names_taken
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.newton import newton
 from jaxml.optimize.proximal import accelerate
-from jaxml.optimize.recipe import canonical, names_taken
 
 FIRST = 10.0  # the first ρ, in units of the problem
 GROWTH = 10.0  # of ρ, where the constraints are not met a quarter as badly as before
@@ -68,28 +69,18 @@ class Problem(NamedTuple):
     projection: Callable | None
 
 
-@_check.fit(
-    static=(
-        "cost",
-        "equality",
-        "inequality",
-        "projection",
-        "solver",
-        "max_iter",
-        "max_inner",
-    ),
-)
+@_check.fit
 def constrained(
-    cost: Callable[..., jax.Array],
+    cost: Static[Callable[..., jax.Array]],
     params: Any,
     *data: Any,
-    equality: Callable[..., Any] | None = None,
-    inequality: Callable[..., Any] | None = None,
-    projection: Callable[..., Any] | None = None,
-    solver: Any = newton,
-    tol: Any = 1e-5,
-    max_iter: int = 50,
-    max_inner: int = 200,
+    equality: Static[Callable[..., Any] | None] = None,
+    inequality: Static[Callable[..., Any] | None] = None,
+    projection: Static[Callable[..., Any] | None] = None,
+    solver: Static[Solver] = newton,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 50,
+    max_inner: Count = 200,
     **hyper: Any,
 ) -> Fit:
     """Minimise cost(params) with equality(params) = 0 and inequality(params) <= 0.
@@ -110,7 +101,7 @@ def constrained(
         projection: projection(params, **hyper), the nearest point of a convex set in
             which params shall lie, such as optax.projections.projection_simplex;
             static.
-        solver: recipe of an optax transformation that minimises over params, such as
+        solver: an optax optimiser that minimises over params, such as
             newton, or optax.lbfgs for very many; where there is a projection, projected
             gradients are used instead.
         tol: () stop when the residual is at most tol, which has no units.
@@ -141,7 +132,7 @@ def constrained(
 
     """
     problem = _problem(cost, equality, inequality, projection, hyper)
-    inner = _descent(problem, canonical("solver", solver), max_inner)
+    inner = _descent(problem, check("solver", solver), max_inner)
     fixed, constants = jax.lax.stop_gradient((data, hyper))
     begun = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
 

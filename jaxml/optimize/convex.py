@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxml import _check
+from jaxml._check import Array, NonNegative
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 
 FALL = 0.3  # of the decrement by a step, with which an old Hessian goes on
@@ -47,16 +48,16 @@ class Direction(NamedTuple):
 @_check.host
 def by_newton(
     derivatives: Callable[[jax.Array], tuple[jax.Array, ...]],
-    theta: jax.Array,
+    theta: Array,
     *,
-    tol: Any,
+    tol: NonNegative,
     max_iter: int,
     hessian: Callable[[jax.Array], jax.Array] | None = None,
     product: Callable[[jax.Array], Callable[[jax.Array], jax.Array]] | None = None,
     inverse: Callable[[jax.Array], jax.Array] | None = None,
     relative: bool = False,
     bounded: Any = None,
-    floor: Any = None,
+    floor: NonNegative | None = None,
 ) -> Fit:
     """θ := θ - t H⁻¹ g, t = 1, ½, ¼ … until the cost falls enough; for use inside jit.
 
@@ -211,7 +212,7 @@ class _Conjugate(NamedTuple):
 
 
 @_check.host
-def dependent(h: jax.Array, factor: jax.Array) -> jax.Array:
+def dependent(h: Array, factor: Array) -> jax.Array:
     """Whether columns of h, (p, p), depend on others to its precision, by its factor.
 
     Cholesky's pivots are what is left of the diagonal after the columns before.
@@ -224,7 +225,7 @@ def dependent(h: jax.Array, factor: jax.Array) -> jax.Array:
 @_check.host
 def by_conjugate_gradients(
     product: Callable[[jax.Array], jax.Array],
-    g: jax.Array,
+    g: Array,
     unit: Any,
     enough: Any,
     least: Any = jnp.inf,
@@ -327,13 +328,13 @@ class LbfgsState(NamedTuple):
 @_check.host
 def by_lbfgs(
     derivatives: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
-    theta: jax.Array,
+    theta: Array,
     *,
-    tol: Any,
+    tol: NonNegative,
     max_iter: int,
     memory: int = 10,
     relative: bool = False,
-    floor: Any = None,
+    floor: NonNegative | None = None,
 ) -> Fit:
     """L-BFGS for many parameters, or for many fits at once; for use inside jit.
 

@@ -1,6 +1,5 @@
 """The result of every fit, and the one loop that every iterative fit runs."""
 
-import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,48 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import NonNegative
+from jaxml._status import Status
 
 PLACES = 512  # the most entries a history has
 UNRECORDED = np.inf  # in a history; NaN would be a fault under JAX_DEBUG_NANS
-
-
-class Status(enum.IntEnum):
-    """How a fit ended, in order of gravity."""
-
-    RUNNING = -1
-    CONVERGED = 0
-    FINISHED = 1
-    STOPPED = 2
-    INTERRUPTED = 3
-    EXHAUSTED = 4
-    STALLED = 5
-    UNBOUNDED = 6
-    SINGULAR = 7
-    INVALID = 8
-    NONFINITE = 9
-
-    @property
-    def sentence(self) -> str:
-        """What this status means, as a sentence."""
-        return SENTENCES[self]
-
-
-SENTENCES = {
-    Status.RUNNING: "The fit is still running.",
-    Status.CONVERGED: "The residual is within tol.",
-    Status.FINISHED: "All steps or epochs asked for were run.",
-    Status.STOPPED: "The validation score ceased to improve; params are the best.",
-    Status.INTERRUPTED: "The run was interrupted; params are what was learned so far.",
-    Status.EXHAUSTED: "max_iter steps were taken and the residual is above tol.",
-    Status.STALLED: (
-        "Neither cost nor residual improves (precision used up?), "
-        "or training raised the cost (rate too high?)."
-    ),
-    Status.UNBOUNDED: "There is no finite minimiser (separable data?).",
-    Status.SINGULAR: "The equations are singular or too near it for this precision.",
-    Status.INVALID: "An argument holds values out of range.",
-    Status.NONFINITE: "The cost, the residual or a score became NaN or infinite.",
-}
 
 
 class Fit(NamedTuple):
@@ -125,7 +87,7 @@ def iterate(
     state: Any,
     start: Progress | None = None,
     *,
-    tol: Any,
+    tol: NonNegative,
     max_iter: int,
     patience: int | None = None,
     places: int | None = None,

@@ -1,4 +1,4 @@
-"""Descend any cost with any optax recipe; the minimum has derivatives."""
+"""Descend any cost with any optax optimiser; the minimum has derivatives."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,42 +8,42 @@ import jax.numpy as jnp
 import optax
 
 from jaxml import _check
+from jaxml._check import Count, NonNegative, Positive, Static
+from jaxml.optimize import _solver
 from jaxml.optimize._search import SLACK
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
-from jaxml.optimize.recipe import accepted, build, canonical
 
 FALL = 1e-5  # of the gradient at the start, or of the cost, if no tol is given
 PATIENCE = 100  # steps without any improvement after which a search has stalled
 
 
-@_check.fit(
-    static=("cost", "solver", "schedule", "residual", "hessian", "max_iter"),
-)
+@_check.fit
 def minimize(
-    cost: Callable[..., jax.Array],
+    cost: Static[Callable[..., jax.Array]],
     params: Any,
     *data: Any,
-    solver: Any = optax.lbfgs,
-    rate: Any = None,
-    schedule: Any = None,
-    residual: Callable[..., jax.Array] | None = None,
-    hessian: Callable[..., jax.Array] | None = None,
-    tol: Any = None,
-    max_iter: int = 500,
+    solver: Static[Solver] = optax.lbfgs,
+    learning_rate: Positive | None = None,
+    residual: Static[Callable[..., jax.Array] | None] = None,
+    hessian: Static[Callable[..., jax.Array] | None] = None,
+    tol: NonNegative | None = None,
+    max_iter: Count = 500,
     **hyper: Any,
 ) -> Fit:
     """Minimise cost(params, *data, **hyper), a scalar, from params.
 
     Args:
         cost: a function of params, a pytree of floats, data and hyper; static, so pass
-            a function of a module, or recipe(function, option=...), not a new lambda.
+            a function of a module, or a functools.partial of one, not a new lambda.
         params: where to start; the start itself gets no derivative.
         data: pytrees of arrays of any shape.
-        solver: recipe `rate -> optax transformation`, as optax.adam, optax.lbfgs,
-            optimize.conjugate, optimize.newton or recipe(optax.sgd, momentum=0.9).
-        rate: () the recipe's argument; None for solvers that search a line.
-        schedule: recipe `rate -> optax schedule`, if the rate shall change.
+        solver: an optax optimiser, as optax.adam, optax.lbfgs, optimize.conjugate or
+            optimize.newton: a function of the learning rate; functools.partial fixes
+            options, as in partial(optax.sgd, momentum=0.9). Or an instance, such as
+            optax.adam(optax.cosine_decay_schedule(1e-2, 100)), which is compiled in.
+        learning_rate: () traced; None for solvers that search a line, and instances.
         residual: r(params, *data, **hyper), (m,), with cost proportional to ½ Σ r²;
             for levenberg_marquardt and gauss_newton.
         hessian: H(params, *data, **hyper), (n, n) over the raveled params, if there is
@@ -64,7 +64,7 @@ def minimize(
         ValueError: an argument of the wrong kind, or values that are not finite.
 
     """
-    transform = build(canonical("solver", solver), rate, schedule)
+    transform = _solver.build(_solver.check("solver", solver), learning_rate)
     fixed, constants = jax.lax.stop_gradient((data, hyper))
 
     def objective(params):
@@ -81,7 +81,7 @@ def minimize(
 
     given = {"residual": residual, "hessian": hessian}
     given = {f"{n}_fn": bound(n, f) for n, f in given.items() if f is not None}
-    extra = accepted(transform, given)
+    extra = _solver.accepted(transform, given)
 
     def progress(value, grad, first):
         """CONVERGED by the default rule, which goes with the cost."""
@@ -109,7 +109,7 @@ def minimize(
         step,
         (params, transform.init(params), value, grad),
         start,
-        tol=jnp.finfo(value.dtype).tiny if tol is None else tol,
+        tol=float(jnp.finfo(value.dtype).tiny) if tol is None else tol,
         max_iter=max_iter,
         patience=PATIENCE,
     )

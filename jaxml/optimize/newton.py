@@ -39,12 +39,12 @@ class SearchedState(NamedTuple):
 
 @_check.host
 def newton(
-    rate: Any = None, *, damping: float = 0.0
+    learning_rate: optax.ScalarOrSchedule | None = None, *, damping: float = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     """Damped Newton: s = -(H + μ d I)⁻¹ g by Cholesky, d the mean of |diag H|.
 
-    rate, (), multiplies each step (None for 1); damping is the first μ. Where H is not
-    positive definite the factorisation fails and μ grows until it is. H is
+    learning_rate, (), multiplies each step (None for 1); damping is the first μ. Where
+    H is not positive definite the factorisation fails and μ grows until it is. H is
     `hessian_fn(params)`, (n, n), if the caller gives one, else jax.hessian.
 
     Source: Levenberg (1944); rule for μ: Nielsen (1999).
@@ -59,18 +59,18 @@ def newton(
         mean = jnp.mean(jnp.abs(jnp.diagonal(hessian)))
         return hessian, jnp.full_like(scale, jnp.where(mean > 0, mean, 1))
 
-    return _damped(curvature, rate, damping)
+    return _damped(curvature, learning_rate, damping)
 
 
 @_check.host
 def levenberg_marquardt(
-    rate: Any = None, *, damping: float = 1e-3
+    learning_rate: optax.ScalarOrSchedule | None = None, *, damping: float = 1e-3
 ) -> optax.GradientTransformationExtraArgs:
     """Levenberg-Marquardt for cost = c ½ Σ r²: s = -(JᵀJ + μD)⁻¹ Jᵀr.
 
     D holds the largest diagonal of JᵀJ met so far (Moré 1978), so that the units of the
-    parameters do not matter. Needs `residual_fn`, the residual of `minimize`. rate, (),
-    multiplies each step (None for 1); damping is the first μ.
+    parameters do not matter. Needs `residual_fn`, the residual of `minimize`.
+    learning_rate, (), multiplies each step (None for 1); damping is the first μ.
 
     Source: Marquardt (1963); rule for μ: Nielsen (1999).
     """
@@ -83,15 +83,19 @@ def levenberg_marquardt(
         diagonal = jnp.maximum(scale, jnp.diagonal(gram))
         return gram, jnp.where(diagonal > 0, diagonal, 1)
 
-    return _damped(curvature, rate, damping)
+    return _damped(curvature, learning_rate, damping)
 
 
 @_check.host
-def gauss_newton(rate: Any = None) -> optax.GradientTransformationExtraArgs:
+def gauss_newton(
+    learning_rate: optax.ScalarOrSchedule | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """Gauss-Newton for cost = c ½ Σ r²: least squares J s = -r by QR, line searched.
 
-    Needs `residual_fn`, the residual of `minimize`. rate, (), is the longest step as a
-    multiple of s; None for no bound. Source: Nocedal and Wright (2006), section 10.3.
+    Needs `residual_fn`, the residual of `minimize`. learning_rate, (), is the longest
+    step as a multiple of s; None for no bound.
+
+    Source: Nocedal and Wright (2006), section 10.3.
     """
 
     def direction(g, params, unravel, value_fn, residual_fn, damping):
@@ -105,18 +109,19 @@ def gauss_newton(rate: Any = None) -> optax.GradientTransformationExtraArgs:
         q, upper = jnp.linalg.qr(jnp.concatenate([jacobian, trace]))
         return -jax.scipy.linalg.solve_triangular(upper, q[: r.size].T @ r)
 
-    return _searched(direction, rate)
+    return _searched(direction, learning_rate)
 
 
 @_check.host
 def newton_cg(
-    rate: Any = None, *, max_inner: int = 100
+    learning_rate: optax.ScalarOrSchedule | None = None, *, max_inner: int = 100
 ) -> optax.GradientTransformationExtraArgs:
     """Newton by Hessian-vector products: H s = -g by conjugate gradients, and a search.
 
     The inner search stops at |r| <= min(½, √|g|) |g|, after max_inner products, and at
-    a direction of no positive curvature. rate, (), is the longest step as a multiple of
-    s; None for no bound. No matrix is formed: memory is a few copies of params.
+    a direction of no positive curvature. learning_rate, (), is the longest step as a
+    multiple of s; None for no bound. No matrix is formed: memory is a few copies of
+    params.
 
     Source: Dembo and Steihaug (1983); Nocedal and Wright (2006), algorithm 7.1.
     """
@@ -147,7 +152,7 @@ def newton_cg(
         start = jnp.zeros_like(g), g, -g, jnp.vdot(g, g)
         return iterate(step, start, tol=forcing, max_iter=max_inner).params[0]
 
-    return _searched(direction, rate)
+    return _searched(direction, learning_rate)
 
 
 def _linearise(residual_fn, params, unravel):
@@ -164,10 +169,11 @@ def _linearise(residual_fn, params, unravel):
     return r, wide(raveled)(flat)
 
 
-def _damped(curvature: Callable, rate, damping: float):
+def _damped(curvature: Callable, learning_rate, damping: float):
     """Steps -(A + μD)⁻¹ g, with (A, D) = curvature(…), taken if they lower the cost."""
     if damping < 0:
         raise ValueError(f"damping must be at least 0, not {damping}")
+    length = 1 if learning_rate is None else learning_rate
 
     def init(params):
         flat = ravel_pytree(params)[0]
@@ -192,7 +198,7 @@ def _damped(curvature: Callable, rate, damping: float):
             params, unravel, value, value_fn, hessian_fn, residual_fn, state.scale
         )
         factor = jax.scipy.linalg.cho_factor(a + state.damping * jnp.diag(scale))
-        s = -jax.scipy.linalg.cho_solve(factor, g) * (1 if rate is None else rate)
+        s = -jax.scipy.linalg.cho_solve(factor, g) * length
         foretold = -(jnp.vdot(g, s) + 0.5 * jnp.vdot(s, a @ s))
         new, new_grad = jax.value_and_grad(value_fn)(
             optax.apply_updates(params, unravel(s))
@@ -222,9 +228,9 @@ def _damped(curvature: Callable, rate, damping: float):
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _searched(direction: Callable, rate):
+def _searched(direction: Callable, learning_rate):
     """Steps along direction(…), as long as a line search finds best."""
-    search = zoom(rate, initial_guess_strategy="one")
+    search = zoom(learning_rate, initial_guess_strategy="one")
 
     def init(params):
         eps = jnp.finfo(ravel_pytree(params)[0].dtype).eps

@@ -6,17 +6,18 @@ its penalty: l1_prox and l1_penalty.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxml import _check
+from jaxml._check import Array, Count, NonNegative, Scalar, Static
 from jaxml.optimize import _groups
+from jaxml.optimize._solver import names_taken
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.optimize.implicit import kinked_solution
-from jaxml.optimize.recipe import names_taken
 
 PATIENCE = 500  # steps without any improvement: cycles of the momentum may be long
 GUESSES = 4  # products with the Hessian that make a first guess of the curvature
@@ -37,8 +38,8 @@ class Point(NamedTuple):
 # --- operators and penalties --------------------------------------------------------
 
 
-@_check.pure(factors="tree")
-def l1_prox(params: Any, step: Any, *, l1: Any, factors: Any = None) -> Any:
+@_check.pure
+def l1_prox(params: Any, step: Scalar, *, l1: NonNegative, factors: Any = None) -> Any:
     """sign(p) max(|p| - s l1 f, 0), of l1 Σ f |p|: p is drawn to 0 and may stay there.
 
     params is a pytree of p; step is s, (); l1 a scalar; factors a pytree of f like
@@ -48,8 +49,8 @@ def l1_prox(params: Any, step: Any, *, l1: Any, factors: Any = None) -> Any:
     return jax.tree.map(_shrink, params, scaled)
 
 
-@_check.pure(factors="tree")
-def l1_penalty(params: Any, *, l1: Any, factors: Any = None) -> jax.Array:
+@_check.pure
+def l1_penalty(params: Any, *, l1: NonNegative, factors: Any = None) -> jax.Array:
     """l1 Σ f |p|, (). params, l1 and factors as in l1_prox.
 
     Its derivative is l1 f sgn(p) with sgn(0) = 0, so that a weight at 0 is left there.
@@ -59,9 +60,14 @@ def l1_penalty(params: Any, *, l1: Any, factors: Any = None) -> jax.Array:
     return _sum(lambda p, f: f * (jnp.sign(p) * p), params, each)
 
 
-@_check.pure(factors="tree")
+@_check.pure
 def elastic_net_prox(
-    params: Any, step: Any, *, l1: Any, l2: Any, factors: Any = None
+    params: Any,
+    step: Scalar,
+    *,
+    l1: NonNegative,
+    l2: NonNegative,
+    factors: Any = None,
 ) -> Any:
     """sign(p) max(|p| - s l1 f, 0) / (1 + s l2), of l1 Σ f |p| + l2/2 Σ p².
 
@@ -72,23 +78,23 @@ def elastic_net_prox(
     return jax.tree.map(lambda p: p / (1 + _scalar(step) * l2), shrunk)
 
 
-@_check.pure(factors="tree")
+@_check.pure
 def elastic_net_penalty(
-    params: Any, *, l1: Any, l2: Any, factors: Any = None
+    params: Any, *, l1: NonNegative, l2: NonNegative, factors: Any = None
 ) -> jax.Array:
     """l1 Σ f |p| + l2/2 Σ p², (). Arguments as in elastic_net_prox."""
     squares = _sum(lambda p: p**2, params)
     return l1_penalty(params, l1=l1, factors=factors) + 0.5 * l2 * squares
 
 
-@_check.pure(params="n", groups="n:labels", factors="n")
+@_check.pure
 def group_prox(
-    params: jax.Array,
-    step: Any,
+    params: Annotated[Array, "n"],
+    step: Scalar,
     *,
-    l1: Any,
-    groups: jax.Array,
-    factors: jax.Array | None = None,
+    l1: NonNegative,
+    groups: Annotated[Array, "n:labels"],
+    factors: Annotated[Array, "n"] | None = None,
 ) -> jax.Array:
     """p_g max(1 - s l1 c_g / |p_g|, 0), (n,), of l1 Σ_g c_g |p_g|: groups vanish whole.
 
@@ -105,13 +111,13 @@ def group_prox(
     return params * kept[groups]
 
 
-@_check.pure(params="n", groups="n:labels", factors="n")
+@_check.pure
 def group_penalty(
-    params: jax.Array,
+    params: Annotated[Array, "n"],
     *,
-    l1: Any,
-    groups: jax.Array,
-    factors: jax.Array | None = None,
+    l1: NonNegative,
+    groups: Annotated[Array, "n:labels"],
+    factors: Annotated[Array, "n"] | None = None,
 ) -> jax.Array:
     """l1 Σ_g c_g |p_g|, (). params, (n,), and the others as in group_prox."""
     return l1 * jnp.vdot(
@@ -119,9 +125,9 @@ def group_penalty(
     )
 
 
-@_check.pure(factors="tree")
+@_check.pure
 def nonnegative_prox(
-    params: Any, step: Any, *, l1: Any = 0.0, factors: Any = None
+    params: Any, step: Scalar, *, l1: NonNegative = 0.0, factors: Any = None
 ) -> Any:
     """max(p - s l1 f, 0), of p >= 0 and l1 Σ f p; the projection where l1 is 0.
 
@@ -131,8 +137,8 @@ def nonnegative_prox(
     return jax.tree.map(lambda p, f: jax.nn.relu(p - f), params, scaled)
 
 
-@_check.pure(low="tree", high="tree")
-def box_prox(params: Any, step: Any, *, low: Any = None, high: Any = None) -> Any:
+@_check.pure
+def box_prox(params: Any, step: Scalar, *, low: Any = None, high: Any = None) -> Any:
     """min(max(p, low), high), the projection on a box, whatever the step.
 
     params is a pytree of p; step is (); low and high are pytrees like params, or one
@@ -186,15 +192,15 @@ def _sum(function, *trees):
 # --- the loop -----------------------------------------------------------------------
 
 
-@_check.fit(static=("cost", "prox", "penalty", "max_iter"))
+@_check.fit
 def proximal(
-    cost: Callable[..., jax.Array],
-    prox: Callable[..., Any],
+    cost: Static[Callable[..., jax.Array]],
+    prox: Static[Callable[..., Any]],
     params: Any,
     *data: Any,
-    penalty: Callable[..., jax.Array] | None = None,
-    tol: Any = 1e-5,
-    max_iter: int = 1000,
+    penalty: Static[Callable[..., jax.Array] | None] = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 1000,
     **hyper: Any,
 ) -> Fit:
     """Minimise cost(params, *data, **hyper) + penalty(params, **hyper) from params.
@@ -271,7 +277,7 @@ def accelerate(
     penalty: Callable[[Any], Any],
     params: Any,
     *,
-    tol: Any,
+    tol: NonNegative,
     max_iter: int,
     places: int | None = None,
 ) -> Fit:

@@ -1,11 +1,11 @@
 """Mini-batch training: a run is a pytree, an epoch is one scan and one dispatch.
 
-    update = train.descend(feedforward.cost, solver=optax.sgd, rate=0.5, l2=1e-4)
+    update = train.descend(feedforward.cost, learning_rate=0.5, l2=1e-4)
     state = train.start(update, params, key)
     fit, state = train.run(update, state, (x, y), batch=10, epochs=30)
 
 An update is a pytree that can be called: `update(state, key, batch) -> (state,
-metrics)`. What it holds (rate, l2) is traced, so that `fit` can be vmapped over rates,
+metrics)`. What it holds (learning_rate, l2) is traced: `fit` can be vmapped over rates,
 penalties and seeds. A rule of your own that holds arrays is a jax.tree_util.Partial.
 """
 
@@ -20,11 +20,12 @@ import numpy as np
 import optax
 
 from jaxml import _check
-from jaxml.optimize import _batches
+from jaxml._check import Count, Key, Positive, Static, Weights
+from jaxml.optimize import _batches, _solver
 from jaxml.optimize._batches import Batch as Batch
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.bar import Bar
 from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
-from jaxml.optimize.recipe import build, canonical, settings
 
 ROWS = 1000  # rows of which the cost at the start is taken
 RISE = 0.5  # of the cost at the start; above it a run has not gone well
@@ -44,23 +45,22 @@ class State(NamedTuple):
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["rate", "hyper"],
-    meta_fields=["cost", "solver", "schedule", "gradient", "stochastic"],
+    data_fields=["learning_rate", "hyper"],
+    meta_fields=["cost", "solver", "gradient", "stochastic"],
 )
 class Descent:
     """The update of `descend`: one step of an optax solver down a cost."""
 
-    def __init__(self, cost, solver, schedule, gradient, stochastic, rate, hyper):
+    def __init__(self, cost, solver, gradient, stochastic, learning_rate, hyper):
         """Keep what is static and what is traced apart, as the registration says."""
         self.cost, self.gradient = cost, gradient
-        self.solver, self.schedule = solver, schedule
-        self.stochastic = stochastic
-        self.rate, self.hyper = rate, hyper
+        self.solver, self.stochastic = solver, stochastic
+        self.learning_rate, self.hyper = learning_rate, hyper
 
     @property
     def transform(self) -> optax.GradientTransformationExtraArgs:
-        """The optax transformation, at this rate."""
-        return build(self.solver, self.rate, self.schedule)
+        """The optax transformation, at this learning_rate."""
+        return _solver.build(self.solver, self.learning_rate)
 
     def init(self, params):
         """What the solver remembers at the start."""
@@ -100,9 +100,8 @@ class Descent:
 def descend(
     cost: Callable[..., jax.Array],
     *,
-    solver: Any = optax.sgd,
-    rate: Any = None,
-    schedule: Any = None,
+    solver: Solver = optax.sgd,
+    learning_rate: Positive | None = None,
     gradient: Callable[..., Any] | None = None,
     stochastic: bool = False,
     **hyper: Any,
@@ -112,47 +111,31 @@ def descend(
     Args:
         cost: returns a scalar; data is a tuple, and weights, (batch,), are passed where
             rows are weighted or padded.
-        solver: recipe `rate -> optax transformation`.
-        rate: () its argument, may be traced.
-        schedule: recipe `rate -> optax schedule`, counted in batches.
-        gradient: the gradient of cost, of the same arguments and with the same options,
-            where one is derived by hand; else autodiff. Options that differ are told,
-            but not those that are hidden in a lambda or a function of your own.
+        solver: as in optimize.minimize; schedules count batches.
+        learning_rate: () as there.
+        gradient: the gradient of cost, of the same arguments, where one is derived by
+            hand; else autodiff.
         stochastic: whether cost takes a key second.
         hyper: penalties and the like: numbers are traced; options such as loss="…"
-            belong in optimize.recipe(cost, loss="…").
+            belong in a functools.partial of cost.
 
     """
-    solver = canonical("solver", solver)
+    solver, cost = _solver.check("solver", solver), _check.by_value("cost", cost)
+    gradient = _check.by_value("gradient", gradient)
     if not callable(cost):
         raise ValueError(f"cost must be a function, not {cost!r}")
     for name, value in hyper.items():
         if isinstance(value, str):
-            raise ValueError(f"{name} is an option: optimize.recipe(cost, {name}=…)")
-    build(solver, rate, schedule)  # tells at once if a rate is missing
-    _belongs(gradient, cost, hyper)
-    return Descent(cost, solver, schedule, gradient, stochastic, rate, hyper)
-
-
-def _belongs(gradient, cost, hyper) -> None:
-    """Refuse a gradient that has other options than the cost, as far as they show."""
-    if gradient is None:
-        return
-    if not callable(gradient):
+            raise ValueError(f"{name} is an option: functools.partial(cost, {name}=…)")
+    if gradient is not None and not callable(gradient):
         raise ValueError(f"gradient must be a function, not {gradient!r}")
-    own, wanted = settings(gradient), settings(cost)
-    for name in (own.keys() & wanted.keys()) - hyper.keys():
-        if own[name] != wanted[name]:
-            mend = f"optimize.recipe(gradient, {name}={wanted[name]!r})"
-            raise ValueError(
-                f"gradient has {name} {own[name]!r}, not {wanted[name]!r} as cost has: "
-                f"{mend}"
-            )
+    _solver.build(solver, learning_rate)  # tells at once if one is missing
+    return Descent(cost, solver, gradient, stochastic, learning_rate, hyper)
 
 
 @_check.host
 def start(
-    update: Any, params: Any, key: jax.Array, *, memory: Any = None, extra: Any = ()
+    update: Any, params: Any, key: Key, *, memory: Any = None, extra: Any = ()
 ) -> State:
     """The State of a new run from params, with the run's key, ().
 
@@ -167,15 +150,15 @@ def start(
     return State(params, memory, extra, key, zero, zero)
 
 
-@_check.pure(jit=True, static=("batch", "steps"), weights="m")
+@_check.pure(jit=True)
 def epoch(
     update: Any,
     state: State,
     data: Any,
     *,
-    batch: int,
-    weights: jax.Array | None = None,
-    steps: int | None = None,
+    batch: Count,
+    weights: Weights | None = None,
+    steps: Count | None = None,
 ) -> tuple[State, dict[str, jax.Array]]:
     """Run one epoch of update: rows drawn without replacement, one step for each batch.
 
@@ -193,8 +176,16 @@ def epoch(
     return state, metrics
 
 
-@_check.pure(jit=True, static=("batch", "steps"), weights="m")
-def _host_epoch(update, state, data, *, batch, weights=None, steps=None):
+@_check.pure(jit=True)
+def _host_epoch(
+    update,
+    state,
+    data,
+    *,
+    batch: Count,
+    weights: Weights | None = None,
+    steps: Count | None = None,
+):
     """`epoch`, with the loads of its batches."""
     return _epoch(update, state, data, batch, weights, steps)
 
@@ -253,20 +244,18 @@ class _Best(NamedTuple):
         return _Best(chosen, jnp.where(better, score, self.score), since)
 
 
-@_check.fit(
-    static=("batch", "epochs", "score", "patience"), weights="m", validation="tree"
-)
+@_check.fit
 def fit(
     update: Any,
     state: State,
     data: Any,
     *,
-    batch: int,
-    epochs: int,
-    weights: jax.Array | None = None,
+    batch: Count,
+    epochs: Count,
+    weights: Weights | None = None,
     validation: Any = None,
-    score: Callable[..., jax.Array] | None = None,
-    patience: int | None = None,
+    score: Static[Callable[..., jax.Array] | None] = None,
+    patience: Count | None = None,
 ) -> Fit:
     """The whole run as a pure function: epochs of `epoch`, from state.
 
@@ -357,7 +346,7 @@ def run(
     *,
     batch: int,
     epochs: int,
-    weights: Any = None,
+    weights: Weights | None = None,
     validation: Any = None,
     score: Callable[..., jax.Array] | None = None,
     patience: int | None = None,
@@ -438,8 +427,10 @@ def _report(state, best, records, status, epochs, patience) -> Fit:
     )
 
 
-@_check.pure(jit=True, static=("batch",), weights="m")
-def _host_first_cost(update, state, data, *, batch, weights=None):
+@_check.pure(jit=True)
+def _host_first_cost(
+    update, state, data, *, batch: Count, weights: Weights | None = None
+):
     return _first_cost(update, state, data, batch, weights)
 
 

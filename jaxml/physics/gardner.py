@@ -6,13 +6,13 @@ the margin that `svm.hulls.nearest_points` finds with intercept=False.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 
 from jaxml import _check
+from jaxml._check import Scalar
 
 STEPS = 40  # of Newton's method; it needs about five, and ten near α = 2
 
@@ -31,8 +31,8 @@ def cover_count(patterns: int, dimensions: int) -> int:
     return 2 * sum(math.comb(p - 1, k) for k in range(min(n, p)))
 
 
-@_check.pure()
-def capacity(*, kappa: Any) -> jax.Array:
+@_check.pure
+def capacity(*, kappa: Scalar) -> jax.Array:
     """α_c(κ) = 1 / ∫_{-κ}^∞ Dt (t + κ)², () patterns per dimension at margin κ.
 
     Dt is the Gaussian measure; the integral is (1 + κ²) Φ(κ) + κ φ(κ). kappa, (), is
@@ -45,8 +45,8 @@ def capacity(*, kappa: Any) -> jax.Array:
     return 1 / _volume(jnp.where(kappa >= 0, kappa, jnp.nan))
 
 
-@_check.pure()
-def margin(*, alpha: Any) -> jax.Array:
+@_check.pure
+def margin(*, alpha: Scalar) -> jax.Array:
     """κ(α), (), with α_c(κ) = α: the widest margin of random patterns, N → ∞.
 
     alpha, (), is P/N in (0, 2]; NaN elsewhere. A share Φ(κ) of the patterns are then

@@ -5,24 +5,25 @@ least rate for each distortion is a curve of slope -1/T; its codewords are occup
 Boltzmann's levels are. `reduction.annealing` finds the codewords as well.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, NonNegative, Scalar, Weights
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.physics import statmech
 
 
-@_check.fit(static=("max_iter",), distortions="m k", weights="m")
+@_check.fit
 def blahut_arimoto(
-    distortions: jax.Array,
+    distortions: Annotated[Array, "m k"],
     *,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-5,
-    max_iter: int = 10_000,
+    temperature: NonNegative = 1.0,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 10_000,
 ) -> Fit:
     """Minimise F(q) = -T Σ wᵢ ln Σ_k q_k e^(-d_ik/T) / Σ wᵢ over the shares q, (k,).
 
@@ -71,13 +72,13 @@ class Point(NamedTuple):
     distortion: jax.Array  # () D = ⟨d⟩
 
 
-@_check.pure(jit=True, shares="k", distortions="m k", weights="m")
+@_check.pure(jit=True)
 def rate_distortion(
-    shares: jax.Array,
-    distortions: jax.Array,
+    shares: Annotated[Array, "k", "[0, inf)"],
+    distortions: Annotated[Array, "m k"],
     *,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
+    temperature: NonNegative = 1.0,
+    weights: Weights | None = None,
 ) -> Point:
     """R = ⟨ln P(k | i)/q_k⟩ and D = ⟨d_ik⟩ with P(k | i) ∝ q_k e^(-d_ik/T).
 
@@ -106,8 +107,10 @@ def _over_rows(observable, distortions, temperature, shares):
     return jax.vmap(of)(distortions)
 
 
-@_check.pure(variances="n")
-def gaussian_rate(variances: jax.Array, *, temperature: Any = 1.0) -> Point:
+@_check.pure
+def gaussian_rate(
+    variances: Annotated[Array, "n"], *, temperature: NonNegative = 1.0
+) -> Point:
     """D = Σⱼ min(T/2, σⱼ²), R = Σⱼ max(½ ln(2σⱼ²/T), 0): a Gaussian, d = |x - y|².
 
     variances, (n,), are the eigenvalues σ² of the covariance: components below T/2 are
@@ -126,8 +129,10 @@ class Bottleneck(NamedTuple):
     of_y: jax.Array  # () I(t; y)
 
 
-@_check.pure(correlations="n")
-def gaussian_bottleneck(correlations: jax.Array, *, beta: Any) -> Bottleneck:
+@_check.pure
+def gaussian_bottleneck(
+    correlations: Annotated[Array, "n"], *, beta: Scalar
+) -> Bottleneck:
     """I(t; x) = ½ Σⱼ ln((β-1)(1-λⱼ)/λⱼ) and I(t; y) = I(t; x) - ½ Σⱼ ln(β(1-λⱼ)).
 
     The t that minimises I(t; x) - β I(t; y), for Gaussian x and y of canonical

@@ -12,12 +12,22 @@ Exact answers are in `jaxml.physics.onsager`; their common critical temperature,
 2.269 J, is where to take `method="swendsen_wang"`.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    AnyArray,
+    Array,
+    Count,
+    Key,
+    NonNegative,
+    Positive,
+    Scalar,
+    Static,
+)
 from jaxml.physics import _chance, _checkerboard, _clusters, _sweeps, statmech
 
 METHODS = ("heat_bath", "swendsen_wang")
@@ -40,8 +50,8 @@ class Run(NamedTuple):
     kept: jax.Array | None  # (sweeps / every, ..., rows, columns) int8 configurations
 
 
-@_check.pure(static=("shape",))
-def init(key: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
+@_check.pure
+def init(key: Key, *, shape: Static[tuple[int, ...]]) -> jax.Array:
     """Spins ±1, int8, each with equal chance: the state at infinite temperature.
 
     key is jax.random.key(seed) and shape (..., rows, columns). All spins up, the ground
@@ -55,12 +65,12 @@ def init(key: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
 
 @_check.pure(jit=True)
 def heat_bath(
-    key: jax.Array,
-    spins: jax.Array,
+    key: Key,
+    spins: AnyArray,
     *,
-    temperature: Any,
-    coupling: Any = 1.0,
-    field: Any = 0.0,
+    temperature: NonNegative,
+    coupling: Scalar = 1.0,
+    field: Scalar = 0.0,
 ) -> jax.Array:
     """P(s_i = 1) = 1 / (1 + e^(-2h/T)), h = J Σ s_j + H: Fermi's function, one sweep.
 
@@ -93,12 +103,12 @@ def heat_bath(
 
 @_check.pure(jit=True)
 def swendsen_wang(
-    key: jax.Array,
-    spins: jax.Array,
+    key: Key,
+    spins: AnyArray,
     *,
-    temperature: Any,
-    coupling: Any = 1.0,
-    field: Any = 0.0,
+    temperature: NonNegative,
+    coupling: Scalar = 1.0,
+    field: Scalar = 0.0,
 ) -> Clusters:
     """P(bond) = 1 - e^(-2|J|/T) where J s_i s_j > 0; each cluster is flipped, or not.
 
@@ -131,17 +141,17 @@ def swendsen_wang(
     return Clusters(spins, labels % sites)
 
 
-@_check.pure(static=("sweeps", "every", "method"), jit=True)
+@_check.pure(jit=True)
 def sample(
-    key: jax.Array,
-    spins: jax.Array,
+    key: Key,
+    spins: AnyArray,
     *,
-    temperature: Any,
-    coupling: Any = 1.0,
-    field: Any = 0.0,
-    sweeps: int,
-    every: int | None = None,
-    method: str = "heat_bath",
+    temperature: NonNegative,
+    coupling: Scalar = 1.0,
+    field: Scalar = 0.0,
+    sweeps: Count,
+    every: Count | None = None,
+    method: Static[str] = "heat_bath",
 ) -> Run:
     """P(s) ∝ e^(-E(s)/T): a Markov chain, measured after each of many sweeps.
 
@@ -193,7 +203,9 @@ def sample(
     last, records, kept = _sweeps.repeat(
         sweep, start, key, sweeps=sweeps, every=every, show=show
     )
-    bonds, m, square = jax.tree.map(lambda r: r.astype(temperature.dtype), records)
+    bonds, m, square = jax.tree.map(
+        lambda r: r.astype(jnp.result_type(temperature)), records
+    )
     m = m / sites
     square = m**2 if square is None else square
     energy = -coupling * (bonds / sites) - field * m
@@ -279,8 +291,8 @@ def _total(spins):
 # --- observables ---------------------------------------------------------------------
 
 
-@_check.pure(spins="...")
-def energy(spins: jax.Array, *, coupling: Any = 1.0, field: Any = 0.0) -> jax.Array:
+@_check.pure
+def energy(spins: Array, *, coupling: Scalar = 1.0, field: Scalar = 0.0) -> jax.Array:
     """E / N = -(J Σ s_i s_j + H Σ s_i) / N, (...), the energy of a site.
 
     spins are (..., rows, columns), of any numbers; coupling J and field H, (). N times
@@ -291,14 +303,14 @@ def energy(spins: jax.Array, *, coupling: Any = 1.0, field: Any = 0.0) -> jax.Ar
     return -coupling * bonds - field * jnp.mean(s, (-2, -1))
 
 
-@_check.pure(spins="...")
-def magnetisation(spins: jax.Array) -> jax.Array:
+@_check.pure
+def magnetisation(spins: Array) -> jax.Array:
     """m = Σ s / N, (...), of spins (..., rows, columns): the order parameter."""
     return jnp.mean(_lattices(spins), (-2, -1))
 
 
-@_check.pure(spins="...")
-def structure_factor(spins: jax.Array) -> jax.Array:
+@_check.pure
+def structure_factor(spins: Array) -> jax.Array:
     """S(k) = |Σ_r s_r e^(-ik·r)|² / N, (..., rows, columns); S(0) = N m².
 
     Entry (a, b) is that of k = 2π (a/rows, b/columns). The mean over configurations,
@@ -310,8 +322,12 @@ def structure_factor(spins: jax.Array) -> jax.Array:
     return (waves.real**2 + waves.imag**2) / (s.shape[-2] * s.shape[-1])
 
 
-@_check.pure(m="t", weights="t")
-def binder_cumulant(m: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
+@_check.pure
+def binder_cumulant(
+    m: Annotated[Array, "t"],
+    *,
+    weights: Annotated[Array, "t", "[0, inf)"] | None = None,
+) -> jax.Array:
     """U_4 = 1 - ⟨m⁴⟩ / (3 ⟨m²⟩²), (): 2/3 in order, 0 in disorder.
 
     At T_c it hardly depends on the size of the lattice: curves of several cross there.
@@ -322,13 +338,13 @@ def binder_cumulant(m: jax.Array, *, weights: jax.Array | None = None) -> jax.Ar
     return 1 - _mean(square**2, weights) / (3 * _mean(square, weights) ** 2)
 
 
-@_check.pure(m="t", weights="t")
+@_check.pure
 def susceptibility(
-    m: jax.Array,
+    m: Annotated[Array, "t"],
     *,
-    temperature: Any,
-    sites: Any,
-    weights: jax.Array | None = None,
+    temperature: NonNegative,
+    sites: Positive,
+    weights: Annotated[Array, "t", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """χ = N (⟨m²⟩ - ⟨m⟩²) / T = ∂⟨m⟩/∂H, ().
 
@@ -339,13 +355,13 @@ def susceptibility(
     return sites * _variance(m, weights) / temperature
 
 
-@_check.pure(energies="t", weights="t")
+@_check.pure
 def heat_capacity(
-    energies: jax.Array,
+    energies: Annotated[Array, "t"],
     *,
-    temperature: Any,
-    sites: Any,
-    weights: jax.Array | None = None,
+    temperature: NonNegative,
+    sites: Positive,
+    weights: Annotated[Array, "t", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """C / N = N (⟨e²⟩ - ⟨e⟩²) / T² = ∂⟨e⟩/∂T, (), of a site.
 

@@ -7,13 +7,14 @@ energies, energies and heat capacities are those of a site, on square lattices a
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import NonNegative, Scalar, Static
 
 CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))  # 2.269185…, where sinh(2/T) = 1
 MOST = 20  # sites of a lattice all of whose states are written down
@@ -76,8 +77,8 @@ def _sides(shape) -> tuple[int, int]:
 # --- finite lattices -----------------------------------------------------------------
 
 
-@_check.pure(static=("shape",), jit=True)
-def log_partition(*, beta: Any, shape: tuple[int, int]) -> jax.Array:
+@_check.pure(jit=True)
+def log_partition(*, beta: Scalar, shape: Static[tuple[int, int]]) -> jax.Array:
     """ln Z = ln Σ_s e^(-βE(s)), (), of all states of a finite periodic lattice.
 
     ⟨E⟩ = -∂ ln Z/∂β and C = β² ∂² ln Z/∂β² are those of `jax.grad`. Z is half the sum
@@ -113,8 +114,10 @@ def log_partition(*, beta: Any, shape: tuple[int, int]) -> jax.Array:
     return odd + jnp.log(mixed / 2)
 
 
-@_check.pure(static=("shape",), jit=True)
-def mean_energy(*, temperature: Any, shape: tuple[int, int]) -> jax.Array:
+@_check.pure(jit=True)
+def mean_energy(
+    *, temperature: NonNegative, shape: Static[tuple[int, int]]
+) -> jax.Array:
     """⟨E⟩ / N = -∂ ln Z/∂β / N, (), of a finite lattice: what a sampler should find.
 
     temperature is T > 0, () in units of J; shape is as in `log_partition`. Its
@@ -129,7 +132,7 @@ def mean_energy(*, temperature: Any, shape: tuple[int, int]) -> jax.Array:
 
 
 @_check.pure(jit=True)
-def magnetisation(*, temperature: Any) -> jax.Array:
+def magnetisation(*, temperature: NonNegative) -> jax.Array:
     """|m| = (1 - sinh(2/T)^-4)^(1/8) below T_c, 0 above, ().
 
     temperature is T >= 0, () in units of J; NaN elsewhere. Source: Yang (1952).
@@ -142,7 +145,7 @@ def magnetisation(*, temperature: Any) -> jax.Array:
 
 
 @_check.pure(jit=True)
-def free_energy(*, temperature: Any) -> jax.Array:
+def free_energy(*, temperature: NonNegative) -> jax.Array:
     """f = -T (ln(2 cosh 2β) + ∫_0^(π/2) ln((1 + √(1 - κ² sin²φ))/2) dφ/π), ().
 
     β = 1/T and κ = 2 sinh 2β / cosh² 2β. temperature is T >= 0, () in units of J; NaN
@@ -152,7 +155,7 @@ def free_energy(*, temperature: Any) -> jax.Array:
 
 
 @_check.pure(jit=True)
-def energy(*, temperature: Any) -> jax.Array:
+def energy(*, temperature: NonNegative) -> jax.Array:
     """u = -coth 2β (1 + (2/π) (2 tanh² 2β - 1) K(κ)), (), the mean energy of a site.
 
     K(κ) is the complete elliptic integral of modulus κ, as in `free_energy`;
@@ -163,7 +166,7 @@ def energy(*, temperature: Any) -> jax.Array:
 
 
 @_check.pure(jit=True)
-def heat_capacity(*, temperature: Any) -> jax.Array:
+def heat_capacity(*, temperature: NonNegative) -> jax.Array:
     """c = (2/π) (β coth 2β)² (2K - 2E - (1 - κ') (π/2 + κ' K)), (), of a site.
 
     κ' = 2 tanh² 2β - 1; K and E are complete elliptic integrals of modulus κ, as in

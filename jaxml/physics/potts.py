@@ -11,13 +11,14 @@ Ising model with twice its coupling, for q -> 1 percolation. k_B = 1.
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import AnyArray, Array, Count, Key, NonNegative, Scalar
 from jaxml.physics import _chance, _checkerboard, _clusters
 
 
@@ -28,8 +29,8 @@ class Clusters(NamedTuple):
     labels: jax.Array  # (n,) int32, the lowest site of each site's cluster; or -1
 
 
-@_check.pure(static=("sites", "q"))
-def init(key: jax.Array, *, sites: int, q: int) -> jax.Array:
+@_check.pure
+def init(key: Key, *, sites: Count, q: Count) -> jax.Array:
     """Spins, (sites,) int32, each 0…q-1 with equal chance.
 
     key is jax.random.key(seed); reshape them for a square lattice.
@@ -53,15 +54,15 @@ def lattice(*, shape: tuple[int, ...]) -> np.ndarray:
 # --- samplers ------------------------------------------------------------------------
 
 
-@_check.pure(static=("q",), edges="e 2:labels", couplings="e")
+@_check.pure
 def swendsen_wang(
-    key: jax.Array,
-    spins: jax.Array,
-    edges: jax.Array,
-    couplings: jax.Array,
+    key: Key,
+    spins: AnyArray,
+    edges: Annotated[Array, "e 2:labels"],
+    couplings: Annotated[Array, "e", "[0, inf)"],
     *,
-    q: int,
-    temperature: Any,
+    q: Count,
+    temperature: NonNegative,
 ) -> Clusters:
     """P(bond on ij) = δ(s_i, s_j) (1 - e^(-J_ij/T)); each cluster then draws a value.
 
@@ -86,7 +87,7 @@ def swendsen_wang(
 
     """
     spins = _on_sites(spins, edges)
-    _check.values("spins", spins, True, q)
+    _check.labels("spins", spins, q)
     temperature = jnp.asarray(temperature, couplings.dtype)
     return _swendsen_wang(key, spins, edges, couplings, temperature, q)
 
@@ -105,14 +106,14 @@ def _swendsen_wang(key, spins, edges, couplings, temperature, q):
     return Clusters(jnp.where(valid, values[labels], -1), jnp.where(valid, labels, -1))
 
 
-@_check.pure(static=("q",), spins="...:labels")
+@_check.pure
 def heat_bath(
-    key: jax.Array,
-    spins: jax.Array,
+    key: Key,
+    spins: Annotated[Array, "...:labels"],
     *,
-    q: int,
-    temperature: Any,
-    coupling: Any = 1.0,
+    q: Count,
+    temperature: NonNegative,
+    coupling: Scalar = 1.0,
 ) -> jax.Array:
     """P(s_i = a) ∝ e^(J n_a/T), n_a of the four neighbours of i being a: one sweep.
 
@@ -135,7 +136,7 @@ def heat_bath(
     """
     if spins.ndim < 2 or not spins.size:
         raise ValueError(f"spins has shape {spins.shape}, not (..., rows, columns)")
-    _check.values("spins", spins, True, q)
+    _check.labels("spins", spins, q)
     dtype = jnp.result_type(temperature, coupling, float)
     temperature, coupling = (jnp.asarray(a, dtype) for a in (temperature, coupling))
     return _heat_bath(key, spins, temperature, coupling, q)
@@ -190,15 +191,19 @@ def _on_sites(spins, edges):
     """The spins, (n,) int32; refuse edges, if they are concrete, to other sites."""
     spins = _check.array("spins", jnp.asarray(spins), True).astype(jnp.int32)
     _check.shapes(spins=(spins, "n"))
-    _check.values("edges", edges, True, len(spins))
+    _check.labels("edges", edges, len(spins))
     return spins
 
 
 # --- observables ---------------------------------------------------------------------
 
 
-@_check.pure(edges="e 2:labels", couplings="e")
-def energy(spins: jax.Array, edges: jax.Array, couplings: jax.Array) -> jax.Array:
+@_check.pure
+def energy(
+    spins: AnyArray,
+    edges: Annotated[Array, "e 2:labels"],
+    couplings: Annotated[Array, "e", "[0, inf)"],
+) -> jax.Array:
     """E = -Σ J_ij δ(s_i, s_j), ().
 
     Arguments as in `swendsen_wang`: spins (n,), edges (e, 2), couplings (e,). NaN under
@@ -213,23 +218,23 @@ def energy(spins: jax.Array, edges: jax.Array, couplings: jax.Array) -> jax.Arra
     )
 
 
-@_check.pure(static=("q",), spins="n:labels")
-def order_parameter(spins: jax.Array, *, q: int) -> jax.Array:
+@_check.pure
+def order_parameter(spins: Annotated[Array, "n:labels"], *, q: Count) -> jax.Array:
     """m = (q max_a n_a/n - 1) / (q - 1), (): from 0, in disorder, to 1.
 
     n_a of the spins, (n,), have value a of q >= 2. NaN under jit for spins that are
     not 0…q-1.
     """
     q = _check.count("q", q, at_least=2)
-    _check.values("spins", spins, True, q)
+    _check.labels("spins", spins, q)
     valid = jnp.all((spins >= 0) & (spins < q))
     most = jnp.max(jnp.bincount(spins, length=q))
     m = (q * (most / len(spins)) - 1) / (q - 1)
     return jnp.where(valid, m, jnp.nan)
 
 
-@_check.pure(static=("q",))
-def critical_temperature(*, q: int, coupling: Any = 1.0) -> jax.Array:
+@_check.pure
+def critical_temperature(*, q: Count, coupling: Scalar = 1.0) -> jax.Array:
     """T_c = J / ln(1 + √q), (), of the square lattice.
 
     q values, 1 or more; coupling J, (). The transition is continuous for q <= 4. With

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, NonNegative, Positive, Rows, Static
 from jaxml._rows import product
 from jaxml._units import per_square, unit_of
 from jaxml.reduction._covariance import covariance
@@ -50,14 +51,14 @@ class Significant(NamedTuple):
 # --- the law of Marchenko and Pastur --------------------------------------------------
 
 
-@_check.pure()
-def edges(*, gamma: Any, variance: Any = 1.0) -> Band:
+@_check.pure
+def edges(*, gamma: NonNegative, variance: Positive = 1.0) -> Band:
     """λ± = σ² (1 ± √γ)²: the ends of the band; gamma is γ = n/m and variance σ²."""
     return _edges(gamma, variance)
 
 
-@_check.pure(x="...")
-def density(x: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
+@_check.pure
+def density(x: Array, *, gamma: NonNegative, variance: Positive = 1.0) -> jax.Array:
     """ρ(x) = √((λ₊ - x)(x - λ₋)) / (2π σ² γ x), of x's shape (...), 0 outside the band.
 
     For γ > 1 a share 1 - 1/γ of the eigenvalues is 0 besides, so that ρ integrates to
@@ -78,8 +79,8 @@ def density(x: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
     return jnp.where(valued, root / (2 * jnp.pi * variance * gamma * x), 0)
 
 
-@_check.pure(x="...")
-def cumulative(x: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
+@_check.pure
+def cumulative(x: Array, *, gamma: NonNegative, variance: Positive = 1.0) -> jax.Array:
     """F(x) = ∫₀ˣ ρ, of x's shape (...), with the share 1 - 1/γ at 0 where γ > 1.
 
     With x = σ²(1 + γ + 2√γ cos θ) and r = min(√γ, 1/√γ)
@@ -100,8 +101,8 @@ def cumulative(x: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
     return jnp.where(jnp.isnan(x) | jnp.isnan(high), jnp.nan, value)
 
 
-@_check.pure(p="...")
-def quantile(p: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
+@_check.pure
+def quantile(p: Array, *, gamma: NonNegative, variance: Positive = 1.0) -> jax.Array:
     """x with F(x) = p, of p's shape (...): the inverse of `cumulative`.
 
     Args:
@@ -125,8 +126,8 @@ def quantile(p: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
     return jnp.where(valid, jnp.where(zero, 0, x), jnp.nan)
 
 
-@_check.pure()
-def median(*, gamma: Any, variance: Any = 1.0) -> jax.Array:
+@_check.pure
+def median(*, gamma: NonNegative, variance: Positive = 1.0) -> jax.Array:
     """x with F(x) = ½, (): `quantile` for gamma and variance, as in `density`."""
     return _positive(variance) * _median(jnp.asarray(gamma))
 
@@ -152,7 +153,7 @@ def _eps(x) -> float:
 
 def _share(gamma):
     """The part of the eigenvalues that is not 0."""
-    _check.within("gamma", gamma, "(0, inf)")
+    _check.values("gamma", gamma, "(0, inf)")
     return jnp.minimum(1, 1 / gamma)
 
 
@@ -210,8 +211,10 @@ def _angle(wanted, gamma):
 # --- a spike in noise -----------------------------------------------------------------
 
 
-@_check.pure(spike="...")
-def bbp_eigenvalue(spike: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
+@_check.pure
+def bbp_eigenvalue(
+    spike: Array, *, gamma: NonNegative, variance: Positive = 1.0
+) -> jax.Array:
     """λ = σ² ℓ (1 + γ/(ℓ - 1)) for ℓ > 1 + √γ, else the edge σ²(1 + √γ)², (...).
 
     What a direction of variance ℓ σ² has for its eigenvalue in m rows.
@@ -230,8 +233,8 @@ def bbp_eigenvalue(spike: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.
     return _positive(variance) * _known(spike, value)
 
 
-@_check.pure(spike="...")
-def bbp_overlap(spike: jax.Array, *, gamma: Any) -> jax.Array:
+@_check.pure
+def bbp_overlap(spike: Array, *, gamma: NonNegative) -> jax.Array:
     """cos² = (1 - γ/(ℓ - 1)²) / (1 + γ/(ℓ - 1)) for ℓ > 1 + √γ, else 0, (...).
 
     The squared overlap of the direction that is found with the true one; spike, ℓ, and
@@ -245,8 +248,10 @@ def bbp_overlap(spike: jax.Array, *, gamma: Any) -> jax.Array:
     return _known(spike, jnp.where(out, value, 0))
 
 
-@_check.pure(eigenvalue="...")
-def bbp_spike(eigenvalue: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.Array:
+@_check.pure
+def bbp_spike(
+    eigenvalue: Array, *, gamma: NonNegative, variance: Positive = 1.0
+) -> jax.Array:
     """ℓ = ½ (b + √(b² - 4λ)), b = λ + 1 - γ: the inverse of `bbp_eigenvalue`, (...).
 
     Args:
@@ -265,8 +270,8 @@ def bbp_spike(eigenvalue: jax.Array, *, gamma: Any, variance: Any = 1.0) -> jax.
     return jnp.where(out, (b + jnp.sqrt(square)) / 2, jnp.nan)
 
 
-@_check.pure(strength="...")
-def wigner_eigenvalue(strength: jax.Array) -> jax.Array:
+@_check.pure
+def wigner_eigenvalue(strength: Array) -> jax.Array:
     """λ + 1/λ for λ > 1, else 2, (...): the largest eigenvalue of λ v vᵀ + G.
 
     G is symmetric, (n, n), its entries of variance 1/n, and strength is λ, (...). The
@@ -278,8 +283,8 @@ def wigner_eigenvalue(strength: jax.Array) -> jax.Array:
     return _known(strength, jnp.where(out, value + 1 / value, 2))
 
 
-@_check.pure(strength="...")
-def wigner_overlap(strength: jax.Array) -> jax.Array:
+@_check.pure
+def wigner_overlap(strength: Array) -> jax.Array:
     """cos² = 1 - 1/λ² for λ > 1, else 0, (...), of the first eigenvector with v.
 
     strength is λ, (...), as in `wigner_eigenvalue`.
@@ -288,8 +293,8 @@ def wigner_overlap(strength: jax.Array) -> jax.Array:
     return _known(strength, jnp.where(out, 1 - 1 / value**2, 0))
 
 
-@_check.pure(strength="...")
-def singular_value(strength: jax.Array, *, gamma: Any) -> jax.Array:
+@_check.pure
+def singular_value(strength: Array, *, gamma: NonNegative) -> jax.Array:
     """y = √((1 + x²)(γ + x²)) / x for x > γ^¼, else 1 + √γ, (...).
 
     The largest singular value of x u vᵀ + G, (m, n), u and v of length 1, the entries
@@ -322,8 +327,8 @@ def _known(source, value):
 # --- shrinkage of singular values -----------------------------------------------------
 
 
-@_check.pure()
-def hard_threshold(*, gamma: Any) -> jax.Array:
+@_check.pure
+def hard_threshold(*, gamma: NonNegative) -> jax.Array:
     """√(2(γ + 1) + 8γ / (γ + 1 + √(γ² + 14γ + 1))), (): 4/√3 for γ = 1.
 
     The singular value from which it is best to keep a component as it is, the entries
@@ -340,8 +345,10 @@ def _hard_threshold(gamma):
     return jnp.sqrt(2 * (gamma + 1) + 8 * gamma / (gamma + 1 + root))
 
 
-@_check.pure(static=("loss",), y="...")
-def shrinkage(y: jax.Array, *, gamma: Any, loss: str = "frobenius") -> jax.Array:
+@_check.pure
+def shrinkage(
+    y: Array, *, gamma: NonNegative, loss: Static[str] = "frobenius"
+) -> jax.Array:
     """η(y) = √((y² - γ - 1)² - 4γ) / y for y > 1 + √γ, else 0, (...).
 
     What is best put in the place of a singular value y of signal and noise, the entries
@@ -368,8 +375,10 @@ def shrinkage(y: jax.Array, *, gamma: Any, loss: str = "frobenius") -> jax.Array
     return _known(y, jnp.where(out, jnp.sqrt(square) / value, 0))
 
 
-@_check.pure(static=("loss",), x="m n")
-def shrink(x: jax.Array, *, sigma: Any = None, loss: str = "frobenius") -> jax.Array:
+@_check.pure
+def shrink(
+    x: Rows, *, sigma: Positive | None = None, loss: Static[str] = "frobenius"
+) -> jax.Array:
     """Σᵢ √m σ η(yᵢ / √m σ) uᵢ vᵢᵀ, (m, n): x without its noise.
 
     Args:
@@ -398,8 +407,10 @@ def shrink(x: jax.Array, *, sigma: Any = None, loss: str = "frobenius") -> jax.A
     return product(u * kept[None], vt)
 
 
-@_check.pure(static=("rows", "columns"))
-def largest(*, rows: int, columns: int, variance: Any = 1.0) -> Largest:
+@_check.pure
+def largest(
+    *, rows: Static[int], columns: Static[int], variance: Positive = 1.0
+) -> Largest:
     """σ²(√(m-1) + √n)²/m and σ²(√(m-1) + √n)(1/√(m-1) + 1/√n)^⅓/m: Largest.
 
     Centre and scale of the largest eigenvalue of the covariance of noise.
@@ -426,8 +437,8 @@ def _largest(m: int, n: Any, variance: jax.Array) -> Largest:
     return Largest(variance * ((left + right) ** 2 / m), variance * scale)
 
 
-@_check.pure(x="m n")
-def significant_components(x: jax.Array, *, variance: Any = None) -> Significant:
+@_check.pure
+def significant_components(x: Rows, *, variance: Positive | None = None) -> Significant:
     """#{i : λᵢ > centre + 2.02 scale}: how many eigenvalues noise does not explain.
 
     λ are those of the covariance of the rows about their mean, and centre and scale

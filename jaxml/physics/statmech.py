@@ -9,13 +9,14 @@ Energies are measured from the ground state, in units of T, before anything is
 exponentiated: nothing overflows, also in float32, and no unit of energy is too small.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from jaxml import _check
+from jaxml._check import Array, Count, NonNegative, Positive, Rows, Scalar, Weights
 from jaxml._units import unit_of
 from jaxml.optimize.convex import by_newton
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
@@ -35,9 +36,9 @@ class Params(NamedTuple):
 # --- many particles: occupation of levels --------------------------------------------
 
 
-@_check.pure(jit=True, energies="...")
+@_check.pure(jit=True)
 def fermi_dirac(
-    energies: jax.Array, *, chemical_potential: Any = 0.0, temperature: Any = 1.0
+    energies: Array, *, chemical_potential: Scalar = 0.0, temperature: NonNegative = 1.0
 ) -> jax.Array:
     """f(E) = 1 / (e^((E - μ)/T) + 1), the mean occupation of a state of energy E.
 
@@ -50,9 +51,9 @@ def fermi_dirac(
     return jnp.where(d < 0, 1, e) / (1 + e)
 
 
-@_check.pure(jit=True, energies="...")
+@_check.pure(jit=True)
 def bose_einstein(
-    energies: jax.Array, *, chemical_potential: Any = 0.0, temperature: Any = 1.0
+    energies: Array, *, chemical_potential: Scalar = 0.0, temperature: NonNegative = 1.0
 ) -> jax.Array:
     """n(E) = 1 / (e^((E - μ)/T) - 1), the mean number of bosons in a state of energy E.
 
@@ -64,13 +65,13 @@ def bose_einstein(
     return jnp.exp(-x) / -jnp.expm1(-x)
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def grand_potential(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    chemical_potential: Any = 0.0,
-    temperature: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    chemical_potential: Scalar = 0.0,
+    temperature: NonNegative = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """Ω = -T Σ gᵢ ln(1 + e^((μ - Eᵢ)/T)), (), of fermions.
 
@@ -96,13 +97,13 @@ def grand_potential(
     return jnp.sum(_states(degeneracies, energies) * each)
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def chemical_potential(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    particles: Any,
-    temperature: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    particles: Positive,
+    temperature: NonNegative = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """The μ, (), at which Σ gᵢ f(Eᵢ) = N: the Fermi level of N fermions.
 
@@ -222,12 +223,12 @@ def _solve(energies, g, n, t):
 # --- one system: the canonical ensemble ----------------------------------------------
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def log_partition(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    beta: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    beta: Scalar = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """ln Z = ln Σ gᵢ e^(-βEᵢ), (), the function whose derivatives are the observables.
 
@@ -245,12 +246,12 @@ def log_partition(
     return logsumexp(-beta * energies, b=_states(degeneracies, energies))
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def boltzmann(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    temperature: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    temperature: NonNegative = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """pᵢ = gᵢ e^(-Eᵢ/T) / Z, (n,), the softmax of -E/T.
 
@@ -271,12 +272,12 @@ def boltzmann(
     return w / jnp.sum(w)
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def free_energy(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    temperature: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    temperature: NonNegative = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """F = -T ln Z = U - T S, (), with ∂F/∂Eᵢ = pᵢ and ∂F/∂T = -S.
 
@@ -287,12 +288,12 @@ def free_energy(
     return ground - _temperature(temperature, energies) * log_z
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def mean_energy(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    temperature: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    temperature: NonNegative = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """U = Σ pᵢ Eᵢ = -∂ ln Z/∂β, ().
 
@@ -303,12 +304,12 @@ def mean_energy(
     return ground + _temperature(temperature, energies) * mean
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def entropy(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    temperature: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    temperature: NonNegative = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """S = ln Z - β ∂ ln Z/∂β = -∂F/∂T = -Σ pᵢ ln(pᵢ/gᵢ), (), in nats.
 
@@ -319,12 +320,12 @@ def entropy(
     return log_z + mean
 
 
-@_check.pure(jit=True, energies="n", degeneracies="n")
+@_check.pure(jit=True)
 def heat_capacity(
-    energies: jax.Array,
+    energies: Annotated[Array, "n"],
     *,
-    temperature: Any = 1.0,
-    degeneracies: jax.Array | None = None,
+    temperature: NonNegative = 1.0,
+    degeneracies: Annotated[Array, "n", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """C = ∂U/∂T = β² ∂² ln Z/∂β² = var(E)/T², ().
 
@@ -397,9 +398,9 @@ def _in_units_jvp(primals, tangents):
 # --- maximum entropy -----------------------------------------------------------------
 
 
-@_check.pure(jit=True, features="m n", weights="m")
+@_check.pure(jit=True)
 def gibbs(
-    params: Params, features: jax.Array, *, weights: jax.Array | None = None
+    params: Params, features: Rows, *, weights: Weights | None = None
 ) -> jax.Array:
     """pᵢ = wᵢ e^(λ·fᵢ) / Z, (m,), of all distributions the one of greatest entropy.
 
@@ -422,14 +423,14 @@ def gibbs(
     return w / jnp.sum(w)
 
 
-@_check.fit(static=("max_iter",), features="m n", targets="n", weights="m")
+@_check.fit
 def maximum_entropy(
-    features: jax.Array,
-    targets: jax.Array,
+    features: Rows,
+    targets: Annotated[Array, "n"],
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-5,
-    max_iter: int = 100,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 100,
 ) -> Fit:
     """Maximise -Σ pᵢ ln(pᵢ/wᵢ) over p with Σ pᵢ fᵢ = μ, by the multipliers of these n.
 

@@ -7,12 +7,13 @@ a circle in the plane of the first two, and no vortices.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, Key, NonNegative, Scalar, Static
 from jaxml.physics import _chance, _checkerboard, _clusters, _sweeps
 
 TURN = 2 * math.pi
@@ -27,8 +28,8 @@ class Run(NamedTuple):
     kept: jax.Array | None  # (sweeps / every, ..., rows, columns) configurations
 
 
-@_check.pure(static=("shape",))
-def init(key: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
+@_check.pure
+def init(key: Key, *, shape: Static[tuple[int, ...]]) -> jax.Array:
     """Angles between -π and π with equal chance: the state at infinite temperature.
 
     key is jax.random.key(seed) and shape (..., rows, columns).
@@ -39,9 +40,9 @@ def init(key: jax.Array, *, shape: tuple[int, ...]) -> jax.Array:
 # --- samplers ------------------------------------------------------------------------
 
 
-@_check.pure(jit=True, angles="...")
+@_check.pure(jit=True)
 def swendsen_wang(
-    key: jax.Array, angles: jax.Array, *, temperature: Any, coupling: Any = 1.0
+    key: Key, angles: Array, *, temperature: NonNegative, coupling: Scalar = 1.0
 ) -> jax.Array:
     """P(bond) = 1 - e^(-2 J x_i x_j / T) where it is > 0; clusters are flipped, or not.
 
@@ -81,8 +82,8 @@ def swendsen_wang(
     return _wrapped(jnp.where(flips, 2 * direction + jnp.pi - angles, angles))
 
 
-@_check.pure(jit=True, angles="...")
-def overrelax(angles: jax.Array) -> jax.Array:
+@_check.pure(jit=True)
+def overrelax(angles: Array) -> jax.Array:
     """θ' = 2 φ - θ, φ the direction of the sum of the four neighbours: one sweep.
 
     Each spin is mirrored at the field that it feels. That changes no energy, and needs
@@ -101,15 +102,15 @@ def overrelax(angles: jax.Array) -> jax.Array:
     return _checkerboard.join(parts._replace(b0=b0, b1=b1))
 
 
-@_check.pure(static=("sweeps", "every"), jit=True, angles="...")
+@_check.pure(jit=True)
 def sample(
-    key: jax.Array,
-    angles: jax.Array,
+    key: Key,
+    angles: Array,
     *,
-    temperature: Any,
-    coupling: Any = 1.0,
-    sweeps: int,
-    every: int | None = None,
+    temperature: NonNegative,
+    coupling: Scalar = 1.0,
+    sweeps: Count,
+    every: Count | None = None,
 ) -> Run:
     """P(θ) ∝ e^(-E(θ)/T): steps of `swendsen_wang`, measured after each of them.
 
@@ -156,8 +157,8 @@ def _wrapped(angles):
 # --- observables ---------------------------------------------------------------------
 
 
-@_check.pure(angles="...")
-def energy(angles: jax.Array, *, coupling: Any = 1.0) -> jax.Array:
+@_check.pure
+def energy(angles: Array, *, coupling: Scalar = 1.0) -> jax.Array:
     """E / N = -J Σ cos(θ_i - θ_j) / N, (...), the energy of a site.
 
     angles are (..., rows, columns) and coupling J, ().
@@ -166,15 +167,15 @@ def energy(angles: jax.Array, *, coupling: Any = 1.0) -> jax.Array:
     return -coupling * jnp.mean(jnp.cos(down) + jnp.cos(right), (-2, -1))
 
 
-@_check.pure(angles="...")
-def magnetisation(angles: jax.Array) -> jax.Array:
+@_check.pure
+def magnetisation(angles: Array) -> jax.Array:
     """m = Σ (cos θ, sin θ) / N, (..., 2), of angles (..., rows, columns)."""
     vectors = jnp.stack([jnp.cos(_lattices(angles)), jnp.sin(angles)], -1)
     return jnp.mean(vectors, (-3, -2))
 
 
-@_check.pure(angles="...")
-def vortices(angles: jax.Array) -> jax.Array:
+@_check.pure
+def vortices(angles: Array) -> jax.Array:
     """n = Σ Δθ / 2π around each square of four sites, (..., rows, columns).
 
     1 for a vortex and -1 for an antivortex; they sum to 0 on a periodic lattice. Each
@@ -186,8 +187,10 @@ def vortices(angles: jax.Array) -> jax.Array:
     return jnp.round(around / TURN)
 
 
-@_check.pure(angles="...")
-def stiffness(angles: jax.Array, *, temperature: Any, coupling: Any = 1.0) -> jax.Array:
+@_check.pure
+def stiffness(
+    angles: Array, *, temperature: NonNegative, coupling: Scalar = 1.0
+) -> jax.Array:
     """Υ = J ⟨Σ cos Δθ⟩/N - (J²/T) ⟨(Σ sin Δθ)²⟩/N, Σ over bonds of one direction, ().
 
     The helicity modulus, what it costs to twist the lattice: the mean of both
@@ -201,7 +204,7 @@ def stiffness(angles: jax.Array, *, temperature: Any, coupling: Any = 1.0) -> ja
         coupling: () J.
 
     """
-    _check.within("temperature", temperature, "(0, inf)")
+    _check.values("temperature", temperature, "(0, inf)")
     means = []
     for difference in _differences(_lattices(angles)):
         current = jnp.sum(jnp.sin(difference), (-2, -1))

@@ -66,7 +66,7 @@ def labels(name: str, value: Any) -> np.ndarray:
     """The value as (m,) labels that count from 0."""
     array = np.asarray(_check.array(name, value, True))
     shapes(**{name: (array, "m")})
-    _check.values(name, array, True, None)
+    _check.labels(name, array)
     return array.astype(np.int64)
 
 

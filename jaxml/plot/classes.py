@@ -1,11 +1,12 @@
 """Classes: which are taken for which, where they lie, and the margin between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array
 from jaxml.plot import _canvas
 
 if TYPE_CHECKING:
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 
 @_check.host
-def confusion(matrix: Any, *, ax: "Axes | None" = None, names: Any = None) -> "Axes":
+def confusion(
+    matrix: Array, *, ax: "Axes | None" = None, names: Sequence[str] | None = None
+) -> "Axes":
     """The matrix of metrics.confusion, its counts in the cells; true classes are rows.
 
     The shade is a cell's share of its row, on a square-root scale, so that rare
@@ -71,8 +74,8 @@ def confusion(matrix: Any, *, ax: "Axes | None" = None, names: Any = None) -> "A
 @_check.host
 def decision_regions(
     predict: Callable[[np.ndarray], Any],
-    x: Any,
-    y: Any,
+    x: Array,
+    y: Array,
     *,
     ax: "Axes | None" = None,
     resolution: int = 200,
@@ -114,10 +117,10 @@ def decision_regions(
 @_check.host
 def margin(
     scores: Callable[[np.ndarray], Any],
-    x: Any,
-    y: Any,
+    x: Array,
+    y: Array,
     *,
-    support: Any = None,
+    support: Array | None = None,
     ax: "Axes | None" = None,
     resolution: int = 200,
 ) -> "Axes":
@@ -127,7 +130,7 @@ def margin(
 
         plot.margin(lambda grid: svm.scores(params, grid), x, y,
                     support=svm.support(params))
-        plot.margin(lambda grid: svm.kernel.scores(params, grid, kernel="rbf"), x, y,
+        plot.margin(lambda grid: svm.kernel.scores(params, grid), x, y,
                     support=svm.kernel.support_mask(params))
 
     Args:

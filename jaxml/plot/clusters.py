@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array
 from jaxml.plot import _canvas
 
 if TYPE_CHECKING:
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
 
 @_check.host
 def clusters(
-    x: Any,
-    labels: Any,
+    x: Array,
+    labels: Array,
     *,
-    centres: Any = None,
-    covariances: Any = None,
+    centres: Array | None = None,
+    covariances: Array | None = None,
     deviations: float = 2.0,
     ax: "Axes | None" = None,
 ) -> "Axes":
@@ -56,7 +57,7 @@ def clusters(
         marker = _canvas.MARKERS[i % len(_canvas.MARKERS)]
         look = {"color": colours[i], "marker": marker, **style}
         ax.scatter(own[:, 0], own[:, 1], label=str(i), **look)
-    if covariances is not None:
+    if centres is not None and covariances is not None:
         for centre, sigma, colour in zip(
             centres, _matrices(covariances, len(centres)), colours, strict=False
         ):

@@ -1,10 +1,12 @@
 """Principal components: which are more than noise, where rows lie, what is kept."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array
 from jaxml.physics import random_matrix
 from jaxml.plot import _canvas
 from jaxml.plot.images import _caption, _grid, _images, _tile
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
 
 @_check.host
 def scree(
-    variances: Any,
+    variances: Array,
     *,
     rows: int | None = None,
-    noise: Any = None,
+    noise: Array | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Variances in falling order, on a logarithmic axis, and the band of pure noise.
@@ -78,7 +80,11 @@ def _band(n: int, rows: int, noise: Any) -> tuple[float, float]:
 
 @_check.host
 def projections(
-    z: Any, y: Any = None, *, names: Any = None, ax: "Axes | None" = None
+    z: Array,
+    y: Array | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Rows in the plane of the first two components, coloured by what is known of them.
 
@@ -128,11 +134,11 @@ def _classes(ax: Any, z: np.ndarray, y: np.ndarray, names: Any, style: Any) -> N
 
 @_check.host
 def reconstructions(
-    x: Any,
-    again: Any,
+    x: Array,
+    again: Array,
     *,
     shape: tuple[int, int],
-    names: Any = None,
+    names: Sequence[str] | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Images in a row, and under each what few components keep of it.

@@ -1,10 +1,12 @@
 """Factors: which items lie near each other."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array
 from jaxml.plot import _canvas
 
 if TYPE_CHECKING:
@@ -13,10 +15,10 @@ if TYPE_CHECKING:
 
 @_check.host
 def factor_neighbours(
-    x: Any,
+    x: Array,
     item: int,
     *,
-    names: Any = None,
+    names: Sequence[str] | None = None,
     count: int = 8,
     factors: tuple[int, int] | None = None,
     ax: "Axes | None" = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array
 from jaxml.plot import _canvas
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @_check.host
 def first_layer(
-    theta: Any, *, shape: tuple[int, int], ax: "Axes | None" = None
+    theta: Array, *, shape: tuple[int, int], ax: "Axes | None" = None
 ) -> "Axes":
     """What each unit of the first layer looks for: the rows of Θ^(1) as images.
 
@@ -44,9 +45,9 @@ def first_layer(
 
 @_check.host
 def misclassified(
-    x: Any,
-    y: Any,
-    predicted: Any,
+    x: Array,
+    y: Array,
+    predicted: Array,
     *,
     shape: tuple[int, int],
     ax: "Axes | None" = None,

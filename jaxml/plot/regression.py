@@ -1,11 +1,13 @@
 """Regression: curves with their bands, what they leave over, and paths of weights."""
 
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array
 from jaxml.plot import _canvas
 
 if TYPE_CHECKING:
@@ -19,13 +21,13 @@ PREDICTED = ("prediction_low", "prediction_high")
 
 @_check.host
 def curve(
-    x: Any,
-    y: Any,
-    at: Any,
+    x: Array,
+    y: Array,
+    at: Array,
     band: Any,
     *,
     prediction: Any = None,
-    sigma: Any = None,
+    sigma: Array | None = None,
     ax: "Axes | None" = None,
 ) -> "Axes":
     """A fitted curve over its data, with the bands that the curve and new data lie in.
@@ -115,7 +117,7 @@ def _part(name: str, value: Any, at: np.ndarray) -> np.ndarray:
 
 @_check.host
 def residuals(
-    y: Any, predicted: Any, *, sigma: Any = None, ax: "Axes | None" = None
+    y: Array, predicted: Array, *, sigma: Array | None = None, ax: "Axes | None" = None
 ) -> "Axes":
     """Residuals y - h(x) against h(x), and the lines at twice their root mean square s.
 
@@ -150,7 +152,7 @@ def residuals(
 
 @_check.host
 def quantiles(
-    y: Any, predicted: Any, *, sigma: Any = None, ax: "Axes | None" = None
+    y: Array, predicted: Array, *, sigma: Array | None = None, ax: "Axes | None" = None
 ) -> "Axes":
     """Residuals, sorted, against the quantiles of a normal distribution.
 
@@ -216,10 +218,10 @@ def _left(y: Any, predicted: Any, sigma: Any) -> tuple[np.ndarray, np.ndarray, s
 
 @_check.host
 def coefficient_path(
-    penalties: Any,
-    w: Any,
+    penalties: Array,
+    w: Array,
     *,
-    names: Any = None,
+    names: Sequence[str] | None = None,
     chosen: Any = None,
     ax: "Axes | None" = None,
 ) -> "Axes":

@@ -1,11 +1,13 @@
 """Spins: what configurations look like, and what their first component is."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array, NonNegative
 from jaxml.plot import _canvas
 
 if TYPE_CHECKING:
@@ -16,7 +18,11 @@ GAP = 0.06  # between lattices, of their width
 
 @_check.host
 def lattices(
-    spins: Any, *, names: Any = None, angles: bool = False, ax: "Axes | None" = None
+    spins: Array,
+    *,
+    names: Sequence[str] | None = None,
+    angles: bool = False,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Configurations of spins on square lattices, side by side.
 
@@ -85,7 +91,11 @@ def _values(values: np.ndarray) -> dict[str, Any]:
 
 @_check.host
 def component(
-    z: Any, m: Any, *, temperature: Any = None, ax: "Axes | None" = None
+    z: Array,
+    m: Array,
+    *,
+    temperature: NonNegative | None = None,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """The first principal component of configurations against their magnetisation.
 

@@ -8,13 +8,14 @@ variance of a cluster, it splits, as a magnet chooses a direction. At T = 0 this
 `kmeans`; at T = 2σ² it is EM for a `mixture` of Gaussians of variance σ².
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxml import _check
+from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Weights
 from jaxml._rows import each, mean, total
 from jaxml._units import per_square, unit_of
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
@@ -33,8 +34,8 @@ class Params(NamedTuple):
     shares: Annotated[jax.Array, "k"]
 
 
-@_check.pure(jit=True, x="m n")
-def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+@_check.pure(jit=True)
+def probability(params: Params, x: Rows, *, temperature: NonNegative) -> jax.Array:
     """P(k | xᵢ) = p_k e^(-|xᵢ - y_k|²/T) / Zᵢ, (m, k).
 
     Args:
@@ -49,8 +50,8 @@ def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.
     return _boltzmann(params, x, temperature, lambda found: found)
 
 
-@_check.pure(jit=True, x="m n")
-def predict(params: Params, x: jax.Array, *, temperature: Any = 0.0) -> jax.Array:
+@_check.pure(jit=True)
+def predict(params: Params, x: Rows, *, temperature: NonNegative) -> jax.Array:
     """argmax_k P(k | xᵢ), (m,) int32.
 
     params hold centres, (k, n), and shares, (k,); x, (m, n), and temperature as in
@@ -61,19 +62,18 @@ def predict(params: Params, x: jax.Array, *, temperature: Any = 0.0) -> jax.Arra
 
 
 def _boltzmann(params, x, temperature, then):
-    _fits(params, x)
     unit, params, temperature = _in_units(params, temperature)
     boltzmann = statmech.boltzmann
     return each(lambda x: then(levels(boltzmann, params, x / unit, temperature)), x)
 
 
-@_check.pure(jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def cost(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
+    temperature: NonNegative,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """F = -T Σ wᵢ ln Σ_k p_k e^(-|xᵢ - y_k|²/T) / Σ wᵢ, (): the free energy of a row.
 
@@ -101,13 +101,13 @@ class Observables(NamedTuple):
     rate: jax.Array  # () R = ⟨ln P(k | x)/p_k⟩, nats for each row
 
 
-@_check.pure(jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def observables(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
+    temperature: NonNegative,
+    weights: Weights | None = None,
 ) -> Observables:
     """D = ⟨|x - y|²⟩ and R = ⟨ln P(k | x)/p_k⟩: a point of the rate-distortion curve.
 
@@ -119,13 +119,13 @@ def observables(
     return Observables(energy * unit * unit, distortion * unit * unit, -entropy)
 
 
-@_check.pure(jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def critical_temperature(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
+    temperature: NonNegative,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """T_k = 2 λ_max(C_k), (k,), of the covariance C_k of the rows, each of P(k | xᵢ).
 
@@ -133,7 +133,6 @@ def critical_temperature(
     eigenvector. 0 for a centre that is not in use. params, x, (m, n), temperature and
     weights, (m,), as in `cost`, which raises the same. Source: Rose (1998).
     """
-    _fits(params, x)
     w, unit = _ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
     found = clusters(
@@ -143,34 +142,33 @@ def critical_temperature(
     return 2 * jnp.maximum(highest, 0) * unit * unit
 
 
-@_check.pure(jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def step(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
+    temperature: NonNegative,
+    weights: Weights | None = None,
 ) -> Params:
     """p_k = Σ wᵢ P(k | xᵢ) / Σ wᵢ and y_k = Σ wᵢ P(k | xᵢ) xᵢ / (p_k Σ wᵢ).
 
     F of `cost`, whose arguments these are, does not rise: params of centres, (k, n),
     and shares, (k,); x, (m, n); temperature and weights, (m,).
     """
-    _fits(params, x)
     unit, params, temperature = _in_units(params, temperature)
     new = _step(params, x, _ones(weights, x), temperature, unit)[0]
     return new._replace(centres=new.centres * unit)
 
 
-@_check.fit(static=("max_iter",), x="m n", weights="m")
+@_check.fit
 def fit(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 1000,
+    temperature: NonNegative,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 1000,
 ) -> Fit:
     """Lower F of `cost` at one temperature from params, to a minimum near them.
 
@@ -194,7 +192,6 @@ def fit(
     Source: Rose, Gurewitz and Fox (1990); Rose (1998).
 
     """
-    _fits(params, x)
     w, unit = _ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
     found = _minimum(params, x, w, per_square(temperature, unit), tol, max_iter, unit)
@@ -247,23 +244,17 @@ class _Settled(NamedTuple):
     status: jax.Array  # () int32, the gravest so far
 
 
-@_check.pure(
-    static=("k", "count", "max_iter"),
-    jit=True,
-    x="m n",
-    temperatures="s",
-    weights="m",
-)
+@_check.pure(jit=True)
 def path(
-    x: jax.Array,
+    x: Rows,
     *,
-    k: int,
-    temperatures: jax.Array | None = None,
-    count: int = 60,
-    ratio: Any = 1e-3,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 1000,
+    k: Count,
+    temperatures: Annotated[Array, "s", "[0, inf)"] | None = None,
+    count: Count = 60,
+    ratio: Annotated[Scalar, "(0, 1)"] = 1e-3,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 1000,
 ) -> Path:
     """Cool slowly from one cluster to k: each splits in two where it becomes unstable.
 
@@ -398,13 +389,13 @@ def _split(now: _Settled, params: Params, old) -> _Tree:
     )
 
 
-@_check.pure(static=("count",), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def cooling(
-    x: jax.Array,
+    x: Rows,
     *,
-    count: int,
-    ratio: Any = 1e-3,
-    weights: jax.Array | None = None,
+    count: Count,
+    ratio: Annotated[Scalar, "(0, 1)"] = 1e-3,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """T_j = 1.05 T_c ratio^(j/(count-1)), (count,), with T_c = 2 λ_max of all rows.
 
@@ -418,7 +409,12 @@ def cooling(
         ValueError: a ratio outside (0, 1), values not finite.
 
     """
-    first = 1.05 * critical_temperature(_single(x, 1, weights), x, weights=weights)[0]
+    first = (
+        1.05
+        * critical_temperature(
+            _single(x, 1, weights), x, temperature=1.0, weights=weights
+        )[0]
+    )
     steps = jnp.arange(count, dtype=x.dtype) / max(count - 1, 1)
     return first * ratio**steps
 
@@ -447,7 +443,6 @@ def _modes(params, x, w, temperature):
 
 def _means(params, x, weights, temperature, observables_):
     """Means over rows, with energies in units, and the root of this unit."""
-    _fits(params, x)
     unit, params, temperature = _in_units(params, temperature)
 
     def sums(x, w):
@@ -480,13 +475,3 @@ def _step(params: Params, x, w, temperature, unit):
 
 def _ones(weights, x):
     return jnp.ones_like(x[:, 0]) if weights is None else weights
-
-
-def _fits(params: Params, x) -> None:
-    _check.shapes(
-        x=(x, "m n"),
-        **{
-            "params.centres": (params.centres, "k n"),
-            "params.shares": (params.shares, "k"),
-        },
-    )

@@ -5,12 +5,13 @@ There Σ = Σ pᵢ φ̃ᵢ φ̃ᵢᵀ, p = w / Σw and φ̃ = φ - Σ pᵢ φᵢ
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._rows import each, product
 from jaxml.optimize.fit import UNRECORDED, Fit, Status
 from jaxml.reduction._eigen import Pairs, iterated, leading, left_over, misfit
@@ -21,7 +22,8 @@ ENTRIES = 2**26  # of that matrix at a time
 PRECISION = 30  # residual up to which a fit is right, times √m ε
 
 
-class Params(NamedTuple):
+@_check.params
+class Params:
     """Directions in the space of a kernel, by the rows that span them."""
 
     x: Annotated[jax.Array, "rows n"]  # rows
@@ -30,31 +32,24 @@ class Params(NamedTuple):
     alpha: Annotated[jax.Array, "rows k"]  # a direction is Σᵢ αᵢ φ̃ᵢ
     variances: Annotated[jax.Array, "k"]  # along each, falling
     total: Annotated[jax.Array, ""]  # tr Σ, along all
+    gamma: Annotated[jax.Array, ""]  # γ of the kernel
+    offset: Annotated[jax.Array, ""]  # c of the kernel
+    kernel: Static[kernels.Kernel] = "rbf"
 
 
-@_check.pure(static=("kernel", "degree"), x="r n")
-def transform(
-    params: Params,
-    x: jax.Array,
-    *,
-    kernel: kernels.Kernel = "rbf",
-    gamma: Any = 1.0,
-    offset: Any = 1.0,
-    degree: int = 3,
-) -> jax.Array:
+@_check.pure
+def transform(params: Params, x: Annotated[Array, "r n"]) -> jax.Array:
     """z_j = Σᵢ αᵢⱼ φ̃ᵢ·φ̃(x), (r, k), for the rows of x, (r, n), fitted or new.
 
-    params as `fit` gives them; kernel, gamma, offset and degree must be those of the
-    fit. Raises ValueError if params are for another number of columns.
+    params as `fit` gives them. Raises ValueError if they are for another number of
+    columns.
     """
-    rows = (params.x, "m n"), (params.alpha, "m k")
-    names = dict(zip(("params.x", "params.alpha"), rows, strict=True))
-    _check.shapes(x=(x, "r n"), **names)
-    function = partial(kernels.matrix, kernel=kernel, degree=degree)
-    shift = _origin(params.x, params.share, kernel)
+    options: Any = {"gamma": params.gamma, "offset": params.offset}
+    shift = _origin(params.x, params.share, params.kernel)
 
     def block(x):
-        between = function(x - shift, params.x - shift, gamma=gamma, offset=offset)
+        fitted = params.x - shift
+        between = kernels.matrix(x - shift, fitted, kernel=params.kernel, **options)
         middle = product(between, params.share)
         return product(between - middle[:, None] - params.centre[None], params.alpha)
 
@@ -68,16 +63,15 @@ def _origin(x, share, kernel):
     return jnp.zeros_like(x[:1])
 
 
-@_check.fit(static=("k", "kernel", "degree"), x="m n", weights="m")
+@_check.fit
 def fit(
-    x: jax.Array,
+    x: Rows,
     *,
-    k: int,
-    weights: jax.Array | None = None,
-    kernel: kernels.Kernel = "rbf",
-    gamma: Any = 1.0,
-    offset: Any = 1.0,
-    degree: int = 3,
+    k: Count,
+    weights: Weights | None = None,
+    kernel: Static[kernels.Kernel] = "rbf",
+    gamma: NonNegative = 1.0,
+    offset: Scalar = 1.0,
 ) -> Fit:
     """Minimise tr Σ - Σ S: P^½ K̃ P^½ = Q S Qᵀ and α = P^½ Q S^-½, k columns kept.
 
@@ -87,10 +81,10 @@ def fit(
         x: (m, n) rows.
         k: how many directions, below m.
         weights: (m,) weights w of the rows; 1 if None.
-        kernel: a name in kernels.KERNELS, or a function of two sets of rows, static.
+        kernel: a name in kernels.KERNELS, or a function of two sets of rows, as
+            kernels.matrix takes it.
         gamma: () the kernel's γ, as in kernels.matrix.
         offset: () its c.
-        degree: its degree.
 
     Returns:
         Fit with Params. cost is tr Σ - Σ S and residual the largest |Σ v - S v| / S₁,
@@ -119,22 +113,22 @@ def fit(
     root = jnp.where(some, jnp.sqrt(jnp.where(some, share, 1)), share)
     rows = x - _origin(x, share, kernel)
     decompose = _by_matrix if m <= LARGE else _by_blocks
-    found = decompose(rows, share, root, gamma, offset, k, kernel, degree)
+    found = decompose(rows, share, root, gamma, offset, k, kernel)
     pairs, total, centre, push = found
     residual, status = _judged(*jax.lax.stop_gradient((pairs, push)))
     valid = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
     pairs = Pairs(*[_derived(leaf, valid) for leaf in pairs])
     alpha = root[:, None] * pairs.u / jnp.sqrt(pairs.values)[None]
-    params = Params(x, share, centre, alpha, pairs.values, total)
+    gamma, offset = (jnp.asarray(value, x.dtype) for value in (gamma, offset))
+    params = Params(x, share, centre, alpha, pairs.values, total, gamma, offset, kernel)
     none = jnp.full(1, UNRECORDED, x.dtype)
     cost = left_over(total, pairs.values)
     return Fit(params, cost, residual, jnp.int32(0), status, none)
 
 
-def _by_matrix(x, share, root, gamma, offset, k, kernel, degree):
+def _by_matrix(x, share, root, gamma, offset, k, kernel):
     """Pairs, tr Σ, centre and Σ u from the matrix of kernels."""
-    function = partial(kernels.matrix, kernel=kernel, degree=degree)
-    gram = function(x, x, gamma=gamma, offset=offset)
+    gram = kernels.matrix(x, x, kernel=kernel, gamma=gamma, offset=offset)
     middle = product(gram, share)
     centre = middle - jnp.vdot(share, middle)
     inner = gram - middle[:, None] - centre[None]
@@ -143,10 +137,10 @@ def _by_matrix(x, share, root, gamma, offset, k, kernel, degree):
     return pairs, jnp.trace(matrix), centre, product(matrix, pairs.u)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(5, 6, 7))
-def _by_blocks(x, share, root, gamma, offset, k, kernel, degree):
+@partial(jax.custom_jvp, nondiff_argnums=(5, 6))
+def _by_blocks(x, share, root, gamma, offset, k, kernel):
     """The same without the matrix: rows of it are made for each product."""
-    options = {"kernel": kernel, "degree": degree, "gamma": gamma, "offset": offset}
+    options: Any = {"kernel": kernel, "gamma": gamma, "offset": offset}
     m = len(x)
     size = max(1, ENTRIES // m)
     blocks = jnp.pad(x, ((0, -m % size), (0, 0))).reshape(-1, size, x.shape[1])
@@ -171,9 +165,9 @@ def _by_blocks(x, share, root, gamma, offset, k, kernel, degree):
 
 
 @_by_blocks.defjvp
-def _by_blocks_jvp(k, kernel, degree, primals, tangents):
+def _by_blocks_jvp(k, kernel, primals, tangents):
     """NaN: the derivative of a direction takes all others, and so the matrix."""
-    found = _by_blocks(*primals, k, kernel, degree)
+    found = _by_blocks(*primals, k, kernel)
     slope = jnp.nan * sum(jnp.sum(tangent) for tangent in tangents)
     return found, jax.tree.map(lambda leaf: jnp.ones_like(leaf) * slope, found)
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Count, Key, NonNegative, Rows, Static, Weights
 from jaxml._distances import NARROW, anywhere, differences, euclidean, squared
 from jaxml._rows import each, product
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
@@ -43,10 +44,8 @@ class Params(NamedTuple):
     centres: Annotated[jax.Array, "k n"]  # μ, one row for each cluster
 
 
-@_check.pure(x="m n", weights="m", jit=True)
-def cost(
-    params: Params, x: jax.Array, *, weights: jax.Array | None = None
-) -> jax.Array:
+@_check.pure(jit=True)
+def cost(params: Params, x: Rows, *, weights: Weights | None = None) -> jax.Array:
     """J = Σ wᵢ |xᵢ - μ_c(i)|² / Σ wᵢ, (), with c(i) the nearest centre: the distortion.
 
     Args:
@@ -58,41 +57,37 @@ def cost(
         ValueError: params for another number of columns, values not finite.
 
     """
-    _fits(params, x)
     return distortion(x, weights, params.centres)[0]
 
 
-@_check.pure(x="m n", jit=True)
-def predict(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure(jit=True)
+def predict(params: Params, x: Rows) -> jax.Array:
     """c(i) = argmin_k |xᵢ - μ_k|², (m,) int32; the first of centres as near.
 
     params hold centres, (k, n); x, (m, n), rows. Raises ValueError if they do not
     agree.
     """
-    _fits(params, x)
     rows = about(params.centres, x, None)
     return nearest(rows, params.centres / rows.unit).label
 
 
-@_check.pure(x="m n", jit=True)
-def transform(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure(jit=True)
+def transform(params: Params, x: Rows) -> jax.Array:
     """|xᵢ - μ_k|, (m, k): the distance of each row from each centre.
 
     params hold centres, (k, n); x, (m, n), rows. Raises ValueError if they do not
     agree.
     """
-    _fits(params, x)
     return each(lambda x: euclidean(x, params.centres), x)
 
 
-@_check.pure(x="m n", weights="m", jit=True)
-def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> Params:
+@_check.pure(jit=True)
+def step(params: Params, x: Rows, *, weights: Weights | None = None) -> Params:
     """μ_k = Σ_{c(i)=k} wᵢ xᵢ / Σ_{c(i)=k} wᵢ: one step of Lloyd's algorithm.
 
     Arguments as in `cost`: centres, (k, n), x, (m, n). The first cluster that is empty
     takes the row that is farthest from its centre; another keeps its centre.
     """
-    _fits(params, x)
     rows = about_mean(x, weights)
     centres = params.centres / rows.unit
     found = jax.lax.stop_gradient(assign(unknown(x, centres), rows, centres))
@@ -101,14 +96,14 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     return Params(moved(found, rows, centres)[0] * rows.unit)
 
 
-@_check.fit(static=("max_iter",), x="m n", weights="m")
+@_check.fit
 def fit(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 300,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 300,
 ) -> Fit:
     """Lower J of `cost` by Lloyd's algorithm from params, to a minimum near them.
 
@@ -135,7 +130,6 @@ def fit(
     over: Hamerly (2010).
 
     """
-    _fits(params, x)
     if len(params.centres) > len(x):
         k, m = len(params.centres), len(x)
         raise ValueError(f"params has k = {k} centres, more than the m = {m} rows of x")
@@ -170,21 +164,17 @@ def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
     return found._replace(params=centres, cost=value, status=status)
 
 
-def _fits(params: Params, x) -> None:
-    _check.shapes(x=(x, "m n"), **{"params.centres": (params.centres, "k n")})
-
-
 # --- where to start ------------------------------------------------------------------
 
 
-@_check.pure(static=("k", "method"), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def init(
-    key: jax.Array,
-    x: jax.Array,
+    key: Key,
+    x: Rows,
     *,
-    k: int,
-    weights: jax.Array | None = None,
-    method: str = "++",
+    k: Count,
+    weights: Weights | None = None,
+    method: Static[str] = "++",
 ) -> Params:
     """Choose k rows as centres: P(xᵢ) ∝ wᵢ min_j |xᵢ - μ_j|², one after the other.
 
@@ -323,7 +313,7 @@ def _parallel(key, rows, k):
 
 
 @_check.host
-def mini_batch(state: State, key: jax.Array, batch: Batch):
+def mini_batch(state: State, key: Key, batch: Batch):
     """μ_k ← μ_k + Σ (xᵢ - μ_k)/N_k over the batch's rows of cluster k: an update.
 
     N_k, (k,), counts all rows seen so far of the cluster; it is state.extra:
@@ -349,15 +339,15 @@ def mini_batch(state: State, key: jax.Array, batch: Batch):
 # --- how many clusters ---------------------------------------------------------------
 
 
-@_check.pure(static=("k", "max_iter"), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def elbow(
-    key: jax.Array,
-    x: jax.Array,
+    key: Key,
+    x: Rows,
     *,
-    k: int,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 300,
+    k: Count,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 300,
 ) -> jax.Array:
     """J of fits with 1, 2 … k clusters, (k,): where it ceases to fall, there is enough.
 
@@ -394,15 +384,15 @@ class Gap(NamedTuple):
     k: jax.Array  # () int32, the least k with gap(k) >= gap(k+1) - s(k+1)
 
 
-@_check.pure(static=("k", "count", "max_iter"), jit=True, x="m n")
+@_check.pure(jit=True)
 def gap(
-    key: jax.Array,
-    x: jax.Array,
+    key: Key,
+    x: Rows,
     *,
-    k: int,
-    count: int = 10,
-    tol: Any = 1e-4,
-    max_iter: int = 300,
+    k: Count,
+    count: Count = 10,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 300,
 ) -> Gap:
     """gap(k) = ⟨log J*⟩ - log J, with J* that of rows drawn evenly from the box of x.
 
@@ -420,7 +410,7 @@ def gap(
     Source: Tibshirani, Walther and Hastie (2001).
 
     """
-    options = {"k": k, "tol": tol, "max_iter": max_iter}
+    options: dict[str, Any] = {"k": k, "tol": tol, "max_iter": max_iter}
     lowest, highest = jnp.min(x, axis=0), jnp.max(x, axis=0)
 
     def reference(key):

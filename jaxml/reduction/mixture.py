@@ -5,7 +5,7 @@ tells what is out of the ordinary. With all Σ_k = T/2 this is `annealing` at T.
 """
 
 import math
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,12 @@ import optax
 from jax.scipy.linalg import solve_triangular
 
 from jaxml import _check
+from jaxml._check import Count, Key, NonNegative, Rows, Static, Weights
 from jaxml._rows import each, mean, product, total
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.reduction import _gaussians, kmeans
 
+Kind = Literal["full", "tied", "diagonal", "spherical"]
 KINDS = {"full": "k n n", "tied": "n n", "diagonal": "k n", "spherical": "k"}
 PAIRED = ("full", "tied")  # the kinds that know of pairs of columns
 WIDE = 48  # columns from which products of pairs of them are not laid out
@@ -25,67 +27,66 @@ SPOILT = 0.1  # and from which a step is made anew
 LOG_2PI = math.log(2 * math.pi)
 
 
-class Params(NamedTuple):
+@_check.params
+class Params:
     """k Gaussians and their shares."""
 
     weights: Annotated[jax.Array, "k"]  # π, which sum to 1
     means: Annotated[jax.Array, "k n"]  # μ
     # Σ: full, tied, diagonal or spherical
     covariances: Annotated[jax.Array, "k n n|n n|k n|k"]
+    covariance: Static[Kind] = "full"
 
 
-@_check.pure(static=("covariance",), jit=True, x="m n")
-def log_density(params: Params, x: jax.Array, *, covariance: str = "full") -> jax.Array:
+@_check.pure(jit=True)
+def log_density(params: Params, x: Rows) -> jax.Array:
     """log p(xᵢ) = log Σ_k π_k N(xᵢ; μ_k, Σ_k), (m,), for the rows of x, (m, n).
 
-    params and covariance as in `fit`. What is least dense is an anomaly:
+    params as in `fit`. What is least dense is an anomaly:
     `metrics.threshold` finds where to draw the line. Raises ValueError if params are
     for another number of columns or another covariance; NaN where a covariance is not
     positive.
     """
-    joint = _joint(params, x, covariance)
+    joint = _joint(params)
     return each(lambda x: jax.nn.logsumexp(joint(x), axis=0), x)
 
 
-@_check.pure(static=("covariance",), jit=True, x="m n")
-def responsibilities(
-    params: Params, x: jax.Array, *, covariance: str = "full"
-) -> jax.Array:
+@_check.pure(jit=True)
+def responsibilities(params: Params, x: Rows) -> jax.Array:
     """γ_ik = π_k N(xᵢ; μ_k, Σ_k) / p(xᵢ), (m, k): how likely xᵢ came from Gaussian k.
 
-    params and covariance as in `fit`; x, (m, n), rows. Raises as `log_density` does.
+    params as in `fit`; x, (m, n), rows. Raises as `log_density` does.
     """
-    joint = _joint(params, x, covariance)
+    joint = _joint(params)
     return each(lambda x: jax.nn.softmax(joint(x), axis=0).T, x)
 
 
-@_check.pure(static=("covariance",), jit=True, x="m n")
-def predict(params: Params, x: jax.Array, *, covariance: str = "full") -> jax.Array:
+@_check.pure(jit=True)
+def predict(params: Params, x: Rows) -> jax.Array:
     """argmax_k γ_ik, (m,) int32: the Gaussian that each row most likely came from.
 
-    params and covariance as in `fit`; x, (m, n), rows. Raises as `log_density` does.
+    params as in `fit`; x, (m, n), rows. Raises as `log_density` does.
     """
-    joint = _joint(params, x, covariance)
+    joint = _joint(params)
     return each(lambda x: jnp.argmax(joint(x), axis=0).astype(jnp.int32), x)
 
 
-@_check.pure(static=("covariance",), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def cost(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    covariance: str = "full",
-    weights: jax.Array | None = None,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = -Σ wᵢ log p(xᵢ) / Σ wᵢ, ().
 
-    params, x, (m, n), covariance and weights as in `fit`. Raises as `log_density` does.
+    params, x, (m, n), and weights as in `fit`. Raises as `log_density` does.
     """
-    return _cost(params, x, weights, covariance)
+    return _cost(params, x, weights)
 
 
-def _cost(params, x, weights, covariance):
-    joint = _joint(params, x, covariance)
+def _cost(params, x, weights):
+    joint = _joint(params)
 
     def sums(x, w):
         found = jax.nn.logsumexp(joint(_present(x, w, params.means[0])), axis=0)
@@ -101,18 +102,18 @@ def _present(x, w, point):
     return x if w is None else jnp.where(w[:, None] > 0, x, point[None])
 
 
-def _joint(params: Params, x, covariance):
+def _joint(params: Params):
     """The function of rows that gives log π_k N(xᵢ; μ_k, Σ_k), (k, rows)."""
-    _fits(params, x, covariance)
-    gaussians = _whitened(params, covariance)
+    gaussians = _whitened(params)
     # One by one: not m × k × n.
     return lambda x: jax.lax.map(
         lambda gaussian: _gaussians.log_density(gaussian, x), gaussians
     )
 
 
-def _whitened(params: Params, covariance) -> _gaussians.Gaussian:
-    sigma, n = _each(params.covariances, params, covariance), params.means.shape[1]
+def _whitened(params: Params) -> _gaussians.Gaussian:
+    _fits(params)
+    sigma, n = _each(params.covariances, params), params.means.shape[1]
     if sigma.ndim == 3:
         lower = jnp.linalg.cholesky(sigma)
         eye = jnp.broadcast_to(jnp.eye(n, dtype=sigma.dtype), lower.shape)
@@ -124,38 +125,33 @@ def _whitened(params: Params, covariance) -> _gaussians.Gaussian:
     return _gaussians.Gaussian(level, params.means, whiten)
 
 
-def _each(sigma, params: Params, covariance):
+def _each(sigma, params: Params):
     """The Σ of each Gaussian, (k, n, n), or its diagonal, (k, n)."""
     k, n = params.means.shape
-    if covariance in PAIRED:
+    if params.covariance in PAIRED:
         return jnp.broadcast_to(sigma, (k, n, n))
     return jnp.broadcast_to(sigma.reshape(k, -1), (k, n))
 
 
-def _fits(params: Params, x, covariance) -> None:
-    _check.option("covariance", covariance, KINDS)
-    _check.shapes(
-        x=(x, "m n"),
-        **{
-            "params.means": (params.means, "k n"),
-            "params.covariances": (params.covariances, KINDS[covariance]),
-        },
-    )
+def _fits(params: Params) -> None:
+    """Refuse Σ of another shape than their kind has."""
+    given = {"means": "k n", "covariances": KINDS[params.covariance]}
+    arrays = {f"params.{n}": (getattr(params, n), form) for n, form in given.items()}
+    _check.shapes(**arrays)
 
 
 # --- expectation and maximisation ----------------------------------------------------
 
 
-@_check.fit(static=("covariance", "max_iter"), x="m n", weights="m")
+@_check.fit
 def fit(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    covariance: str = "full",
-    weights: jax.Array | None = None,
-    floor: Any = 1e-6,
-    tol: Any = 1e-5,
-    max_iter: int = 1000,
+    weights: Weights | None = None,
+    floor: NonNegative = 1e-6,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 1000,
 ) -> Fit:
     """Lower J of `cost` by EM from params, to a minimum near them.
 
@@ -168,7 +164,6 @@ def fit(
         params: π, (k,), μ, (k, n), and Σ to start from; `init` makes them. The result
             depends on them in jumps: derivatives are cut off.
         x: (m, n) rows.
-        covariance: "full"; "tied", one Σ for all; "diagonal"; "spherical", σ² · 1.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows.
         floor: () what is added to variances, as a part of v, which is at least floor
@@ -185,22 +180,21 @@ def fit(
         Fit with Params and J at them. Status SINGULAR where a Gaussian collapsed.
 
     Raises:
-        ValueError: an unknown covariance, shapes that do not agree, values not finite.
+        ValueError: shapes that do not agree, values not finite.
 
     Source: Dempster, Laird and Rubin (1977); Böhning et al. (1994) for the estimate.
 
     """
-    _fits(params, x, covariance)
     params, x, weights = jax.lax.stop_gradient((params, x, weights))
     near = mean(x, weights)
 
     def advance(state: _State):
         params, gaussians, careful, wide, last = state
         sums, about, value = _expect(state, x, weights, near)
-        new = _maximise(sums, about, covariance, floor, wide)
-        fresh = _whitened(new, covariance)
-        rounding = _rounding(new, fresh, about, covariance)
-        change = _divergence(params, gaussians, new, covariance)
+        new = _maximise(sums, about, params.covariance, floor, wide)
+        fresh = _whitened(new)
+        rounding = _rounding(new, fresh, about)
+        change = _divergence(params, gaussians, new)
         rate = jnp.sqrt(change / last)
         left = jnp.where(change == 0, 0, change / jnp.where(rate < 1, 1 - rate, 0))
         # NaN is spoilt. Again with differences or, where a mean moves too far for
@@ -215,13 +209,13 @@ def fit(
         state = optax.tree.where(again, one, other)
         return state, Progress(value, jnp.where(again, jnp.inf, left))
 
-    gaussians, none = _whitened(params, covariance), jnp.zeros(len(params.means), bool)
-    rounding = _rounding(params, gaussians, near[None], covariance)
+    gaussians, none = _whitened(params), jnp.zeros(len(params.means), bool)
+    rounding = _rounding(params, gaussians, near[None])
     zero = jnp.zeros((), x.dtype)  # as if steps grew: one alone has no rate
     start = _State(params, gaussians, ~(rounding <= ROUGH), none, zero)
     found = iterate(advance, start, tol=tol, max_iter=max_iter)
     params = found.params.params
-    value = _cost(params, x, weights, covariance)
+    value = _cost(params, x, weights)
     lost = ~jnp.isfinite(value) | (found.status == Status.NONFINITE)
     lost &= jnp.isfinite(near).all()
     status = jnp.where(lost, Status.SINGULAR, found.status).astype(jnp.int32)
@@ -229,27 +223,25 @@ def fit(
     return jax.lax.stop_gradient(found)
 
 
-@_check.pure(static=("covariance",), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def step(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    covariance: str = "full",
-    weights: jax.Array | None = None,
-    floor: Any = 1e-6,
+    weights: Weights | None = None,
+    floor: NonNegative = 1e-6,
 ) -> Params:
     """One step of EM: the formulas of `fit`, whose arguments these are.
 
-    params hold π, (k,), μ, (k, n), and Σ; x, (m, n), covariance, weights and floor as
-    in `fit`. J does not rise, but for floor.
+    params hold π, (k,), μ, (k, n), and Σ; x, (m, n), weights and floor as in
+    `fit`. J does not rise, but for floor.
     """
-    _fits(params, x, covariance)
-    gaussians = _whitened(params, covariance)
+    gaussians = _whitened(params)
     state = _State(params, gaussians, careful=None, wide=None, change=None)
     sums, about, _ = _expect(state, x, weights)
-    new = _maximise(sums, about, covariance, floor)
-    rounding = _rounding(new, _whitened(new, covariance), about, covariance)
-    return _maximise(sums, about, covariance, floor, ~(rounding <= SPOILT))
+    new = _maximise(sums, about, params.covariance, floor)
+    rounding = _rounding(new, _whitened(new), about)
+    return _maximise(sums, about, params.covariance, floor, ~(rounding <= SPOILT))
 
 
 class _State(NamedTuple):
@@ -304,7 +296,7 @@ def _maximise(sums: _gaussians.Sums, about, covariance, floor, wide=None) -> Par
     else:
         added = jnp.diag(least) if covariance in PAIRED else least
         sigma = spread + added.reshape((1,) * (spread.ndim - added.ndim) + added.shape)
-    return Params(share, means, sigma)
+    return Params(share, means, sigma, covariance)
 
 
 def _least(share, means, spread, floor):
@@ -320,12 +312,12 @@ def _diagonal(sigma):
     return jnp.diagonal(sigma, axis1=1, axis2=2) if sigma.ndim == 3 else sigma
 
 
-def _rounding(params: Params, gaussians: _gaussians.Gaussian, about, covariance):
+def _rounding(params: Params, gaussians: _gaussians.Gaussian, about):
     """What squares about points, (k, n), lose of Σ, (k,), as a part of it.
 
     (x - μ)ᵀ P (x - μ) is a sum of terms as large as sᵀ |P| s, s² = Σ xᵢ² / N.
     """
-    square = _diagonal(_each(params.covariances, params, covariance))
+    square = _diagonal(_each(params.covariances, params))
     square = square + (params.means - about) ** 2
     whiten = gaussians.whiten
     if whiten.ndim == 3:
@@ -337,7 +329,7 @@ def _rounding(params: Params, gaussians: _gaussians.Gaussian, about, covariance)
     return float(jnp.finfo(terms.dtype).eps) * jax.lax.stop_gradient(terms)
 
 
-def _divergence(old: Params, gaussians: _gaussians.Gaussian, new: Params, covariance):
+def _divergence(old: Params, gaussians: _gaussians.Gaussian, new: Params):
     """Half the square of a step, (), by the Fisher information of the Gaussians.
 
     ½ Σ_k [Δπ²/π + π (|W Δμ|² + ½ |W ΔΣ Wᵀ|²)]: to second order the Kullback-Leibler
@@ -345,7 +337,7 @@ def _divergence(old: Params, gaussians: _gaussians.Gaussian, new: Params, covari
     """
     whiten = gaussians.whiten
     moved = new.means - old.means
-    spread = _each(new.covariances - old.covariances, old, covariance)
+    spread = _each(new.covariances - old.covariances, old)
     if whiten.ndim == 3:
         moved = jnp.einsum("kij,kj->ki", whiten, moved, precision="highest")
         spread = product(product(whiten, spread), jnp.swapaxes(whiten, 1, 2))
@@ -358,15 +350,15 @@ def _divergence(old: Params, gaussians: _gaussians.Gaussian, new: Params, covari
     return 0.5 * jnp.sum(jnp.where(some, shares + new.weights * squares, 0))
 
 
-@_check.pure(static=("k", "covariance"), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def init(
-    key: jax.Array,
-    x: jax.Array,
+    key: Key,
+    x: Rows,
     *,
-    k: int,
-    covariance: str = "full",
-    weights: jax.Array | None = None,
-    floor: Any = 1e-6,
+    k: Count,
+    covariance: Static[Kind] = "full",
+    weights: Weights | None = None,
+    floor: NonNegative = 1e-6,
 ) -> Params:
     """π, μ and Σ of the clusters that k-means finds in x, from "++".
 
@@ -374,7 +366,7 @@ def init(
         key: () of jax.random.key.
         x: (m, n) rows.
         k: how many Gaussians, at most m.
-        covariance: as in `fit`.
+        covariance: "full"; "tied", one Σ for all; "diagonal"; "spherical", σ² · 1.
         weights: (m,) weights of the rows; 1 if None.
         floor: () what is added to variances, as in `fit`.
 
@@ -382,7 +374,6 @@ def init(
         ValueError: k > m, an unknown covariance, values not finite.
 
     """
-    _check.option("covariance", covariance, KINDS)
     centres = kmeans.init(key, x, k=k, weights=weights)
     centres = kmeans.fit(centres, x, weights=weights).params.centres
     paired = covariance in PAIRED
@@ -403,21 +394,19 @@ def init(
 # --- what a mixture is good for ------------------------------------------------------
 
 
-@_check.pure(static=("count", "covariance"), jit=True)
-def sample(
-    params: Params, key: jax.Array, *, count: int, covariance: str = "full"
-) -> jax.Array:
+@_check.pure(jit=True)
+def sample(params: Params, key: Key, *, count: Count) -> jax.Array:
     """Draw count rows of p(x), (count, n): a Gaussian by its π, then of that Gaussian.
 
-    params and covariance as in `fit`; key, (), of jax.random.key. Raises ValueError if
+    params as in `fit`; key, (), of jax.random.key. Raises ValueError if
     params are of another covariance.
     """
+    _fits(params)
     k, n = params.means.shape
-    _fits(params, jnp.zeros_like(params.means), covariance)
     chosen, drawn = jax.random.split(key)
     label = jax.random.categorical(chosen, jnp.log(params.weights), shape=(count,))
     z = jax.random.normal(drawn, (count, n), params.means.dtype)
-    sigma = _each(params.covariances, params, covariance)
+    sigma = _each(params.covariances, params)
     lower = jnp.linalg.cholesky(sigma) if sigma.ndim == 3 else jnp.sqrt(sigma)
 
     def put(i, x):
@@ -434,21 +423,20 @@ class Criteria(NamedTuple):
     bic: Annotated[jax.Array, ":sums"]  # p log Σ wᵢ - 2 log L
 
 
-@_check.pure(static=("covariance",), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def criteria(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    covariance: str = "full",
-    weights: jax.Array | None = None,
+    weights: Weights | None = None,
 ) -> Criteria:
     """AIC = 2p - 2 log L and BIC = p log Σ wᵢ - 2 log L, with log L = Σ wᵢ log p(xᵢ).
 
     p counts the free parameters of π, μ and Σ; weights, (m,), are frequencies. params,
-    x, (m, n), and covariance as in `fit`. Raises as `log_density` does. Source: Akaike
+    x, (m, n), as in `fit`. Raises as `log_density` does. Source: Akaike
     (1974); Schwarz (1978).
     """
-    likelihood = -_cost(params, x, weights, covariance)
+    likelihood = -_cost(params, x, weights)
     k, n = params.means.shape
     free = {
         "full": k * n * (n + 1) // 2,
@@ -457,6 +445,6 @@ def criteria(
         "spherical": k,
     }
     count = jnp.asarray(len(x), x.dtype) if weights is None else jnp.sum(weights)
-    p = k - 1 + k * n + free[covariance]
+    p = k - 1 + k * n + free[params.covariance]
     likelihood *= count
     return Criteria(2 * p - 2 * likelihood, p * jnp.log(count) - 2 * likelihood)

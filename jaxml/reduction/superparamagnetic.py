@@ -10,12 +10,13 @@ These are the clusters: of any shape, and of any number.
     labels = superparamagnetic.clusters(graph, found.correlation[8])
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, Key, Rows, Scalar, Static
 from jaxml._distances import squared
 from jaxml._rows import each
 from jaxml._units import unit_of
@@ -31,8 +32,8 @@ class Graph(NamedTuple):
     sites: Annotated[jax.Array, "m"]  # int32, 0…m-1
 
 
-@_check.pure(static=("count",), jit=True, x="m n")
-def neighbours(x: jax.Array, *, count: int) -> Graph:
+@_check.pure(jit=True)
+def neighbours(x: Rows, *, count: Count) -> Graph:
     """J_ij = e^(-|xᵢ - xⱼ|²/2a²) / K where i and j are among each other's nearest.
 
     a is the mean distance of such neighbours and K their mean number. A row that is as
@@ -99,15 +100,15 @@ class Samples(NamedTuple):
     correlation: jax.Array  # (s, edges) G_ij = ⟨δ(s_i, s_j)⟩
 
 
-@_check.pure(static=("q", "sweeps", "burn"), jit=True, graph="tree", temperatures="s")
+@_check.pure(jit=True)
 def sample(
-    key: jax.Array,
+    key: Key,
     graph: Graph,
     *,
-    temperatures: jax.Array,
-    q: int = 20,
-    sweeps: int = 200,
-    burn: int = 50,
+    temperatures: Annotated[Array, "s", "[0, inf)"],
+    q: Count = 20,
+    sweeps: Count = 200,
+    burn: Annotated[Static[int], "[0, inf)"] = 50,
 ) -> Samples:
     """G_ij = ((q - 1) c_ij + 1)/q, c_ij how often a cluster of bonds holds both.
 
@@ -162,9 +163,9 @@ def sample(
     return Samples(temperatures, m, chi, ((q - 1) * same + 1) / q)
 
 
-@_check.pure(jit=True, graph="tree", correlation="e")
+@_check.pure(jit=True)
 def clusters(
-    graph: Graph, correlation: jax.Array, *, threshold: Any = 0.5
+    graph: Graph, correlation: Annotated[Array, "e"], *, threshold: Scalar = 0.5
 ) -> jax.Array:
     """The parts that links of G_ij > threshold make, (m,) int32: their lowest rows.
 

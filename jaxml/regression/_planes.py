@@ -1,8 +1,8 @@
-"""Minimise Σ wᵢ ℓ(zᵢ, yᵢ) / Σ wᵢ + l2/2 |w|², z = (w·x + b)/T, for a convex loss ℓ.
+"""Minimise Σ wᵢ ℓ(zᵢ, yᵢ) / Σ wᵢ + l2/2 |w|², z = w·x + b, for a convex loss ℓ.
 
 A loss takes z and y, (r,), to ℓ, ∂ℓ/∂z and ∂²ℓ/∂z². All derivatives come from one pass
-over the rows. Searches see columns about their means, in units of their spread, and T
-in the weights: what they find does not depend on the units and origins of x.
+over the rows. Searches see columns about their means, in units of their spread: what
+they find does not depend on the units and origins of x.
 """
 
 from collections.abc import Callable
@@ -76,12 +76,12 @@ class Frame(NamedTuple):
     scale: jax.Array  # (n,) the power of two below the spread
 
 
-def frame(x, weights, l2, temperature, intercept: bool) -> Frame:
+def frame(x, weights, l2, intercept: bool) -> Frame:
     """Where the columns of x, (m, n), lie, by up to SAMPLE of the rows that count.
 
     With z = x̃·θ + θ₀ the curvature along each θ is about one, the penalty's included.
     """
-    x, weights, l2, temperature = jax.lax.stop_gradient((x, weights, l2, temperature))
+    x, weights, l2 = jax.lax.stop_gradient((x, weights, l2))
     if len(x) > SAMPLE:
         some = _scattered(len(x), SAMPLE)
         x, weights = x[some], None if weights is None else weights[some]
@@ -119,7 +119,7 @@ def frame(x, weights, l2, temperature, intercept: bool) -> Frame:
     spread = jnp.sqrt(usual) * jnp.sqrt(most)
     rounding = 16 * jnp.finfo(x.dtype).eps * jnp.abs(centre)
     spread = jnp.where(spread > rounding, spread, 0)  # 0 for a constant column
-    penalised = 2 * jnp.sqrt(jnp.maximum(l2, 0)) * temperature
+    penalised = 2 * jnp.sqrt(jnp.maximum(l2, 0))
     return Frame(centre, power_of_two(jnp.maximum(spread, penalised)))
 
 
@@ -153,19 +153,19 @@ def some_columns(x, frame: Frame, which) -> jax.Array:
     return jnp.where(which[None] < n, standard(x[:, inside], seen_from), 1)
 
 
-def penalties(frame: Frame, l2, temperature) -> jax.Array:
+def penalties(frame: Frame, l2) -> jax.Array:
     """l2 of each θ, (n,); the factors in an order that does not overflow."""
-    unit = temperature / frame.scale
+    unit = 1 / frame.scale
     return l2 * unit * unit
 
 
-def params_of(theta, frame: Frame, temperature, intercept: bool) -> Params:
+def params_of(theta, frame: Frame, intercept: bool) -> Params:
     """Params of θ, (p,) or (p, k), the intercept last; None for b if there is none."""
     n = len(frame.scale)
-    w = temperature * theta[:n] / jnp.expand_dims(frame.scale, (1,) * (theta.ndim - 1))
+    w = theta[:n] / jnp.expand_dims(frame.scale, (1,) * (theta.ndim - 1))
     if not intercept:
         return Params(w, None)
-    return Params(w, temperature * theta[n] - product(frame.centre, w))
+    return Params(w, theta[n] - product(frame.centre, w))
 
 
 def joined(params: Params) -> jax.Array:
@@ -180,9 +180,7 @@ def moved_origin(derivatives, frame: Frame, near: Frame, intercept: bool):
     between = Frame(frame.centre - near.centre, frame.scale)
 
     def of(theta):
-        there, back = jax.vjp(
-            lambda t: joined(params_of(t, between, 1, intercept)), theta
-        )
+        there, back = jax.vjp(lambda t: joined(params_of(t, between, intercept)), theta)
         value, slope = derivatives(there)
         return value, back(slope)[0]
 
@@ -278,7 +276,7 @@ def bent(curvatures, frame: Frame, near: Frame, intercept: bool, l2):
     between = Frame(frame.centre - near.centre, frame.scale)
 
     def linear(v):
-        return joined(params_of(v, between, 1, intercept))
+        return joined(params_of(v, between, intercept))
 
     def of(theta):
         bend = curvatures(linear(theta))
@@ -320,13 +318,11 @@ class Problem(NamedTuple):
     floor: jax.Array  # () a cost below which there is no minimum
 
 
-def plane(
-    loss, x, y, weights, frame: Frame, l2, temperature, intercept, l1=0.0
-) -> Problem:
+def plane(loss, x, y, weights, frame: Frame, l2, intercept, l1=0.0) -> Problem:
     """The Problem of one plane; its penalty is that of l2, but l1 holds weights too."""
     n = x.shape[1]
     share = None if weights is None else shares(weights)
-    l2s = jnp.append(penalties(frame, l2, temperature), jnp.zeros(intercept, x.dtype))
+    l2s = jnp.append(penalties(frame, l2), jnp.zeros(intercept, x.dtype))
     near = origin(x, intercept)
     light = derivatives(loss, x, y, share, near, intercept, False)
     whole = derivatives(loss, x, y, share, frame, intercept, True)
@@ -334,7 +330,7 @@ def plane(
     def moves(change):
         # From near: rows in each fit's own frame would be copied for each of many fits.
         between = Frame(frame.centre - near.centre, frame.scale)
-        w, b = params_of(change, between, 1, intercept)
+        w, b = params_of(change, between, intercept)
         z = product(standard(x, near), w) + (0 if b is None else b)
         return jnp.max(seen(jnp.abs(z), weights))
 
@@ -399,10 +395,10 @@ def ended(problem: Problem, found: Fit) -> Fit:
 
 
 def plane_newton(
-    loss, x, y, weights, frame: Frame, l2, temperature, intercept, tol, max_iter: int
+    loss, x, y, weights, frame: Frame, l2, intercept, tol, max_iter: int
 ) -> Fit:
     """Newton's method for one plane, begun on a part of the rows; Fit of θ."""
-    options = frame, l2, temperature, intercept
+    options = frame, l2, intercept
     problem = plane(loss, x, y, weights, *options)
     m, n = x.shape
     begin = search = None
@@ -418,9 +414,7 @@ def plane_newton(
         if n >= MANY:  # so near the minimum one Hessian serves several steps
             share = None if weights is None else shares(weights)
             slope = derivatives(loss, x, y, share, frame, intercept, False)
-            l2s = jnp.append(
-                penalties(frame, l2, temperature), jnp.zeros(intercept, x.dtype)
-            )
+            l2s = jnp.append(penalties(frame, l2), jnp.zeros(intercept, x.dtype))
             search = partial(
                 by_newton,
                 penalised(slope, l2s),
@@ -505,13 +499,12 @@ def without_rows(status, shares) -> jax.Array:
     return jnp.where(away, Status.UNBOUNDED, status).astype(jnp.int32)
 
 
-def newton(loss, x, y, weights, hyper, intercept: bool, tol, max_iter: int) -> Fit:
+def newton(loss, x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
     """Newton's method for one plane; Fit with Params."""
-    l2, temperature = hyper["l2"], hyper["temperature"]
-    seat = frame(x, weights, l2, temperature, intercept)
-    options = seat, l2, temperature, intercept
+    seat = frame(x, weights, l2, intercept)
+    options = seat, l2, intercept
     found = plane_newton(loss, x, y, weights, *options, tol, max_iter)
-    return found._replace(params=params_of(found.params, seat, temperature, intercept))
+    return found._replace(params=params_of(found.params, seat, intercept))
 
 
 def split(theta, n: int) -> Params:

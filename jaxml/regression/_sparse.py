@@ -48,10 +48,10 @@ class State(NamedTuple):
     damping: jax.Array  # () μ, which was added to the diagonal of H for it
 
 
-def limits(frame: Frame, l1, temperature, intercept: bool) -> jax.Array:
+def limits(frame: Frame, l1, intercept: bool) -> jax.Array:
     """l1 of each θ, (p,), 0 for an intercept."""
     zero = jnp.zeros(intercept, frame.scale.dtype)
-    return jnp.append(l1 * (temperature / frame.scale), zero)
+    return jnp.append(l1 / frame.scale, zero)
 
 
 def solution(cost, found: Fit, status, data, hyper, limits):

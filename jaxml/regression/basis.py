@@ -14,6 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Count,
+    Key,
+    NonNegative,
+    Positive,
+    Rows,
+    Scalar,
+    Static,
+    Weights,
+)
 from jaxml._units import unit_of
 from jaxml.regression import kernels
 from jaxml.regression.kernels import Kernel
@@ -26,21 +37,27 @@ class RandomFourier(NamedTuple):
     phases: Annotated[jax.Array, "k"]  # in [0, 2π)
 
 
-class Nystroem(NamedTuple):
+@_check.params
+class Nystroem:
     """The rows a kernel is sampled at, and what makes their features orthonormal."""
 
     landmarks: Annotated[jax.Array, "k n"]
     whitening: Annotated[jax.Array, "k k"]  # K^(-1/2), K the matrix of the landmarks
     gamma: Annotated[jax.Array, ""]  # the kernel's γ
     offset: Annotated[jax.Array, ""]  # its c
+    kernel: Static[Kernel] = "rbf"
 
 
 # --- polynomials --------------------------------------------------------------------
 
 
-@_check.pure(static=("degree", "constant", "interactions"), x="m n")
+@_check.pure
 def polynomial(
-    x: jax.Array, *, degree: int, constant: bool = False, interactions: bool = False
+    x: Rows,
+    *,
+    degree: Annotated[Static[int], "[0, inf)"],
+    constant: Static[bool] = False,
+    interactions: Static[bool] = False,
 ) -> jax.Array:
     """All monomials x₁^p₁ ⋯ x_n^p_n with 1 <= Σp <= degree, (m, terms), of x, (m, n).
 
@@ -90,8 +107,8 @@ def _choices(n: int, power: int, interactions: bool) -> list[tuple[int, ...]]:
 # --- waves and bumps ----------------------------------------------------------------
 
 
-@_check.pure(static=("order",), x="m n")
-def fourier(x: jax.Array, *, order: int, period: Any = 1.0) -> jax.Array:
+@_check.pure
+def fourier(x: Rows, *, order: Count, period: Positive = 1.0) -> jax.Array:
     """cos(2πkx/period), sin(2πkx/period), k = 1 … order, (m, 2·order·n) of x, (m, n).
 
     For each column of x all cosines, then all sines. period, (), is that of every
@@ -106,8 +123,8 @@ def fourier(x: jax.Array, *, order: int, period: Any = 1.0) -> jax.Array:
     return waves.reshape(len(x), -1)
 
 
-@_check.pure(x="m n", centres="...")
-def radial(x: jax.Array, centres: jax.Array, *, width: Any) -> jax.Array:
+@_check.pure
+def radial(x: Rows, centres: Array, *, width: Positive) -> jax.Array:
     """exp(-‖x - c_j‖² / (2 width²)), (m, k), for rows x, (m, n), and centres, (k, n).
 
     width, (), is σ. With the training rows as centres this is kernel regression; see
@@ -125,9 +142,13 @@ def radial(x: jax.Array, centres: jax.Array, *, width: Any) -> jax.Array:
 # --- splines ------------------------------------------------------------------------
 
 
-@_check.pure(static=("degree", "outside"), jit=True, x="m n", knots="...")
+@_check.pure(jit=True)
 def b_spline(
-    x: jax.Array, knots: jax.Array, *, degree: int = 3, outside: str = "linear"
+    x: Rows,
+    knots: Array,
+    *,
+    degree: Annotated[Static[int], "[0, inf)"] = 3,
+    outside: Static[str] = "linear",
 ) -> jax.Array:
     """B_j(x), j = 1 … t - degree - 1, for each column of x, (m, n), by Cox and de Boor.
 
@@ -205,14 +226,14 @@ def _ratio(a, b):
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))
 
 
-@_check.pure(static=("k", "degree", "spacing"), jit=True, x="m n", weights="m")
+@_check.pure(jit=True)
 def knots(
-    x: jax.Array,
+    x: Rows,
     *,
-    k: int,
-    degree: int = 3,
-    spacing: str = "uniform",
-    weights: jax.Array | None = None,
+    k: Count,
+    degree: Annotated[Static[int], "[0, inf)"] = 3,
+    spacing: Static[str] = "uniform",
+    weights: Weights | None = None,
 ) -> jax.Array:
     """Knots for `b_spline`, (k + 2·degree, n): k of them in the range of x, (m, n).
 
@@ -269,9 +290,14 @@ def _quantiles(column, w, share, spacing: str):
 # --- features of kernels ------------------------------------------------------------
 
 
-@_check.pure(static=("n", "k", "kernel"))
+@_check.pure
 def init_random_fourier(
-    key: jax.Array, *, n: int, k: int, gamma: Any, kernel: str = "rbf"
+    key: Key,
+    *,
+    n: Static[int],
+    k: Count,
+    gamma: NonNegative,
+    kernel: Static[str] = "rbf",
 ) -> RandomFourier:
     """Draw ω, (n, k), from the spectrum of a kernel, and phases, (k,), in [0, 2π).
 
@@ -297,36 +323,34 @@ def init_random_fourier(
     return RandomFourier(frequencies, phases)
 
 
-@_check.pure(x="m n")
-def random_fourier(params: RandomFourier, x: jax.Array) -> jax.Array:
+@_check.pure
+def random_fourier(params: RandomFourier, x: Rows) -> jax.Array:
     """z = √(2/k) cos(x ω + phase), (m, k), for the rows of x, (m, n); z·z' ≈ k(x, x').
 
     params hold k waves, made by init_random_fourier. The error of z·z' is of the order
     of 1/√k.
     """
-    n, k = params.frequencies.shape
-    _columns("params.frequencies", params.frequencies.T, x)
+    k = len(params.phases)
     angle = jnp.matmul(x, params.frequencies, precision="highest")
     return (2 / k) ** 0.5 * jnp.cos(angle + params.phases[None])
 
 
-@_check.pure(static=("k", "kernel", "degree"), x="m n", weights="m")
+@_check.pure
 def init_nystroem(
-    key: jax.Array,
-    x: jax.Array,
+    key: Key,
+    x: Rows,
     *,
-    k: int,
-    kernel: Kernel = "rbf",
-    gamma: Any = 1.0,
-    offset: Any = 1.0,
-    degree: int = 3,
-    weights: jax.Array | None = None,
+    k: Count,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative = 1.0,
+    offset: Scalar = 1.0,
+    weights: Weights | None = None,
 ) -> Nystroem:
     """Draw k rows of x, (m, n), as landmarks, without replacement, and whiten them.
 
     key is a key, (); rows are drawn in proportion to weights, (m,), of which k or more
-    must be positive: else ValueError, or landmarks of NaN where traced. kernel, gamma,
-    offset and degree as in kernels.matrix.
+    must be positive: else ValueError, or landmarks of NaN where traced. kernel, gamma
+    and offset as in kernels.matrix.
 
     Source: Williams and Seeger (2000).
     """
@@ -339,43 +363,38 @@ def init_nystroem(
     share = jnp.where(w >= 0, w, jnp.nan) / jnp.sum(w)
     chosen = jax.random.choice(key, len(x), (k,), replace=False, p=share)
     landmarks = jnp.where(share[chosen][:, None] > 0, x[chosen], jnp.nan)
-    return whitened(landmarks, kernel=kernel, gamma=gamma, offset=offset, degree=degree)
+    return whitened(landmarks, kernel=kernel, gamma=gamma, offset=offset)
 
 
-@_check.pure(static=("kernel", "degree"), landmarks="k n")
+@_check.pure
 def whitened(
-    landmarks: jax.Array,
+    landmarks: Annotated[Array, "k n"],
     *,
-    kernel: Kernel = "rbf",
-    gamma: Any = 1.0,
-    offset: Any = 1.0,
-    degree: int = 3,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative = 1.0,
+    offset: Scalar = 1.0,
 ) -> Nystroem:
     """K^(-1/2) of the landmarks, (k, n), by their eigenvectors; for `nystroem`.
 
     Landmarks may be rows of the data or, better, centres of k-means. Directions whose
     eigenvalue is lost in rounding, at most k ε of the largest, are left out: what is
     equal to others adds nothing. Differentiable in landmarks, gamma and offset also
-    where eigenvalues coincide. kernel, gamma, offset, degree as in kernels.matrix.
+    where eigenvalues coincide. kernel, gamma and offset as in kernels.matrix.
     """
-    options: dict[str, Any] = {"kernel": kernel, "degree": degree}
-    matrix = kernels.matrix(landmarks, landmarks, gamma=gamma, offset=offset, **options)
+    options: dict[str, Any] = {"kernel": kernel, "gamma": gamma, "offset": offset}
+    matrix = kernels.matrix(landmarks, landmarks, **options)
     gamma, offset = (jnp.asarray(h, matrix.dtype) for h in (gamma, offset))
-    return Nystroem(landmarks, _inverse_root(matrix), gamma, offset)
+    return Nystroem(landmarks, _inverse_root(matrix), gamma, offset, kernel)
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
-def nystroem(
-    params: Nystroem, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
-) -> jax.Array:
+@_check.pure
+def nystroem(params: Nystroem, x: Rows) -> jax.Array:
     """z = k(x, landmarks) K^(-1/2), (m, k), for the rows of x, (m, n); z·z' ≈ k(x, x').
 
-    Between landmarks z·z' is k exactly. params are made by init_nystroem or whitened,
-    with the same kernel and degree.
+    Between landmarks z·z' is k exactly. params are made by init_nystroem or whitened.
     """
-    _columns("params.landmarks", params.landmarks, x)
     hyper: dict[str, Any] = {"gamma": params.gamma, "offset": params.offset}
-    near = kernels.matrix(x, params.landmarks, kernel=kernel, degree=degree, **hyper)
+    near = kernels.matrix(x, params.landmarks, kernel=params.kernel, **hyper)
     return jnp.matmul(near, params.whitening, precision="highest")
 
 
@@ -413,13 +432,6 @@ def _roots(matrix):
     kept = values > len(values) * jnp.finfo(values.dtype).eps * values[-1]
     root = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1)), 0)
     return values, vectors, jnp.where(jnp.isnan(values), jnp.nan, root)
-
-
-def _columns(name: str, rows: jax.Array, x: jax.Array) -> None:
-    """Rows of params must be as long as those of x."""
-    if rows.shape[1] != x.shape[1]:
-        n = x.shape[1]
-        raise ValueError(f"{name} are for n = {rows.shape[1]} columns; x has n = {n}")
 
 
 def _congruent(vectors, middle):

@@ -8,11 +8,12 @@
     table = curve.inference(decay, found.params, x, y, sigma=sigma)
     shown = curve.band(decay, found.params, table, grid)
 
-The model is a function of a module, or optimize.recipe(function, option=...); it is
+The model is a function of a module, or a functools.partial of one; it is
 compiled in. Data, errors, weights and bounds are traced.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -22,13 +23,24 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Count,
+    NonNegative,
+    Positive,
+    Scalar,
+    Static,
+    Targets,
+    Unchecked,
+    Weights,
+)
 from jaxml._rows import product
 from jaxml._units import relative, unit_of
+from jaxml.optimize._solver import Solver, accepted, build, check
 from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import PATIENCE
 from jaxml.optimize.newton import levenberg_marquardt
-from jaxml.optimize.recipe import accepted, build, canonical, recipe
 from jaxml.regression import _bounded, _student
 
 ROUNDING = 4  # ulp of y: a projection of the residual below that is rounding
@@ -69,31 +81,22 @@ class _Data(NamedTuple):
     unit: Any = 1  # () of residuals over their errors: their squares may underflow
 
 
-@_check.fit(
-    static=("model", "solver", "max_iter"),
-    x="m|m n",
-    y="m",
-    sigma="m",
-    noise="m m",
-    weights="m",
-    lower="tree",
-    upper="tree",
-)
+@_check.fit
 def fit(
-    model: Callable[..., jax.Array],
+    model: Static[Callable[..., jax.Array]],
     params: Any,
-    x: jax.Array,
-    y: jax.Array,
+    x: Annotated[Array, "m|m n"],
+    y: Targets,
     *,
-    sigma: jax.Array | None = None,
-    noise: jax.Array | None = None,
-    weights: jax.Array | None = None,
-    lower: Any = None,
-    upper: Any = None,
-    solver: Any = levenberg_marquardt,
-    rate: Any = None,
-    tol: Any = 1e-8,
-    max_iter: int = 500,
+    sigma: Annotated[Array, "m", "(0, inf)"] | None = None,
+    noise: Annotated[Array, "m m"] | None = None,
+    weights: Weights | None = None,
+    lower: Unchecked[Any] = None,
+    upper: Unchecked[Any] = None,
+    solver: Static[Solver] = levenberg_marquardt,
+    learning_rate: Positive | None = None,
+    tol: NonNegative = 1e-8,
+    max_iter: Count = 500,
 ) -> Fit:
     """Minimise J(θ) = ½ Σ wᵢ (f(θ, xᵢ) - yᵢ)² / σᵢ² / Σ wᵢ from θ = params.
 
@@ -116,9 +119,9 @@ def fit(
         weights: (m,) weights of the rows; 1 if None.
         lower: l, a pytree like params, -inf where there is none; None for no bounds.
         upper: u, likewise, inf where there is none.
-        solver: recipe of an optax transformation, as in `minimize`; it may need the
+        solver: an optax optimiser, as in `minimize`; it may need the
             residual.
-        rate: () its rate; None for one that searches a line or needs none.
+        learning_rate: () its rate; None for one that searches a line or needs none.
         tol: () stop when the residual is as good as orthogonal to the curve's tangents:
             the largest cosine between it and a column of the Jacobian is at most tol,
             or its projection is within rounding of y. A cosine that leads towards a
@@ -140,7 +143,7 @@ def fit(
             SINGULAR.
 
     """
-    transform = build(canonical("solver", solver), rate)
+    transform = build(check("solver", solver), learning_rate)
     start = jax.lax.stop_gradient(_shapely(model, params, x))
     data = _data(model, start, x, y, sigma, noise, relative(weights))
     unit = data.unit
@@ -148,7 +151,7 @@ def fit(
     bounds = _bounded.bounds_of(start, lower, upper, natural)
     everything = data, bounds, start
     fixed = jax.lax.stop_gradient(everything)
-    cost, residual = recipe(_cost, model=model), recipe(_residual, model=model)
+    cost, residual = partial(_cost, model=model), partial(_residual, model=model)
 
     def objective(free):
         return cost(free, *fixed)
@@ -200,27 +203,19 @@ def fit(
     return search._replace(params=found, cost=value, status=status, history=history)
 
 
-@_check.pure(
-    static=("model", "kind", "absolute"),
-    jit=True,
-    x="m|m n",
-    y="m",
-    sigma="m",
-    noise="m m",
-    weights="m",
-)
+@_check.pure(jit=True)
 def inference(
-    model: Callable[..., jax.Array],
+    model: Static[Callable[..., jax.Array]],
     params: Any,
-    x: jax.Array,
-    y: jax.Array,
+    x: Annotated[Array, "m|m n"],
+    y: Targets,
     *,
-    sigma: jax.Array | None = None,
-    noise: jax.Array | None = None,
-    weights: jax.Array | None = None,
-    kind: str = "precision",
-    absolute: bool = False,
-    confidence: Any = 0.95,
+    sigma: Annotated[Array, "m", "(0, inf)"] | None = None,
+    noise: Annotated[Array, "m m"] | None = None,
+    weights: Weights | None = None,
+    kind: Static[str] = "precision",
+    absolute: Static[bool] = False,
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
 ) -> Inference:
     """C = s² (Σ wᵢ gᵢgᵢᵀ / σᵢ²)⁻¹ with g = ∂f/∂θ, and what follows from it.
 
@@ -282,16 +277,16 @@ def inference(
     return Inference(error, low, high, covariance, chi2, reduced, r2, dof, variance)
 
 
-@_check.pure(static=("model", "kind"), jit=True, x="m|m n", sigma="m")
+@_check.pure(jit=True)
 def band(
-    model: Callable[..., jax.Array],
+    model: Static[Callable[..., jax.Array]],
     params: Any,
     table: Inference,
-    x: jax.Array,
+    x: Annotated[Array, "m|m n"],
     *,
-    sigma: jax.Array | None = None,
-    kind: str = "confidence",
-    confidence: Any = 0.95,
+    sigma: Annotated[Array, "m", "(0, inf)"] | None = None,
+    kind: Static[str] = "confidence",
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
 ) -> Band:
     """f(θ, x) ± t √(gᵀ C g), g = ∂f/∂θ: the fitted curve by the delta method.
 

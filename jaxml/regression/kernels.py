@@ -7,23 +7,24 @@ pairs. γ = 1/(2σ²), σ the width.
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._distances import root, squared
 from jaxml._units import per_square, unit_of
-from jaxml.optimize.recipe import Recipe
 
 Kernel = str | Callable[..., jax.Array]  # a kernel, by name or as a function of a, b
 COARSE = 128  # γ‖a‖² up to which a product's error, ε times it, leaves k its digits
+DEGREE = 3  # of a polynomial, unless it is said
 HUGE = 2.0**60  # of which the square is finite
 
 
-@_check.pure(a="...", b="...")
-def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
+@_check.pure
+def squared_distances(a: Array, b: Array) -> jax.Array:
     """d²_ij = ‖a_i - b_j‖² = Σ (a_i - b_j)², (p, q), for rows a, (p, n), and b, (q, n).
 
     To at least four digits in float32, wherever the rows lie; 0 for equal ones.
@@ -32,16 +33,21 @@ def squared_distances(a: jax.Array, b: jax.Array) -> jax.Array:
     return squared(a, b, own=_own(a, b))
 
 
-@_check.pure(a="...", b="...")
-def linear(a: jax.Array, b: jax.Array) -> jax.Array:
+@_check.pure
+def linear(a: Array, b: Array) -> jax.Array:
     """k = a·b, (p, q), for the rows of a, (p, n), and of b, (q, n)."""
     _rows(a, b)
     return _product(a, b)
 
 
-@_check.pure(static=("degree",), a="...", b="...")
+@_check.pure
 def polynomial(
-    a: jax.Array, b: jax.Array, *, degree: int = 3, gamma: Any = 1.0, offset: Any = 1.0
+    a: Array,
+    b: Array,
+    *,
+    degree: Annotated[Static[int], "[0, inf)"] = DEGREE,
+    gamma: NonNegative = 1.0,
+    offset: Scalar = 1.0,
 ) -> jax.Array:
     """k = (γ a·b + c)^degree, (p, q), for the rows of a, (p, n), and of b, (q, n).
 
@@ -52,9 +58,9 @@ def polynomial(
     return jax.lax.integer_pow(gamma * _product(a, b) + offset, degree)
 
 
-@_check.pure(a="...", b="...")
+@_check.pure
 def sigmoid(
-    a: jax.Array, b: jax.Array, *, gamma: Any = 1.0, offset: Any = 0.0
+    a: Array, b: Array, *, gamma: NonNegative = 1.0, offset: Scalar = 0.0
 ) -> jax.Array:
     """k = tanh(γ a·b + c), (p, q), for the rows of a, (p, n), and of b, (q, n).
 
@@ -65,8 +71,8 @@ def sigmoid(
     return jnp.tanh(gamma * _product(a, b) + offset)
 
 
-@_check.pure(a="...", b="...")
-def rbf(a: jax.Array, b: jax.Array, *, gamma: Any) -> jax.Array:
+@_check.pure
+def rbf(a: Array, b: Array, *, gamma: NonNegative) -> jax.Array:
     """k = exp(-γ ‖a - b‖²), (p, q), for the rows of a, (p, n), and of b, (q, n).
 
     gamma is γ = 1/(2σ²).
@@ -75,9 +81,9 @@ def rbf(a: jax.Array, b: jax.Array, *, gamma: Any) -> jax.Array:
     return jnp.exp(-_scaled(a, b, gamma))
 
 
-@_check.pure(static=("smoothness",), a="...", b="...")
+@_check.pure
 def matern(
-    a: jax.Array, b: jax.Array, *, gamma: Any, smoothness: float = 1.5
+    a: Array, b: Array, *, gamma: NonNegative, smoothness: Static[float] = 1.5
 ) -> jax.Array:
     """k = (1 + u + …) e^-u, u = √(2ν) ‖a - b‖/σ, (p, q): rows a (p, n), b (q, n).
 
@@ -94,8 +100,8 @@ def matern(
     return terms * jnp.exp(-u)
 
 
-@_check.pure(a="...", b="...")
-def laplacian(a: jax.Array, b: jax.Array, *, gamma: Any) -> jax.Array:
+@_check.pure
+def laplacian(a: Array, b: Array, *, gamma: NonNegative) -> jax.Array:
     """k = exp(-γ Σ_j |a_j - b_j|), (p, q), for the rows of a, (p, n), and b, (q, n).
 
     gamma is γ, an inverse length. No matrix product gives this distance: the columns
@@ -125,15 +131,14 @@ KERNELS = {
 # --- any of them --------------------------------------------------------------------
 
 
-@_check.pure(static=("kernel", "degree"), a="...", b="...")
+@_check.pure
 def matrix(
-    a: jax.Array,
-    b: jax.Array,
+    a: Array,
+    b: Array,
     *,
-    kernel: Kernel = "rbf",
-    gamma: Any = 1.0,
-    offset: Any = 1.0,
-    degree: int = 3,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative = 1.0,
+    offset: Scalar = 1.0,
 ) -> jax.Array:
     """K_ij = k(a_i, b_j), (p, q), for the rows of a, (p, n), and of b, (q, n).
 
@@ -141,18 +146,17 @@ def matrix(
         a: (p, n) rows.
         b: (q, n) rows.
         kernel: a name in KERNELS; or a function of a and b that gives (p, q), static:
-            pass one of a module, or recipe(kernels.matern, smoothness=2.5).
-        gamma: () the kernel's γ; each of gamma, offset and degree is passed to a kernel
-            that has an argument of this name, and to no other.
+            pass one of a module, or functools.partial(kernels.polynomial, degree=2).
+        gamma: () the kernel's γ; gamma and offset are passed to a kernel that has an
+            argument of this name, and to no other.
         offset: () its c.
-        degree: its degree.
 
     Raises:
         ValueError: an unknown kernel, or one that gives another shape.
 
     """
     _rows(a, b)
-    function = bound(kernel, gamma=gamma, offset=offset, degree=degree)
+    function = bound(kernel, gamma=gamma, offset=offset)
     result = function(a, b)
     wanted = len(a), len(b)
     shape = getattr(result, "shape", None)
@@ -161,22 +165,24 @@ def matrix(
     return result
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
+@_check.pure
 def diagonal(
-    x: jax.Array,
+    x: Rows,
     *,
-    kernel: Kernel = "rbf",
-    gamma: Any = 1.0,
-    offset: Any = 1.0,
-    degree: int = 3,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative = 1.0,
+    offset: Scalar = 1.0,
 ) -> jax.Array:
     """k(x_i, x_i), (m,), for the rows of x, (m, n), without the matrix.
 
-    kernel, gamma, offset and degree as in matrix.
+    kernel, gamma and offset as in matrix.
     """
-    hyper = {"gamma": gamma, "offset": offset, "degree": degree}
-    one = partial(matrix, kernel=kernel, **hyper)
-    return jax.vmap(lambda row: one(row[None], row[None])[0, 0])(x)
+
+    def one(row):
+        row = row[None]
+        return matrix(row, row, kernel=kernel, gamma=gamma, offset=offset)[0, 0]
+
+    return jax.vmap(one)(x)
 
 
 @_check.host
@@ -185,26 +191,24 @@ def bound(kernel: Kernel, **hyper: Any) -> Callable[..., jax.Array]:
 
     Raises ValueError, beginning with the argument's name, for an unknown kernel.
     """
+    function: Any
     if isinstance(kernel, str):
         function = KERNELS[_check.option("kernel", kernel, KERNELS)]
     elif callable(kernel):
         function = kernel
     else:
         raise ValueError(f"kernel must be a name or a function, not {kernel!r}")
-    fixed: set[str] = set()
-    inner: Any = function
-    if isinstance(function, Recipe):
-        inner, fixed = function.function, {name for name, _ in function.options}
-    taken = set(inspect.signature(inner).parameters) - fixed
-    given = {name: value for name, value in hyper.items() if name in taken}
+    taken = inspect.signature(function).parameters
+    fixed = getattr(function, "keywords", {})  # those of a partial
+    given = {n: v for n, v in hyper.items() if n in taken and n not in fixed}
     return partial(function, **given) if given else function
 
 
 # --- widths from the data -----------------------------------------------------------
 
 
-@_check.pure(x="m n", weights="m")
-def scale_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
+@_check.pure
+def scale_gamma(x: Rows, *, weights: Weights | None = None) -> jax.Array:
     """γ = 1 / (n var x), (), the variance that of all entries of x, (m, n).
 
     weights, (m,), weigh the rows. What scikit-learn calls "scale"; as there it is 1
@@ -221,8 +225,8 @@ def scale_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
     return jnp.where(total == 0, 1, gamma)
 
 
-@_check.pure(x="m n", weights="m")
-def median_gamma(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
+@_check.pure
+def median_gamma(x: Rows, *, weights: Weights | None = None) -> jax.Array:
     """γ = 1/(2σ²), (), σ the median distance between rows of x, (m, n), that differ.
 
     The pair (i, j) counts wᵢ wⱼ times, weights w being (m,). Where no rows differ it is

@@ -6,8 +6,20 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Count,
+    NonNegative,
+    Positive,
+    Rows,
+    Scalar,
+    Static,
+    Targets,
+    Weights,
+)
 from jaxml._rows import mean, product, with_b, with_ones
 from jaxml._units import relative, shares_of, unit_of
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.fit import PLACES, UNRECORDED, Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
@@ -33,8 +45,8 @@ class Params(NamedTuple):
     b: Annotated[Any, "|t"]  # intercept, an array
 
 
-@_check.pure(x="m n")
-def predict(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """h(x) = x·w + b, (m,), or (m, t) for t targets, for the rows of x, (m, n).
 
     Raises ValueError if params are for another number of columns.
@@ -42,9 +54,13 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     return product(x, params.w) + params.b[(None,) * (params.w.ndim > 1)]
 
 
-@_check.pure(x="m n", y="m|m t", weights="m")
+@_check.pure
 def cost(
-    params: Params, x: jax.Array, y: jax.Array, *, weights: jax.Array | None = None
+    params: Params,
+    x: Rows,
+    y: Annotated[Array, "m|m t"],
+    *,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = ½ Σ wᵢ |h(xᵢ) - yᵢ|² / Σ wᵢ, (); the squares of all targets are summed.
 
@@ -68,9 +84,13 @@ def _shared(r, x, weights):
     return r * (share if r.ndim == 1 else share[:, None])
 
 
-@_check.pure(x="m n", y="m|m t", weights="m")
+@_check.pure
 def gradient(
-    params: Params, x: jax.Array, y: jax.Array, *, weights: jax.Array | None = None
+    params: Params,
+    x: Rows,
+    y: Annotated[Array, "m|m t"],
+    *,
+    weights: Weights | None = None,
 ) -> Params:
     """∂J/∂w = Σ wᵢ xᵢ (h(xᵢ) - yᵢ) / Σ wᵢ, ∂J/∂b = Σ wᵢ (h(xᵢ) - yᵢ) / Σ wᵢ.
 
@@ -81,17 +101,17 @@ def gradient(
     return Params(product(r.T, x).T, jnp.sum(r, axis=0))
 
 
-@_check.fit(static=("solver", "intercept", "max_iter"), x="m n", y="m|m t", weights="m")
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m t"],
     *,
-    weights: jax.Array | None = None,
-    solver: Any = "auto",
-    intercept: bool = True,
-    rate: Any = None,
-    tol: Any = 1e-6,
-    max_iter: int = 500,
+    weights: Weights | None = None,
+    solver: Static[str | Solver] = "auto",
+    intercept: Static[bool] = True,
+    learning_rate: Positive | None = None,
+    tol: NonNegative = 1e-6,
+    max_iter: Count = 500,
 ) -> Fit:
     """Minimise J = ½ Σ wᵢ |h(xᵢ) - yᵢ|² / Σ wᵢ over w and b.
 
@@ -106,16 +126,16 @@ def fit(
             "svd": the w of least norm where many are as good. "cg": conjugate
             gradients, for very many columns; in float32 it ends STALLED, near the
             minimum, where columns of one length have a condition number of more than
-            some 1e3, for it can't tell there how near. A recipe
-            `rate -> optax transformation` is gradient descent of that kind, from 0.
-            "auto" is "qr" for small data and "svd" where there are fewer rows than
-            unknowns; else "cholesky", and "qr" if that finds the columns too much alike
-            (under vmap both are run).
+            some 1e3, for it can't tell there how near. An optax optimiser: gradient
+            descent of that kind, from 0, as in optimize.minimize. "auto" is "qr" for
+            small data and "svd" where there are fewer rows than unknowns; else
+            "cholesky", and "qr" if that finds the columns too much alike (under vmap
+            both are run).
         intercept: whether there is a b; else it stays 0.
-        rate: () the argument of a recipe.
+        learning_rate: () of an optax optimiser.
         tol: () of "cg": largest J less its minimum, as estimated, relative to J plus
-            100 ε J(0); of a recipe: largest |∂J|, in the units of the data.
-        max_iter: most steps of "cg" or a recipe.
+            100 ε J(0); of an optimiser: largest |∂J|, in the units of the data.
+        max_iter: most steps of "cg" or an optimiser.
 
     Returns:
         Fit with Params; for y of shape (m, 1) w is (n, 1) and `predict` gives (m, 1).
@@ -137,7 +157,7 @@ def fit(
         _check.option("solver", solver, SOLVERS)
         found = _search(_chosen(solver, x, intercept), *fixed, intercept, tol, max_iter)
     else:
-        found = _descend(solver, *fixed, intercept, rate, tol, max_iter)
+        found = _descend(solver, *fixed, intercept, learning_rate, tol, max_iter)
     params = found.params
     if y.ndim == 1:
         params = jax.tree.map(lambda a: a[..., 0], params)
@@ -194,8 +214,10 @@ def _search(solver: str, x, y, weights, intercept: bool, tol, max_iter: int) -> 
     return Fit(params, solved.cost, solved.residual, steps, status, history)
 
 
-def _descend(solver, x, y, weights, intercept: bool, rate, tol, max_iter: int) -> Fit:
-    """A Fit for y, (m, t), by a recipe, from 0."""
+def _descend(
+    solver, x, y, weights, intercept: bool, learning_rate, tol, max_iter: int
+) -> Fit:
+    """A Fit for y, (m, t), by an optax optimiser, from 0."""
     w = jnp.zeros((x.shape[1], y.shape[1]), x.dtype)
     start = Params(w, jnp.zeros_like(w[0]) if intercept else None)
     found = minimize(
@@ -205,7 +227,7 @@ def _descend(solver, x, y, weights, intercept: bool, rate, tol, max_iter: int) -
         y,
         weights,
         solver=solver,
-        rate=rate,
+        learning_rate=learning_rate,
         tol=tol,
         max_iter=max_iter,
     )
@@ -229,23 +251,17 @@ class Inference(NamedTuple):
     f_p: Annotated[jax.Array, "|t"]  # P of so large an F if all weights were 0
 
 
-@_check.pure(
-    static=("kind", "covariance", "intercept"),
-    jit=True,
-    x="m n",
-    y="m|m t",
-    weights="m",
-)
+@_check.pure(jit=True)
 def inference(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m t"],
     *,
-    weights: jax.Array | None = None,
-    kind: str = "precision",
-    covariance: str = "constant",
-    intercept: bool = True,
-    confidence: Any = 0.95,
+    weights: Weights | None = None,
+    kind: Static[str] = "precision",
+    covariance: Static[str] = "constant",
+    intercept: Static[bool] = True,
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
 ) -> Inference:
     """cov(θ) = σ² (AᵀWA)⁻¹ with A = [x, 1], and the table of tests that follows.
 
@@ -393,9 +409,13 @@ class Band(NamedTuple):
     prediction_high: jax.Array  # (q,)
 
 
-@_check.pure(found="tree", x="q n")
+@_check.pure
 def band(
-    params: Params, found: Inference, x: jax.Array, *, confidence: Any = 0.95
+    params: Params,
+    found: Inference,
+    x: Annotated[Array, "q n"],
+    *,
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
 ) -> Band:
     """h(x) ± t √(aᵀ cov(θ) a), a = (x, 1), and with σ² added under the root.
 
@@ -428,14 +448,14 @@ def band(
     return Band(h, h - near, h + near, h - far, h + far)
 
 
-@_check.pure(x="m n", y="m", at="n", weights="m")
+@_check.pure
 def locally_weighted(
-    x: jax.Array,
-    y: jax.Array,
-    at: jax.Array,
+    x: Rows,
+    y: Targets,
+    at: Annotated[Array, "n"],
     *,
-    width: Any,
-    weights: jax.Array | None = None,
+    width: Positive,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """h(a) of the line fitted with weights wᵢ exp(-|xᵢ - a|²/2τ²), ().
 

@@ -2,7 +2,8 @@
 
 P(y = 1 | x) = 1 / (e^((E - μ)/T) + 1) with the energy E = -w·x, the chemical potential
 μ = b and the temperature T. That b is a chemical potential is more than a name: it is
-fixed by the number of particles, Σ wᵢ P(y = 1 | xᵢ) = Σ wᵢ yᵢ.
+fixed by the number of particles, Σ wᵢ P(y = 1 | xᵢ) = Σ wᵢ yᵢ. Data know w/T and b/T
+alone: a fit sets T = 1, the unit of energy.
 """
 
 from typing import Annotated, Any, NamedTuple
@@ -11,12 +12,25 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Binary,
+    Count,
+    NonNegative,
+    Positive,
+    Rows,
+    Scalar,
+    Static,
+    Weights,
+)
 from jaxml._rows import product, with_b, with_ones
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.fit import Fit, Status
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty
 from jaxml.regression import _sparse as sparse
+from jaxml.regression import linear
 from jaxml.regression._planes import (
     Frame,
     average,
@@ -35,26 +49,34 @@ from jaxml.regression._planes import (
 )
 from jaxml.regression._student import chi2
 from jaxml.regression._table import Table, table
-from jaxml.regression.linear import Params
-from jaxml.regression.linear import predict as _linear
 
 SOLVERS = ("auto", "newton", "lbfgs")
 WIDE = 500  # columns from which "auto" means L-BFGS
 
 
-@_check.pure(x="m n")
-def logits(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+class Params(NamedTuple):
+    """A plane w·x + b = 0, and how wide the passage across it is."""
+
+    w: Annotated[jax.Array, "n"]
+    b: Annotated[jax.Array, ""]
+
+
+@_check.pure
+def logits(params: Params, x: Rows, *, temperature: NonNegative = 1.0) -> jax.Array:
     """z = (w·x + b) / T = (μ - E) / T, (m,), for the rows of x, (m, n).
 
-    params hold w, (n,), and b; temperature is T, (). Raises ValueError if params are
-    for another number of columns, or for several targets.
+    params hold w, (n,), and b; temperature is T, (): 1 for the probabilities that
+    were fitted, more for softer ones. Raises ValueError if params are for another
+    number of columns.
     """
-    _check.shapes(**{"params.w": (params.w, "n")})
-    return _linear(params, x) / temperature
+    linear_params = linear.Params(params.w, params.b)
+    return linear.predict(linear_params, x) / temperature
 
 
-@_check.pure(x="m n")
-def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+@_check.pure
+def probability(
+    params: Params, x: Rows, *, temperature: NonNegative = 1.0
+) -> jax.Array:
     """P(y = 1 | x) = σ(z) = 1 / (1 + e^-z), (m,), for the rows of x, (m, n).
 
     params and temperature as in `logits`.
@@ -62,8 +84,8 @@ def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.
     return jax.nn.sigmoid(logits(params, x, temperature=temperature))
 
 
-@_check.pure(x="m n")
-def predict(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """1 where P(y = 1 | x) >= ½, that is w·x + b >= 0, else 0: (m,) int32 labels.
 
     params as in `logits`; x, (m, n), rows.
@@ -71,17 +93,16 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     return (logits(params, x) >= 0).astype(jnp.int32)
 
 
-@_check.pure(x="m n", y="m:classes 2", weights="m", class_weights="2")
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Binary,
     *,
-    l2: Any = 0.0,
-    l1: Any = 0.0,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    l1: NonNegative = 0.0,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """J = -Σ wᵢ [yᵢ log pᵢ + (1-yᵢ) log(1-pᵢ)] / Σ wᵢ + l2/2 |w|² + l1 |w|₁, ().
 
@@ -94,7 +115,6 @@ def cost(
         y: (m,) labels 0 and 1, or probabilities of 1.
         l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
         l1: () weight of Σ |wⱼ|.
-        temperature: () T of p = σ((w·x + b)/T).
         weights: (m,) weights w of the rows; 1 if None.
         class_weights: (2,) factors of the weights of the rows of each class.
 
@@ -103,7 +123,7 @@ def cost(
 
     """
     w = class_weighted(y, weights, class_weights)
-    z = logits(params, x, temperature=temperature)
+    z = logits(params, x)
     value = average(_losses(z, y.astype(z.dtype)), w)
     if not _check.is_zero(l2):
         value += 0.5 * l2 * jnp.vdot(params.w, params.w)
@@ -112,50 +132,43 @@ def cost(
     return value
 
 
-@_check.pure(x="m n", y="m:classes 2", weights="m", class_weights="2")
+@_check.pure
 def gradient(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Binary,
     *,
-    l2: Any = 0.0,
-    l1: Any = 0.0,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    l1: NonNegative = 0.0,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> Params:
     """∂J/∂w = Σ wᵢ (pᵢ - yᵢ) xᵢ / (T Σ wᵢ) + l2 w + l1 sgn(w), and ∂J/∂b without them.
 
     Arguments as in `cost`: x, (m, n), y, (m,); sgn(0) = 0. Of params' shapes.
     """
     w = class_weighted(y, weights, class_weights)
-    p = probability(params, x, temperature=temperature)
-    r = (p - y.astype(p.dtype)) / temperature
+    p = probability(params, x)
+    r = p - y.astype(p.dtype)
     r = r / len(r) if w is None else r * shares(w)
-    return Params(product(r, x) + l2 * params.w + l1 * jnp.sign(params.w), jnp.sum(r))
+    slope = product(r, x) + l2 * params.w + l1 * jnp.sign(params.w)
+    return Params(slope, jnp.sum(r))
 
 
-@_check.fit(
-    static=("solver", "intercept", "max_iter"),
-    x="m n",
-    y="m:classes 2",
-    weights="m",
-    class_weights="2",
-)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Binary,
     *,
-    l2: Any = 0.0,
-    l1: Any = None,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
-    solver: Any = "auto",
-    intercept: bool = True,
-    rate: Any = None,
-    tol: Any = 1e-5,
-    max_iter: int = 1000,
+    l2: NonNegative = 0.0,
+    l1: NonNegative | None = None,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
+    solver: Static[str | Solver] = "auto",
+    intercept: Static[bool] = True,
+    learning_rate: Positive | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 1000,
 ) -> Fit:
     """Minimise J of `cost` over w and b.
 
@@ -164,28 +177,27 @@ def fit(
         y: (m,) labels 0 and 1, or probabilities of 1.
         l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
         l1: () weight of Σ |wⱼ|; None for none, which is solved faster than 0.
-        temperature: () T; it scales w and b, and the penalties with them.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows, a weight of 0 leaves a row out.
         class_weights: (2,) factors of the weights of the rows of each class.
         solver: "newton": cost, gradient and Hessian in one pass over the rows, begun on
             a 16th of them where there are many. "lbfgs": for very many columns, and for
-            many fits at once to many rows (folds and penalties under vmap). A recipe
-            `rate -> optax transformation`, from 0. "auto" is "newton" up to 500
-            columns. With l1, coordinate descent on Newton's models of J, whatever is
-            said here.
+            many fits at once to many rows (folds and penalties under vmap). An
+            optax optimiser, from 0, as in optimize.minimize. "auto" is "newton" up to
+            500 columns. With l1, coordinate descent on Newton's models of J, whatever
+            is said here.
         intercept: whether there is a b; else it stays 0.
-        rate: () the argument of a recipe.
+        learning_rate: () of an optax optimiser.
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
             not depend on the units of x. With l1 the same, J* by the model, which keeps
             the penalty as it is; where more than 1024 w take part, what those left out
-            of it may add counts as if each were alone. For recipes, largest |∂J|.
+            of it may add counts as if each were alone. For optax, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
         Fit with Params. Status UNBOUNDED where w or b could grow for ever: a plane
-        separates the classes and l1 = l2 = 0, or there is one class only (with recipes,
+        separates the classes and l1 = l2 = 0, or there is one class only (with optax,
         max_iter ends that). SINGULAR where columns depend on each other and l2 = 0,
         without l1.
 
@@ -201,15 +213,25 @@ def fit(
     if own:
         _check.option("solver", solver, SOLVERS)
     data = x, y.astype(x.dtype), class_weighted(y, weights, class_weights)
-    hyper = {"l2": l2, "temperature": temperature}
-    start = Params(jnp.zeros_like(x[0]), jnp.zeros_like(x[0, 0]) if intercept else None)
-    more = {"tol": tol, "max_iter": max_iter}
+    start = linear.Params(
+        jnp.zeros_like(x[0]), jnp.zeros_like(x[0, 0]) if intercept else None
+    )
+    more: dict[str, Any] = {"tol": tol, "max_iter": max_iter}
     if l1 is None and not own:
-        found = minimize(_raw, start, *data, solver=solver, rate=rate, **hyper, **more)
+        found = minimize(
+            _raw,
+            start,
+            *data,
+            solver=solver,
+            learning_rate=learning_rate,
+            l2=l2,
+            **more,
+        )
     else:
         wide = solver == "lbfgs" or (solver == "auto" and x.shape[1] > WIDE)
-        found = _planar(data, hyper, l1, wide, intercept, **more)
-    return found._replace(params=with_b(found.params))
+        found = _planar(data, l2, l1, wide, intercept, **more)
+    w, b = with_b(found.params)
+    return found._replace(params=Params(w, b))
 
 
 def _losses(z, y):
@@ -217,19 +239,18 @@ def _losses(z, y):
     return y * jax.nn.softplus(-z) + (1 - y) * jax.nn.softplus(z)
 
 
-def _raw(params, x, y, weights, *, l2, temperature):
-    hyper = {"l2": l2, "temperature": temperature, "weights": weights}
-    return cost(with_b(params), x, y, **hyper)
+def _raw(params, x, y, weights, *, l2):
+    w, b = with_b(params)
+    return cost(Params(w, b), x, y, l2=l2, weights=weights)
 
 
-def _planar(data, hyper, l1, wide: bool, intercept: bool, tol, max_iter: int) -> Fit:
+def _planar(data, l2, l1, wide: bool, intercept: bool, tol, max_iter: int) -> Fit:
     """Our own solvers, which see the columns in a Frame."""
-    fixed = jax.lax.stop_gradient((*data, *hyper.values(), l1))
-    x, y, weights, l2, temperature, l1_fixed = fixed
-    seat = frame(x, weights, l2, temperature, intercept)
-    problem = fermi, x, y, weights, seat, l2, temperature, intercept
+    x, y, weights, l2_fixed, l1_fixed = jax.lax.stop_gradient((*data, l2, l1))
+    seat = frame(x, weights, l2_fixed, intercept)
+    problem = fermi, x, y, weights, seat, l2_fixed, intercept
     if l1 is not None:
-        limits = sparse.limits(seat, l1, hyper["temperature"], intercept)
+        limits = sparse.limits(seat, l1, intercept)
         found = sparse.by_models(plane(*problem, l1_fixed), limits, tol, max_iter)
     elif wide:
         found = by_gradients(plane(*problem), tol, max_iter)
@@ -239,21 +260,21 @@ def _planar(data, hyper, l1, wide: bool, intercept: bool, tol, max_iter: int) ->
     if intercept:
         both = jnp.stack([y, 1 - y], axis=1)
         status = without_rows(status, average(both, weights))
-    data = *data, seat
+    data, hyper = (*data, seat), {"l2": l2}
     if l1 is not None:
         theta, value = sparse.solution(_cost, found, status, data, hyper, limits)
     else:
         theta, value = solution(_cost, found.params, found.cost, status, data, hyper)
-    params = params_of(theta, seat, hyper["temperature"], intercept)
+    params = params_of(theta, seat, intercept)
     return found._replace(params=params, cost=value, status=status)
 
 
-def _cost(theta, x, y, weights, seat, *, l2, temperature):
+def _cost(theta, x, y, weights, seat, *, l2):
     """J of θ in a frame."""
     w, b = split(theta, x.shape[1])
     z = product(standard(x, seat), w) + (0 if b is None else b)
     value = average(_losses(z, y), weights)
-    return value + 0.5 * jnp.vdot(penalties(seat, l2, temperature), w**2)
+    return value + 0.5 * jnp.vdot(penalties(seat, l2), w**2)
 
 
 # --- what the coefficients are worth -------------------------------------------------
@@ -283,24 +304,17 @@ class Inference(NamedTuple):
     centred: Centred  # what the table's covariance comes from; exact far from x = 0
 
 
-@_check.pure(
-    static=("covariance", "intercept"),
-    jit=True,
-    x="m n",
-    y="m:classes 2",
-    weights="m",
-)
+@_check.pure(jit=True)
 def inference(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Binary,
     *,
-    l2: Any = 0.0,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    covariance: str = "information",
-    intercept: bool = True,
-    confidence: Any = 0.95,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    covariance: Static[str] = "information",
+    intercept: Static[bool] = True,
+    confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
 ) -> Inference:
     """cov(θ) = (Σ wᵢ · ∂²J/∂θ²)⁻¹, and Wald's table that follows; θ = (w, b).
 
@@ -312,7 +326,6 @@ def inference(
         x: (m, n) rows.
         y: (m,) labels 0 and 1, or probabilities of 1.
         l2: () that of the fit.
-        temperature: () that of the fit.
         weights: (m,) weights w of the rows; 1 if None. They are frequencies: wᵢ such
             rows were seen.
         covariance: "information", or "sandwich" for a model that need not be true.
@@ -329,10 +342,9 @@ def inference(
 
     """
     _check.option("covariance", covariance, ("information", "sandwich"))
-    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n")})
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     y, seen = y.astype(x.dtype), jnp.sum(w)
-    about = _centred(params, x, y, w, l2, temperature, covariance, intercept)
+    about = _centred(params, x, y, w, l2, covariance, intercept)
     theta = jnp.append(params.w, params.b) if intercept else params.w
     critical = jax.scipy.special.ndtri(0.5 + 0.5 * confidence)
     nan = jnp.full((), jnp.nan, x.dtype)
@@ -344,7 +356,7 @@ def inference(
         lambda t: Params(t[: x.shape[1]], t[-1] if intercept else nan),
         unit=about.unit,
     )
-    z = logits(params, x, temperature=temperature)
+    z = logits(params, x)
     likelihood = -jnp.sum(w * _losses(z, y))
     share = jnp.sum(w * y) / seen
     null = -seen * jnp.log(2.0)
@@ -368,16 +380,15 @@ def inference(
     )
 
 
-def _centred(params, x, y, w, l2, temperature, covariance, intercept) -> Centred:
+def _centred(params, x, y, w, l2, covariance, intercept) -> Centred:
     """What is known of w and of z amid the rows, where they hardly depend."""
-    scale = frame(x, w, l2, temperature, intercept).scale
+    scale = frame(x, w, l2, intercept).scale
     centre = average(x, w) if intercept else jnp.zeros_like(x[0])
     seat = Frame(centre, scale)
     theta = params.w * scale
     if intercept:
         theta = jnp.append(theta, params.b + product(centre, params.w))
-    theta = theta / temperature
-    hessian = plane(fermi, x, y, w, seat, l2, temperature, intercept).whole(theta)[2]
+    hessian = plane(fermi, x, y, w, seat, l2, intercept).whole(theta)[2]
     if covariance == "sandwich":
         a = with_ones(standard(x, seat), intercept)
         r = jax.nn.sigmoid(product(a, theta)) - y
@@ -386,12 +397,12 @@ def _centred(params, x, y, w, l2, temperature, covariance, intercept) -> Centred
         inverse = product(product(inverse, meat), inverse)
     else:
         inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
-    unit = jnp.append(temperature / scale, jnp.full(intercept, temperature, x.dtype))
+    unit = jnp.append(1 / scale, jnp.ones(intercept, x.dtype))
     return Centred(inverse, centre, unit)
 
 
 def _moved(about: Centred, shift) -> jax.Array:
-    """The covariance of w and of (z at centre + shift) T, over the units, (p, p)."""
+    """The covariance of w and of z at centre + shift, over the units, (p, p)."""
     n = len(about.centre)
     if len(about.covariance) == n:
         return about.covariance
@@ -400,14 +411,14 @@ def _moved(about: Centred, shift) -> jax.Array:
     return product(product(move, about.covariance), move.T)
 
 
-@_check.pure(found="tree", contrasts="r n")
+@_check.pure
 def wald(
-    params: Params, found: Inference, contrasts: jax.Array
+    params: Params, found: Inference, contrasts: Annotated[Array, "r n"]
 ) -> tuple[jax.Array, jax.Array]:
     """W = (Cw)ᵀ (C cov(w) Cᵀ)⁻¹ Cw, (), a χ² of r if Cw = 0, and P of so large a W, ().
 
     Args:
-        params: w, (n,), and b.
+        params: w, (n,) and b.
         found: their `inference`.
         contrasts: (r, n) C, a row for each combination of weights that may be 0.
 
@@ -417,7 +428,6 @@ def wald(
     Source: Wald (1943).
 
     """
-    _check.shapes(contrasts=(contrasts, "r n"), **{"params.w": (params.w, "n")})
     n = params.w.size
     covariance, unit = found.centred.covariance[:n, :n], found.centred.unit[:n]
     c = contrasts * unit[None]
@@ -430,17 +440,14 @@ def wald(
     return w, chi2(w, jnp.asarray(len(contrasts), w.dtype))
 
 
-@_check.pure(found="tree", x="m n")
-def posterior_probability(
-    params: Params, found: Inference, x: jax.Array, *, temperature: Any = 1.0
-) -> jax.Array:
+@_check.pure
+def posterior_probability(params: Params, found: Inference, x: Rows) -> jax.Array:
     """∫ σ(z) N(z; ẑ, s²) dz ≈ σ(ẑ / √(1 + πs²/8)), (m,): less sure where data are far.
 
     Args:
         params: the minimum: w, (n,), and b.
         found: its `inference`, with the l2 of the prior.
         x: (m, n) rows.
-        temperature: () T of the fit.
 
     Raises:
         ValueError: params for another number of columns.
@@ -448,12 +455,12 @@ def posterior_probability(
     Source: MacKay (1992).
 
     """
-    z = logits(params, x, temperature=temperature)
+    z = logits(params, x)
     covariance, centre, unit = found.centred
     a = (x - centre[None]) * unit[: x.shape[1]][None]
     if len(covariance) > x.shape[1]:
         a = jnp.concatenate([a, jnp.broadcast_to(unit[-1], (len(x), 1))], axis=1)
-    variance = jnp.sum(product(a, covariance) * a, axis=1) / temperature**2
+    variance = jnp.sum(product(a, covariance) * a, axis=1)
     return jax.nn.sigmoid(z / jnp.sqrt(1 + jnp.pi * variance / 8))
 
 
@@ -465,9 +472,9 @@ class Couplings(NamedTuple):
     status: jax.Array  # (n,) int32, the Status of the regression on each spin
 
 
-@_check.pure(spins="m n", weights="m")
+@_check.pure
 def ising_couplings(
-    spins: jax.Array, *, l2: Any = 0.0, weights: jax.Array | None = None
+    spins: Rows, *, l2: NonNegative = 0.0, weights: Weights | None = None
 ) -> Couplings:
     """P(sⱼ = 1 | the others) = σ(2 (hⱼ + Σₖ Jⱼₖ sₖ)/T): a regression on each spin.
 

@@ -1,11 +1,21 @@
 """Least squares with an l2 penalty, and as a constraint with its multiplier (1.2)."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Count,
+    NonNegative,
+    Positive,
+    Rows,
+    Static,
+    Targets,
+    Weights,
+)
 from jaxml._rows import normal, product, svd, with_b
 from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
@@ -28,20 +38,20 @@ REFINEMENTS = 3  # steps from the factors' solution of a constrained fit
 ROUNDING = 16  # ε below which residuals of a constrained fit are rounding
 
 
-@_check.pure(x="m n")
-def predict(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """h(x) = x·w + b, (m,) or (m, t): as linear.predict, for params and x, (m, n)."""
     return linear.predict(params, x)
 
 
-@_check.pure(x="m n", y="m|m t", weights="m", l2="|n|n t")
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m t"],
     *,
-    l2: Any,
-    weights: jax.Array | None = None,
+    l2: Annotated[Array, "|n|n t", "[0, inf)"],
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = ½ Σ wᵢ |h(xᵢ) - yᵢ|² / Σ wᵢ + ½ Σⱼ l2ⱼ wⱼ², (); b is not penalised.
 
@@ -61,14 +71,14 @@ def cost(
     return value + 0.5 * jnp.sum(_spread(l2, params.w) * params.w**2)
 
 
-@_check.pure(x="m n", y="m|m t", weights="m", l2="|n|n t")
+@_check.pure
 def gradient(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m t"],
     *,
-    l2: Any,
-    weights: jax.Array | None = None,
+    l2: Annotated[Array, "|n|n t", "[0, inf)"],
+    weights: Weights | None = None,
 ) -> Params:
     """∂J/∂w = Σ wᵢ xᵢ (h(xᵢ) - yᵢ) / Σ wᵢ + l2 w, and ∂J/∂b without the penalty.
 
@@ -85,17 +95,15 @@ def _spread(l2, w):
     )
 
 
-@_check.fit(
-    static=("solver", "intercept"), x="m n", y="m|m t", weights="m", l2="|n|n t"
-)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m t"],
     *,
-    l2: Any,
-    weights: jax.Array | None = None,
-    solver: str = "auto",
-    intercept: bool = True,
+    l2: Annotated[Array, "|n|n t", "[0, inf)"],
+    weights: Weights | None = None,
+    solver: Static[str] = "auto",
+    intercept: Static[bool] = True,
 ) -> Fit:
     """Minimise J of `cost`: (XᵀWX/Σw + diag l2) w = XᵀWy/Σw, rows centred.
 
@@ -208,26 +216,26 @@ class Scored(NamedTuple):
 
 
 @_check.host
-def path(x: jax.Array, y: jax.Array, l2s: jax.Array, **options: Any) -> Scored:
+def path(x: Array, y: Array, l2s: Array, **options: Any) -> Scored:
     """`scored` for each of l2s, (p,), from one decomposition: Scored with (p,) of each.
 
     x, (m, n), y, (m,), and options are those of `scored`. For use inside jit or not.
     """
     l2s = jnp.asarray(_check.array("l2s", l2s, labels=False))
     _check.shapes(l2s=(l2s, "p"))
-    _check.values("l2s", l2s, False, None)
+    _check.values("l2s", l2s, "[0, inf)")
     return jax.vmap(lambda l2: scored(x, y, l2=l2, **options))(l2s)
 
 
-@_check.pure(static=("kind", "intercept"), jit=True, x="m n", y="m", weights="m")
+@_check.pure(jit=True)
 def scored(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l2: Any,
-    weights: jax.Array | None = None,
-    kind: str = "precision",
-    intercept: bool = True,
+    l2: NonNegative,
+    weights: Weights | None = None,
+    kind: Static[str] = "precision",
+    intercept: Static[bool] = True,
 ) -> Scored:
     """w(λ) = V s/(s² + λ) Uᵀy with X = U s Vᵀ, and its scores in closed form.
 
@@ -309,13 +317,13 @@ def _principal(x, y, share):
     return axes, square, product(axes.T, along[:, 0]), square > 8 * eps * square[-1]
 
 
-@_check.pure(static=("intercept",), x="m n", weights="m", l2="|n")
+@_check.pure
 def degrees_of_freedom(
-    x: jax.Array,
+    x: Rows,
     *,
-    l2: Any,
-    weights: jax.Array | None = None,
-    intercept: bool = True,
+    l2: Annotated[Array, "|n", "[0, inf)"],
+    weights: Weights | None = None,
+    intercept: Static[bool] = True,
 ) -> jax.Array:
     """tr (G + diag l2)⁻¹ G with G = XᵀWX/Σw of centred rows, plus 1 for b, ().
 
@@ -347,16 +355,16 @@ class Constrained(NamedTuple):
     multiplier: jax.Array  # () λ: ridge with l2 = λ has the same w and b
 
 
-@_check.fit(static=("intercept", "max_iter"), x="m n", y="m", weights="m")
+@_check.fit
 def constrained(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    radius: Any,
-    weights: jax.Array | None = None,
-    intercept: bool = True,
-    tol: Any = 1e-6,
-    max_iter: int = 50,
+    radius: Positive,
+    weights: Weights | None = None,
+    intercept: Static[bool] = True,
+    tol: NonNegative = 1e-6,
+    max_iter: Count = 50,
 ) -> Fit:
     """Minimise J₀ = ½ Σ wᵢ (h(xᵢ) - yᵢ)² / Σ wᵢ subject to |w| <= radius.
 

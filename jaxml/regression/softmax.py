@@ -6,20 +6,30 @@ good, a fit gives those that sum to 0 over the classes.
 """
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Count,
+    NonNegative,
+    Positive,
+    Rows,
+    Static,
+    Weights,
+)
 from jaxml._rows import each, product, total, with_b, with_ones
 from jaxml.data.scaling import one_hot
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.fit import UNRECORDED, Fit
 from jaxml.optimize.implicit import solution
 from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty
 from jaxml.regression import _sparse as sparse
-from jaxml.regression import logistic
+from jaxml.regression import linear, logistic
 from jaxml.regression._planes import (
     Frame,
     Problem,
@@ -41,26 +51,34 @@ from jaxml.regression._planes import (
     standard,
     without_rows,
 )
-from jaxml.regression.linear import Params
-from jaxml.regression.linear import predict as _linear
 
 SOLVERS = ("auto", "newton", "lbfgs")
 FEW = 64  # parameters up to which "auto" means Newton's method
 
 
-@_check.pure(x="m n")
-def logits(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+class Params(NamedTuple):
+    """The weights and intercepts of k classes."""
+
+    w: Annotated[jax.Array, "n k"]
+    b: Annotated[jax.Array, "k"]
+
+
+@_check.pure
+def logits(params: Params, x: Rows, *, temperature: NonNegative = 1.0) -> jax.Array:
     """z = (x·W + b) / T = -E/T, (m, k), for the rows of x, (m, n).
 
-    params hold W, (n, k), and b, (k,); temperature is T, (). Raises ValueError if
-    params are for another number of columns.
+    params hold W, (n, k), and b, (k,); temperature is T, (): 1 for the probabilities
+    that were fitted, more for softer ones. Raises ValueError if params are for another
+    number of columns.
     """
-    _check.shapes(**{"params.w": (params.w, "n k"), "params.b": (params.b, "k")})
-    return _linear(params, x) / temperature
+    linear_params = linear.Params(params.w, params.b)
+    return linear.predict(linear_params, x) / temperature
 
 
-@_check.pure(x="m n")
-def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.Array:
+@_check.pure
+def probability(
+    params: Params, x: Rows, *, temperature: NonNegative = 1.0
+) -> jax.Array:
     """P(y = c | x) = e^z_c / Σ_d e^z_d, (m, k), for the rows of x, (m, n).
 
     params and temperature as in `logits`.
@@ -68,8 +86,8 @@ def probability(params: Params, x: jax.Array, *, temperature: Any = 1.0) -> jax.
     return jax.nn.softmax(logits(params, x, temperature=temperature), axis=1)
 
 
-@_check.pure(x="m n")
-def predict(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """The class of highest probability, the first of several: (m,) int32 labels.
 
     params as in `logits`; x, (m, n), rows.
@@ -77,17 +95,16 @@ def predict(params: Params, x: jax.Array) -> jax.Array:
     return jnp.argmax(logits(params, x), axis=1).astype(jnp.int32)
 
 
-@_check.pure(x="m n", y="m|m k:classes", weights="m", class_weights="k")
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m k:classes"],
     *,
-    l2: Any = 0.0,
-    l1: Any = 0.0,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    l1: NonNegative = 0.0,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "k", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """J = -Σ wᵢ Σ_c y_ic log p_ic / Σ wᵢ + l2/2 |W|² + l1 |W|₁, ().
 
@@ -99,7 +116,6 @@ def cost(
         y: (m,) labels in 0…k-1, or probabilities, (m, k).
         l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
         l1: () weight of Σ |W|.
-        temperature: () T of p ∝ e^((x·W + b)/T).
         weights: (m,) weights w of the rows; 1 if None.
         class_weights: (k,) factors of the weights of the rows of each class.
 
@@ -107,9 +123,8 @@ def cost(
         ValueError: shapes that do not agree, values not finite or out of range.
 
     """
-    z = logits(params, x, temperature=temperature)
+    z = logits(params, x)
     y = _targets(y, z.shape[1], z.dtype)
-    _check.shapes(**{"params.w": (params.w, "n k")}, y=(y, "m k"))
     w = _weights(y, weights, class_weights)
     value = average(_losses(z, y), w)
     if not _check.is_zero(l2):
@@ -119,54 +134,45 @@ def cost(
     return value
 
 
-@_check.pure(x="m n", y="m|m k:classes", weights="m", class_weights="k")
+@_check.pure
 def gradient(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m k:classes"],
     *,
-    l2: Any = 0.0,
-    l1: Any = 0.0,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    l1: NonNegative = 0.0,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "k", "[0, inf)"] | None = None,
 ) -> Params:
     """∂J/∂W = Σ wᵢ xᵢ (pᵢ - yᵢ)ᵀ / (T Σ wᵢ) + l2 W + l1 sgn(W), and ∂J/∂b without them.
 
     Arguments as in `cost`: x, (m, n), y, (m,) or (m, k); sgn(0) = 0. Of params' shapes.
     """
-    p = probability(params, x, temperature=temperature)
+    p = probability(params, x)
     y = _targets(y, p.shape[1], p.dtype)
-    _check.shapes(**{"params.w": (params.w, "n k")}, y=(y, "m k"))
     w = _weights(y, weights, class_weights)
-    r = (p * jnp.sum(y, axis=1)[:, None] - y) / temperature
+    r = p * jnp.sum(y, axis=1)[:, None] - y
     r = r / len(r) if w is None else r * shares(w)[:, None]
     slope = product(x.T, r) + l2 * params.w + l1 * jnp.sign(params.w)
     return Params(slope, jnp.sum(r, axis=0))
 
 
-@_check.fit(
-    static=("k", "solver", "intercept", "max_iter"),
-    x="m n",
-    y="m|m k:classes",
-    weights="m",
-    class_weights="k",
-)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m|m k:classes k"],
     *,
-    k: int,
-    l2: Any = 0.0,
-    l1: Any = None,
-    temperature: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
-    solver: Any = "auto",
-    intercept: bool = True,
-    rate: Any = None,
-    tol: Any = 1e-5,
-    max_iter: int = 1000,
+    k: Count,
+    l2: NonNegative = 0.0,
+    l1: NonNegative | None = None,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "k", "[0, inf)"] | None = None,
+    solver: Static[str | Solver] = "auto",
+    intercept: Static[bool] = True,
+    learning_rate: Positive | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 1000,
 ) -> Fit:
     """Minimise J of `cost` over W and b.
 
@@ -176,26 +182,25 @@ def fit(
         k: how many classes there are.
         l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
         l1: () weight of Σ |W|; None for none, which is solved faster than 0.
-        temperature: () T; it scales W and b, and the penalties with them.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows, a weight of 0 leaves a row out.
         class_weights: (k,) factors of the weights of the rows of each class.
-        solver: "newton", for few parameters; "lbfgs"; or a recipe `rate -> optax
-            transformation`, from 0. "auto" is "newton" up to 64 parameters. With l1,
+        solver: "newton", for few parameters; "lbfgs"; or an optax optimiser, from
+            0, as in optimize.minimize. "auto" is "newton" up to 64 parameters. With l1,
             coordinate descent on Newton's models of J, whatever is said here.
         intercept: whether there is a b; else it stays 0.
-        rate: () the argument of a recipe.
+        learning_rate: () of an optax optimiser.
         tol: () largest √((J - J*) / J) by the Newton decrement, with J* the minimum: at
             1e-5 the cost is within 1e-10 J of it, or within its own rounding. It does
             not depend on the units of x. With l1 the same, J* by the model, which keeps
             the penalty as it is; where more than 1024 W take part, what those left out
-            of it may add counts as if each were alone. For recipes, largest |∂J|.
+            of it may add counts as if each were alone. For optax, largest |∂J|.
         max_iter: most steps; L-BFGS takes so many before the last, which are Newton's.
 
     Returns:
         Fit with Params that sum to 0 over the classes (with l1, only b does). Status
         UNBOUNDED where they could grow for ever: classes that can be separated and
-        l1 = l2 = 0, or a class without rows (with recipes, max_iter ends that).
+        l1 = l2 = 0, or a class without rows (with optax, max_iter ends that).
 
     Raises:
         ValueError: an unknown solver, shapes that do not agree, values out of range.
@@ -211,39 +216,40 @@ def fit(
         raise ValueError(f"y has shape {y.shape}, not (m, k) where k = {k}")
     y = _targets(y, k, x.dtype)
     data = x, y, _weights(y, weights, class_weights)
-    hyper = {"l2": l2, "temperature": temperature}
     n = x.shape[1]
     b = jnp.zeros(k, x.dtype) if intercept else None
-    start = Params(jnp.zeros((n, k), x.dtype), b)
-    more = {"tol": tol, "max_iter": max_iter}
+    start = linear.Params(jnp.zeros((n, k), x.dtype), b)
+    more: dict[str, Any] = {"tol": tol, "max_iter": max_iter}
     if l1 is None and not own:
         found = minimize(
-            _whole, start, *data, solver=solver, rate=rate, **hyper, **more
+            _whole,
+            start,
+            *data,
+            solver=solver,
+            learning_rate=learning_rate,
+            l2=l2,
+            **more,
         )
     else:
         small = (n + intercept) * k <= FEW
         newton = solver == "newton" or (solver == "auto" and small)
-        found = _planar(data, hyper, l1, k, newton, intercept, **more)
-    return found._replace(params=with_b(found.params))
+        found = _planar(data, l2, l1, k, newton, intercept, **more)
+    w, b = with_b(found.params)
+    return found._replace(params=Params(w, b))
 
 
-@_check.fit(
-    static=("k", "solver", "intercept", "max_iter"),
-    x="m n",
-    y="m:labels",
-    weights="m",
-)
+@_check.fit
 def one_vs_all(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels k"],
     *,
-    k: int,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
-    solver: str = "auto",
-    intercept: bool = True,
-    tol: Any = 1e-5,
-    max_iter: int = 1000,
+    k: Count,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    solver: Static[str] = "auto",
+    intercept: Static[bool] = True,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 1000,
 ) -> Fit:
     """k logistic regressions, of each class against the others, in one vmap.
 
@@ -267,11 +273,11 @@ def one_vs_all(
 
     """
     _check.option("solver", solver, SOLVERS)
-    options = {"solver": solver, "intercept": intercept, "max_iter": max_iter}
-    hyper = {"l2": l2, "tol": tol, "weights": weights}
+    options: dict[str, Any] = {"solver": solver, "intercept": intercept}
+    options |= {"l2": l2, "tol": tol, "weights": weights, "max_iter": max_iter}
 
     def one(c):
-        return logistic.fit(x, (y == c).astype(jnp.int32), **hyper, **options)
+        return logistic.fit(x, (y == c).astype(jnp.int32), **options)
 
     found = jax.vmap(one)(jnp.arange(k))
     params = Params(found.params.w.T, found.params.b)
@@ -294,7 +300,6 @@ def _weights(y, weights, class_weights):
     """Weights of the rows, (m,), times those of their classes; None for none."""
     if class_weights is None:
         return weights
-    _check.shapes(y=(y, "m k"), class_weights=(class_weights, "k"))
     of_rows = product(y, class_weights)
     return of_rows if weights is None else weights * of_rows
 
@@ -304,10 +309,10 @@ def _losses(z, y):
     return -jnp.sum(y * jax.nn.log_softmax(z, axis=1), axis=1)
 
 
-def _whole(params, x, y, weights, *, l2, temperature):
+def _whole(params, x, y, weights, *, l2):
     """J, and half the squares of the sums over classes, so that the minimum is one."""
-    hyper = {"l2": l2, "temperature": temperature, "weights": weights}
-    value = cost(with_b(params), x, y, **hyper)
+    w, b = with_b(params)
+    value = cost(Params(w, b), x, y, l2=l2, weights=weights)
     if params.b is not None:
         value += 0.5 * jnp.sum(params.b) ** 2
     return value + 0.5 * jnp.sum(jnp.sum(params.w, axis=1) ** 2)
@@ -316,16 +321,13 @@ def _whole(params, x, y, weights, *, l2, temperature):
 # --- our own solvers -----------------------------------------------------------------
 
 
-def _planar(
-    data, hyper, l1, k: int, newton: bool, intercept: bool, tol, max_iter
-) -> Fit:
+def _planar(data, l2, l1, k: int, newton: bool, intercept: bool, tol, max_iter) -> Fit:
     """They see the columns in a Frame; Fit with Params."""
-    fixed = jax.lax.stop_gradient((*data, *hyper.values(), l1))
-    x, y, weights, l2, temperature, l1_fixed = fixed
-    seat = frame(x, weights, l2, temperature, intercept)
-    problem = _planes(x, y, weights, seat, l2, temperature, intercept, l1_fixed)
+    x, y, weights, l2_fixed, l1_fixed = jax.lax.stop_gradient((*data, l2, l1))
+    seat = frame(x, weights, l2_fixed, intercept)
+    problem = _planes(x, y, weights, seat, l2_fixed, intercept, l1_fixed)
     if l1 is not None:
-        limits = sparse.limits(seat, l1, hyper["temperature"], intercept)
+        limits = sparse.limits(seat, l1, intercept)
         limits = jnp.repeat(limits, k).reshape(-1, k)
         found = sparse.by_models(problem, limits.ravel(), tol, max_iter)
     else:
@@ -337,44 +339,44 @@ def _planar(
     theta = found.params.reshape(-1, k)
     free = slice(None) if l1 is None else slice(x.shape[1], None)
     theta = theta.at[free].add(-jnp.mean(theta[free], axis=1, keepdims=True))
-    data = *data, seat
+    data, hyper = (*data, seat), {"l2": l2}
     found = found._replace(params=theta)
     if l1 is not None:
         theta, value = sparse.solution(_sparse_cost, found, status, data, hyper, limits)
     else:
         theta, value = solution(_cost, theta, found.cost, status, data, hyper)
-    params = params_of(theta, seat, hyper["temperature"], intercept)
+    params = params_of(theta, seat, intercept)
     if l1 is not None and intercept:  # w need not sum to 0, and another origin moves b
         params = params._replace(b=params.b - jnp.mean(params.b))
     return found._replace(params=params, cost=value, status=status)
 
 
-def _cost(theta, x, y, weights, seat, *, l2, temperature):
+def _cost(theta, x, y, weights, seat, *, l2):
     """J of θ, (p, k), in a frame, and half the squares of its sums over classes."""
-    value = _data_cost(theta, x, y, weights, seat, l2, temperature)
+    value = _data_cost(theta, x, y, weights, seat, l2)
     return value + 0.5 * jnp.sum(jnp.sum(theta, axis=1) ** 2)
 
 
-def _sparse_cost(theta, x, y, weights, seat, *, l2, temperature):
+def _sparse_cost(theta, x, y, weights, seat, *, l2):
     """The same with the square of the sum of b alone: l1 holds that of W."""
-    value = _data_cost(theta, x, y, weights, seat, l2, temperature)
+    value = _data_cost(theta, x, y, weights, seat, l2)
     return value + 0.5 * jnp.sum(jnp.sum(theta[x.shape[1] :], axis=1) ** 2)
 
 
-def _data_cost(theta, x, y, weights, seat, l2, temperature):
+def _data_cost(theta, x, y, weights, seat, l2):
     w, b = split(theta, x.shape[1])
     z = product(standard(x, seat), w) + (0 if b is None else b[None])
     value = average(_losses(z, y), weights)
-    squares = jnp.vdot(penalties(seat, l2, temperature), jnp.sum(w**2, axis=1))
+    squares = jnp.vdot(penalties(seat, l2), jnp.sum(w**2, axis=1))
     return value + 0.5 * squares
 
 
-def _planes(x, y, weights, seat, l2, temperature, intercept: bool, l1) -> Problem:
+def _planes(x, y, weights, seat, l2, intercept: bool, l1) -> Problem:
     """The Problem of k planes; θ is (p, k), raveled. l1 may hold the weights too."""
     n, k = x.shape[1], y.shape[1]
     p = n + intercept
     share = None if weights is None else shares(weights)
-    l2s = jnp.append(penalties(seat, l2, temperature), jnp.zeros(intercept, x.dtype))
+    l2s = jnp.append(penalties(seat, l2), jnp.zeros(intercept, x.dtype))
     l2s = jnp.repeat(l2s, k)
     near = origin(x, intercept)
     light = _derivatives(x, y, share, near, intercept, False)
@@ -412,7 +414,7 @@ def _planes(x, y, weights, seat, l2, temperature, intercept: bool, l1) -> Proble
 
     def moves(change):
         between = Frame(seat.centre - near.centre, seat.scale)
-        w, b = params_of(change.reshape(p, k), between, 1, intercept)
+        w, b = params_of(change.reshape(p, k), between, intercept)
         z = product(standard(x, near), w) + (0 if b is None else b[None])
         return jnp.max(seen(jnp.max(jnp.abs(z), axis=1), weights))
 

@@ -9,6 +9,8 @@ one. ROUGH names functions whose derivative is not to be compared with differenc
 why; UNIQUE names fits whose answer does not depend on the params they start from.
 """
 
+import dataclasses
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,7 +27,7 @@ class Made(NamedTuple):
 
 
 SIZES = {"m": 12, "n": 3, "k": 3, "t": 2}
-HYPER = {"l1": 0.05, "l2": 0.1, "rate": 0.2, "temperature": 1.5}
+HYPER = {"l1": 0.05, "l2": 0.1, "learning_rate": 0.2, "temperature": 1.5}
 
 
 def given(module, what: str, default: Any) -> Any:
@@ -47,7 +49,7 @@ def arguments(public, *, seed: int = 0, dtype: Any = np.float32) -> dict[str, An
     for name, parameter in public.parameters.items():
         value = _value(public, name, parameter, own, rng, seed)
         if value is not parameter.empty:
-            declared = name in getattr(public.function, "shapes", {})
+            declared = name in public.shapes
             value = np.asarray(value) if declared and hasattr(value, "ndim") else value
             found[name] = cast(value, dtype)
     return found
@@ -60,10 +62,10 @@ def _value(public, name, parameter, own, rng, seed):
             return value.make(seed) if isinstance(value, Made) else value
     if name == "key":
         return jax.random.key(seed)
-    text = public.function.shapes.get(name)
-    if text is not None and text != "tree":
-        return _array(name, text, rng)
-    if name in public.function.static or text == "tree":
+    if name in public.shapes:
+        return _array(name, public.shapes[name], rng)
+    keyword = parameter.kind is parameter.KEYWORD_ONLY
+    if name in public.static or (keyword and name in public.trees):
         return parameter.default
     if name in HYPER:
         return HYPER[name]
@@ -84,14 +86,13 @@ def _params(public, own, seed):
     return init(jax.random.key(seed), **options)
 
 
-def _array(name, text, rng):
-    axes, _, kind = text.partition(":")
-    form = axes.split("|")[0].split()
-    shape = (12, 3) if form == ["..."] else tuple(_size(name, axis) for axis in form)
-    if name == "weights":
+def _array(name, declared, rng):
+    form = declared.forms[0]
+    shape = (12, 3) if form is None else tuple(_size(name, axis) for axis in form)
+    if declared.weights or declared.counts:
         return rng.uniform(0.5, 2.0, shape)
-    if kind:
-        k = int(kind.split()[1]) if " " in kind.strip() else SIZES["k"]
+    if declared.labels or declared.classes:
+        k = declared.k if isinstance(declared.k, int) else SIZES["k"]
         # Every class is there, in an order that the seed shuffles.
         return rng.permutation(np.arange(np.prod(shape)) % k).reshape(shape).astype(int)
     return rng.normal(size=shape)
@@ -103,6 +104,15 @@ def _size(name, axis):
     if axis not in SIZES:
         raise LookupError(f"give SAMPLES a {name!r}: the size of {axis} is not known")
     return SIZES[axis]
+
+
+def replaced(params, **fields):
+    """Params, a NamedTuple or a dataclass, with other values of some fields."""
+    named = hasattr(params, "_replace")
+    replace = (
+        params._replace if named else functools.partial(dataclasses.replace, params)
+    )
+    return replace(**fields)
 
 
 def cast(value, dtype):
@@ -120,8 +130,7 @@ def cast(value, dtype):
 
 def arrays(public, found: dict[str, Any]) -> dict[str, np.ndarray]:
     """Those arguments whose shape is declared, None left out."""
-    shapes = public.function.shapes
-    return {n: v for n, v in found.items() if n in shapes and hasattr(v, "ndim")}
+    return {n: v for n, v in found.items() if n in public.shapes and hasattr(v, "ndim")}
 
 
 def traced(public, found: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +138,7 @@ def traced(public, found: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in found.items()
-        if name not in public.function.static and value is not None
+        if name not in public.static and value is not None
     }
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from jaxml._check.annotations import Role
+from jaxml._check.trees import field_names, hints_of
 from jaxml.optimize import Fit
 from tests.common import samples
 from tests.common.test_protocol import DECLARED, each
@@ -37,7 +39,7 @@ def put(array, value):
     return array
 
 
-def arrays(name, array, kind):
+def arrays(name, array, shape):
     """What an array can never be, and what it might be."""
     never = {
         "a string": "nonsense",
@@ -60,10 +62,10 @@ def arrays(name, array, kind):
         never |= {"negative": put(array, -1.0), "all NaN": array * np.nan}
     if array.dtype.kind == "f":
         never |= {str(v): put(array, v) for v in (np.nan, np.inf, -np.inf)}
-    if kind.startswith(("labels", "classes")) and name != "time":
+    if (shape.labels or shape.classes) and name != "time":
         values = (-1, 2**31, 2**32 + 1) + (0.5, np.nan) * (array.ndim == 1)
         never |= {f"label {v}": put(array.astype(type(v)), v) for v in values}
-        if kind == "classes 2":
+        if shape.classes and shape.k == 2:
             del never["label 0.5"]  # a probability
     maybe = {"up": array[..., None], "up front": array[None], "zero": 0 * array}
     if array.ndim:
@@ -82,10 +84,12 @@ def trees(tree, finite):
         "an array": NOTHING,
     }
     never |= {"a list": [1.0, 2.0], "a function": np.sin, "()": (), "a Fit": fit}
-    for field, hint in type(tree).__annotations__.items():
+    for field, hint in hints_of(type(tree)).items():
         value, more = getattr(tree, field), getattr(hint, "__metadata__", ())
-        if hasattr(hint, "_fields"):
+        if field_names(hint):
             wrong = trees(value, finite)
+        elif Role.STATIC in more:
+            continue
         elif more or hint is jax.Array:
             wrong = {**FIELD, "deep": value[..., None, None, None]}
             wrong |= {} if None in more else {"None": None}
@@ -94,7 +98,8 @@ def trees(tree, finite):
         else:
             continue
         never |= {
-            f"{field}: {k}": tree._replace(**{field: v}) for k, v in wrong.items()
+            f"{field}: {k}": samples.replaced(tree, **{field: v})
+            for k, v in wrong.items()
         }
     return never
 
@@ -134,18 +139,18 @@ def bad(public, found):
     for name, parameter in public.parameters.items():
         if name not in found:
             continue
-        value, text = found[name], public.function.shapes.get(name)
+        value, shape = found[name], public.shapes.get(name)
         never, maybe = {}, {}
         if name == "key":
             never = KEYS
-        elif name in public.function.static:
+        elif name in public.static:
             maybe = STATIC
-        elif text not in (None, "tree", "..."):
+        elif shape and shape.forms != (None,):
             if value is not None:
-                never, maybe = arrays(name, np.asarray(value), text.partition(":")[2])
-        elif parameter.kind is parameter.KEYWORD_ONLY and text is None:
+                never, maybe = arrays(name, np.asarray(value), shape)
+        elif parameter.kind is parameter.KEYWORD_ONLY and name not in public.trees:
             never, maybe = SCALARS, EXTREME
-        elif hasattr(value, "_fields") and hasattr(parameter.annotation, "_fields"):
+        elif field_names(type(value)) and field_names(public.arguments[name].hint):
             never = trees(value, finite=name == "params")
         if (never or maybe) and parameter.default is not None:
             never = {**never, "None": None}

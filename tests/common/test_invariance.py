@@ -3,7 +3,6 @@
 How a module's arguments and answers change is declared in symmetries.py.
 """
 
-import re
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxml import Fit
-from jaxml._check.shapes import parse
+from jaxml._check.trees import field_names
 from tests.common import samples
 from tests.common.symmetries import COMPARED, GIVEN, ORIGINS, ROWS, UNITS
 from tests.common.test_protocol import DECLARED, _is_float, each, refused
@@ -50,7 +49,7 @@ def module_name(public: Public) -> str:
 # --- weights ------------------------------------------------------------------------
 
 
-WEIGHTED = [p for p in DECLARED if "weights" in p.function.shapes]
+WEIGHTED = [p for p in DECLARED if "weights" in p.shapes]
 
 
 class Rows(NamedTuple):
@@ -75,15 +74,15 @@ def weighted(public: Public) -> Rows:
     if alpha is not None and np.shape(alpha)[-1] == m:  # no force can come from them
         alpha = np.array(alpha)
         alpha[..., zero] = 0
-        rows.found["params"] = found["params"]._replace(alpha=alpha)
+        rows.found["params"] = samples.replaced(found["params"], alpha=alpha)
     return rows
 
 
 def row_axes(public: Public, name: str, value) -> list[int]:
     """The axes of a declared array along which there is a weight for each entry."""
-    letter = public.function.shapes["weights"].partition(":")[0]
-    forms = public.function.shapes[name].partition(":")[0].split("|")
-    form = next((f.split() for f in forms if len(f.split()) == value.ndim), [])
+    (letter,) = public.shapes["weights"].forms[0]
+    forms = [f or () for f in public.shapes[name].forms]
+    form = next((f for f in forms if len(f) == value.ndim), ())
     return [i for i, axis in enumerate(form) if axis == letter]
 
 
@@ -165,13 +164,10 @@ def touched(public: Public, table) -> bool:
         names = [*(f"{public.name}.{n}" for n in (*fields, name)), *fields, name]
         return any(np.any(table.get(n) or 0) for n in names)
 
-    def fields(parameter):
-        return getattr(parameter.annotation, "_fields", ())
-
-    taken = public.parameters
-    if "params" in taken and not moves("params", *fields(taken["params"])):
+    taken = {n: field_names(a.hint) for n, a in public.arguments.items()}
+    if "params" in taken and not moves("params", *taken["params"]):
         return False
-    return any(moves(name, *fields(parameter)) for name, parameter in taken.items())
+    return any(moves(name, *fields) for name, fields in taken.items())
 
 
 def declared(symmetries) -> list:
@@ -188,7 +184,7 @@ def compare(public: Public, found, table, change, rtol=None):
     """The answer to changed arguments is the changed answer."""
     other = {
         name: value
-        if name in public.function.static
+        if name in public.static
         else changed(public.name, name, value, table, change)
         for name, value in found.items()
     }
@@ -232,7 +228,7 @@ def test_origins(public, table):
 
     found = {
         name: value
-        if name in public.function.static
+        if name in public.static
         else changed(public.name, name, value, table, rounded)
         for name, value in samples.arguments(public).items()
     }
@@ -245,7 +241,7 @@ def test_origins(public, table):
 LABELLED = [
     p
     for p in DECLARED
-    if any(re.search(":(labels|classes)", text) for text in p.function.shapes.values())
+    if any(shape.labels or shape.classes for shape in p.shapes.values())
 ]
 
 
@@ -254,7 +250,8 @@ def test_large_integers_do_not_wrap(public):
     """2³² + 1 is not the label 1: it is refused by name before int32 could cut it."""
     found = samples.arguments(public)
     for name, value in samples.arrays(public, found).items():
-        if ":" in public.function.shapes[name] and value.dtype.kind in "iu":
+        shape = public.shapes[name]
+        if (shape.labels or shape.classes) and value.dtype.kind in "iu":
             large = value.astype(np.int64)
             large.flat[0] += 2**32
             refused(public, {**found, name: large}, [name])
@@ -265,8 +262,7 @@ def test_whole_floats_are_labels(public):
     """1.0 is the label 1, and 0.5 is none; P(y = 1) apart."""
     found: dict[str, Any] = samples.arguments(public)
     for name, value in samples.arrays(public, found).items():
-        kind = parse(public.function.shapes[name])
-        if not kind.labels or value.dtype.kind not in "iu":
+        if not public.shapes[name].labels or value.dtype.kind not in "iu":
             continue
         wanted = samples.call(public, found)
         result = samples.call(public, {**found, name: value.astype(float)})

@@ -40,7 +40,7 @@ def costs(public, found, params):
     start, unravel = ravel_pytree({"w": params.w, "b": params.b})
 
     def of(flat):
-        return cost(params._replace(**unravel(flat)), *data, **hyper)
+        return cost(samples.replaced(params, **unravel(flat)), *data, **hyper)
 
     value = jax.jit(jax.value_and_grad(of))
     return np.asarray(start), lambda flat: tuple(map(np.asarray, value(flat)))
@@ -72,7 +72,7 @@ def test_converged_is_a_promise(public, options):
         given = samples.arguments(public, seed=seed) | options
         found = {
             name: value
-            if name in public.function.static
+            if name in public.static
             else changed("fit", name, value, table, scaled)
             for name, value in given.items()
         }

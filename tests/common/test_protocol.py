@@ -73,7 +73,7 @@ def test_is_declared(public):
 def test_argument_order(public):
     """(params, key, data…, *, hyperparameters); keys and seeds have no defaults."""
     parameters = public.parameters
-    shapes, static = public.function.shapes, public.function.static
+    shapes, static = public.shapes, public.static
     place = {"params": 0, "key": 1}
     positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
     order = [place.get(n, 2) for n in positional if n in place or n in shapes]
@@ -201,7 +201,7 @@ def test_derivatives(public, x64):
     if public.kind == "fit" and "tol" in varied:
         varied["tol"] = 1e-11
     # How a solution is searched for does not move it.
-    manner = ("tol", "rate") if public.kind == "fit" else ()
+    manner = ("tol", "learning_rate") if public.kind == "fit" else ()
     moving = {n: v for n, v in varied.items() if n not in manner and floats(_arrays(v))}
     if not moving:
         return  # nothing to differentiate with respect to
@@ -330,8 +330,8 @@ def refused(public, found, names):
 
 def specified(public, found):
     """The arrays whose shape was declared, other than "any"."""
-    shapes, arrays = public.function.shapes, samples.arrays(public, found)
-    return {name: a for name, a in arrays.items() if shapes[name] != "..."}
+    shapes, arrays = public.shapes, samples.arrays(public, found)
+    return {name: a for name, a in arrays.items() if shapes[name].forms != (None,)}
 
 
 @each(DECLARED)
@@ -385,7 +385,7 @@ def test_bad_hyperparameters(public):
     """A hyper-parameter that is no number, or NaN, is refused by name."""
     found = samples.arguments(public)
     for name, value in found.items():
-        if isinstance(value, float) and name not in public.function.static:
+        if isinstance(value, float) and name not in public.static:
             for wrong in ("a", [1.0, 2.0], float("nan"), 1j, {}):
                 refused(public, {**found, name: wrong}, [name])
 
@@ -422,7 +422,7 @@ def test_small_data(public, cut):
     letter = {"one row": "m", "one feature": "n"}[cut]
     small = dict(found)
     for name in specified(public, found):
-        form = public.function.shapes[name].partition(":")[0].split("|")[0].split()
+        form = public.shapes[name].forms[0]
         for axis, size in enumerate(form):
             if size == letter:
                 small[name] = np.take(small[name], [0], axis=axis)

@@ -7,6 +7,8 @@ from types import ModuleType
 from typing import NamedTuple
 
 import jaxml
+from jaxml._check.annotations import Argument, Role
+from jaxml._check.shapes import Shape
 
 
 class Public(NamedTuple):
@@ -23,6 +25,23 @@ class Public(NamedTuple):
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(self.function).parameters)
+
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        return getattr(self.function, "arguments", {})
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shapes of those arguments that are arrays."""
+        return {name: a.shape for name, a in self.arguments.items() if a.shape}
+
+    @property
+    def static(self) -> list[str]:
+        return [name for name, a in self.arguments.items() if a.role is Role.STATIC]
+
+    @property
+    def trees(self) -> list[str]:
+        return [n for n, a in self.arguments.items() if not (a.role or a.shape)]
 
     @property
     def random(self) -> bool:

@@ -17,7 +17,7 @@ What is learned from the data, scales and features included, belongs inside the 
     scores = selection.cross_validate(fit, score, x, y, folds=folds, grid=points)
     chosen = {name: values[scores.best] for name, values in points.items()}
 
-Both are functions of a module, or optimize.recipe(function, option=...), never fresh
+Both are functions of a module, or functools.partials of such, never fresh
 lambdas: they are compiled in. Weights, labels and values of the grid are traced.
 """
 

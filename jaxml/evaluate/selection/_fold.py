@@ -1,6 +1,5 @@
 """One fold of one fit, and what is made of all of them."""
 
-import functools
 from collections.abc import Mapping
 
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml.evaluate.selection.folds import Folds
 from jaxml.optimize.fit import Status
-from jaxml.optimize.recipe import recipe
 
 
 def row_weights(folds, x, y, weights):
@@ -23,21 +21,21 @@ def row_weights(folds, x, y, weights):
     _check.shapes(x=(x, "m|m n"), y=(y, "m|m t"), **names)
     for name, (each, _) in names.items():
         if jnp.issubdtype(each.dtype, jnp.floating):
-            _check.values(name, each, False, None)
+            _check.values(name, each)
     _check.finite("y", y)
     rows = jnp.ones_like(x, shape=len(x)) if weights is None else weights
     return [each.astype(x.dtype) * rows[None] for each in folds]
 
 
-def as_points(name: str, points, dtype) -> dict[str, jax.Array]:
-    """Points as arrays of floats with one leading axis."""
+def as_points(name: str, points, dtype, limits) -> dict[str, jax.Array]:
+    """Points as arrays of floats with one leading axis, inside the limits of each."""
     if points is None:
         return {}
     if not isinstance(points, Mapping):
         raise ValueError(f"{name} must be a dict of arrays, not {points!r}")
     arrays = {}
     for each, given in points.items():
-        arrays[each] = values(each, given, dtype)
+        arrays[each] = values(each, given, dtype, limits.get(each))
         if not jnp.ndim(arrays[each]):
             raise ValueError(f"{name} holds a single {each}, not (g,) values")
     sizes = {each: len(values) for each, values in arrays.items()}
@@ -46,23 +44,21 @@ def as_points(name: str, points, dtype) -> dict[str, jax.Array]:
     return arrays
 
 
-def values(name: str, given, dtype) -> jax.Array:
+def values(name: str, given, dtype, limits: str | None = None) -> jax.Array:
     """What is given, an array or a list that may hold arrays, as finite floats."""
     some = isinstance(given, (list, tuple)) and not hasattr(given, "_fields")
     if some and any(isinstance(value, jax.Array) for value in given):
         given = jnp.stack([_check.array(name, value, False) for value in given])
     array = jnp.asarray(_check.array(name, given, False), dtype)
-    _check.values(name, array, False, None)
+    _check.values(name, array, limits)
     return array
 
 
 def compiled_in(name: str, function):
-    """What is compiled in; a partial becomes a recipe, which is equal to its like."""
-    if isinstance(function, functools.partial):
-        return recipe(function)
+    """A function that is compiled in, and equals its like."""
     if not callable(function):
         raise ValueError(f"{name} must be a function, not {function!r}")
-    return function
+    return _check.by_value(name, function)
 
 
 def one_fit(fit, score, x, y, train, test, point, name="score"):

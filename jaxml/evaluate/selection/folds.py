@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Key, Labels, Static
 
 
 class Folds(NamedTuple):
@@ -21,8 +22,8 @@ class Folds(NamedTuple):
     test: Annotated[jax.Array, "_f m"]
 
 
-@_check.pure(static=("m", "folds"))
-def k_fold(key: jax.Array, *, m: int, folds: int) -> Folds:
+@_check.pure
+def k_fold(key: Key, *, m: Static[int], folds: Static[int]) -> Folds:
     """k folds of m rows at random; their sizes differ by one at most.
 
     Args:
@@ -42,8 +43,8 @@ def k_fold(key: jax.Array, *, m: int, folds: int) -> Folds:
     return _complements(place % folds, folds)
 
 
-@_check.pure(static=("folds",), y="m:labels")
-def stratified(key: jax.Array, y: jax.Array, *, folds: int) -> Folds:
+@_check.pure
+def stratified(key: Key, y: Labels, *, folds: Static[int]) -> Folds:
     """k folds at random, with each class in proportion.
 
     The rows are shuffled, laid in the order of their class and dealt out in turn: of
@@ -80,8 +81,8 @@ def leave_one_out(m: int) -> Folds:
     return _complements(jnp.arange(m), m)
 
 
-@_check.pure(static=("folds",), groups="m:labels")
-def grouped(groups: jax.Array, *, folds: int) -> Folds:
+@_check.pure
+def grouped(groups: Labels, *, folds: Static[int]) -> Folds:
     """k folds that keep groups whole: no group is both learned from and held out.
 
     The largest group not yet dealt out goes to the fold with the fewest rows. With as

@@ -2,17 +2,18 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import AnyArray, Array, Count, Key, Static, Weights
 from jaxml.evaluate.selection import _fold
 from jaxml.evaluate.selection.folds import Folds
+from jaxml.optimize._solver import names_taken
 from jaxml.optimize.fit import Fit
-from jaxml.optimize.recipe import names_taken
 
 
 class Scores(NamedTuple):
@@ -47,24 +48,18 @@ class Nested(NamedTuple):
     error: jax.Array  # () standard error of mean
 
 
-@_check.pure(
-    static=("fit", "score", "greater", "chunk"),
-    x="m|m n",
-    folds="tree",
-    grid="tree",
-    weights="m",
-)
+@_check.pure
 def cross_validate(
-    fit: Callable[..., Fit],
-    score: Callable[..., jax.Array],
-    x: jax.Array,
-    y: jax.Array,
+    fit: Static[Callable[..., Fit]],
+    score: Static[Callable[..., jax.Array]],
+    x: Annotated[Array, "m|m n"],
+    y: AnyArray,
     *,
     folds: Folds,
     grid: Mapping[str, Any] | None = None,
-    weights: jax.Array | None = None,
-    greater: bool = True,
-    chunk: int | None = None,
+    weights: Weights | None = None,
+    greater: Static[bool] = True,
+    chunk: Count | None = None,
 ) -> Scores:
     """Scores of fit, learned on each fold's training rows, at every point of a grid.
 
@@ -96,30 +91,24 @@ def cross_validate(
 
     """
     train, test = _fold.row_weights(folds, x, y, weights)
-    points = _fold.as_points("grid", grid, x.dtype)
+    points = _fold.as_points("grid", grid, x.dtype, _check.limits(fit))
     fit, score = _fold.compiled_in("fit", fit), _fold.compiled_in("score", score)
     scores = _cross_validate(fit, score, chunk, x, y, train, test, points)
     return _summary(*scores, test, greater)
 
 
-@_check.pure(
-    static=("fit", "score", "name", "chunk"),
-    x="m|m n",
-    folds="tree",
-    values="tree",
-    weights="m",
-)
+@_check.pure
 def validation_curve(
-    fit: Callable[..., Fit],
-    score: Callable[..., jax.Array],
-    x: jax.Array,
-    y: jax.Array,
+    fit: Static[Callable[..., Fit]],
+    score: Static[Callable[..., jax.Array]],
+    x: Annotated[Array, "m|m n"],
+    y: AnyArray,
     *,
     folds: Folds,
-    name: str,
+    name: Static[str],
     values: Any,
-    weights: jax.Array | None = None,
-    chunk: int | None = None,
+    weights: Weights | None = None,
+    chunk: Count | None = None,
 ) -> Curve:
     """Scores on training and held-out rows along one hyper-parameter of fit.
 
@@ -141,30 +130,24 @@ def validation_curve(
     train, test = _fold.row_weights(folds, x, y, weights)
     if not isinstance(name, str) or name not in names_taken(fit, [name]):
         raise ValueError(f"name must be that of an argument of fit, not {name!r}")
-    points = _fold.as_points("values", {name: values}, x.dtype)
+    points = _fold.as_points("values", {name: values}, x.dtype, _check.limits(fit))
     fit, score = _fold.compiled_in("fit", fit), _fold.compiled_in("score", score)
     scores = _cross_validate(fit, score, chunk, x, y, train, test, points)
     return Curve(points[name], *scores)
 
 
-@_check.pure(
-    static=("fit", "score", "chunk"),
-    x="m|m n",
-    folds="tree",
-    shares="tree",
-    weights="m",
-)
+@_check.pure
 def learning_curve(
-    key: jax.Array,
-    fit: Callable[..., Fit],
-    score: Callable[..., jax.Array],
-    x: jax.Array,
-    y: jax.Array,
+    key: Key,
+    fit: Static[Callable[..., Fit]],
+    score: Static[Callable[..., jax.Array]],
+    x: Annotated[Array, "m|m n"],
+    y: AnyArray,
     *,
     folds: Folds,
     shares: Any,
-    weights: jax.Array | None = None,
-    chunk: int | None = None,
+    weights: Weights | None = None,
+    chunk: Count | None = None,
     **hyper: Any,
 ) -> Curve:
     """Scores on training and held-out rows for growing numbers of training rows.
@@ -193,7 +176,8 @@ def learning_curve(
 
     """
     train, test = _fold.row_weights(folds, x, y, weights)
-    shares = _fold.as_points("shares", {"shares": shares}, x.dtype)["shares"]
+    inside = {"shares": "[0, inf)"}
+    shares = _fold.as_points("shares", {"shares": shares}, x.dtype, inside)["shares"]
     _check.shapes(shares=(shares, "g"))
     if not isinstance(shares, jax.core.Tracer):
         wrong = np.asarray((shares <= 0) | (shares > 1))
@@ -206,26 +190,19 @@ def learning_curve(
     )
 
 
-@_check.pure(
-    static=("fit", "score", "greater", "chunk"),
-    x="m|m n",
-    outer="tree",
-    inner="tree",
-    grid="tree",
-    weights="m",
-)
+@_check.pure
 def nested(
-    fit: Callable[..., Fit],
-    score: Callable[..., jax.Array],
-    x: jax.Array,
-    y: jax.Array,
+    fit: Static[Callable[..., Fit]],
+    score: Static[Callable[..., jax.Array]],
+    x: Annotated[Array, "m|m n"],
+    y: AnyArray,
     *,
     outer: Folds,
     inner: Folds,
     grid: Mapping[str, Any],
-    weights: jax.Array | None = None,
-    greater: bool = True,
-    chunk: int | None = None,
+    weights: Weights | None = None,
+    greater: Static[bool] = True,
+    chunk: Count | None = None,
 ) -> Nested:
     """Score of choosing from a grid by inner folds, on outer folds that had no part.
 
@@ -250,21 +227,21 @@ def nested(
     """
     train, test = _fold.row_weights(outer, x, y, weights)
     _fold.row_weights(inner, x, y, weights)
-    points = _fold.as_points("grid", grid, x.dtype)
+    points = _fold.as_points("grid", grid, x.dtype, _check.limits(fit))
     fit, score = _fold.compiled_in("fit", fit), _fold.compiled_in("score", score)
     return _nested(fit, score, greater, chunk, x, y, train, test, inner, points)
 
 
-@_check.pure(static=("fit", "predict", "chunk"), x="m|m n", folds="tree", weights="m")
+@_check.pure
 def out_of_fold(
-    fit: Callable[..., Fit],
-    predict: Callable[..., jax.Array],
-    x: jax.Array,
-    y: jax.Array,
+    fit: Static[Callable[..., Fit]],
+    predict: Static[Callable[..., jax.Array]],
+    x: Annotated[Array, "m|m n"],
+    y: AnyArray,
     *,
     folds: Folds,
-    weights: jax.Array | None = None,
-    chunk: int | None = None,
+    weights: Weights | None = None,
+    chunk: Count | None = None,
     **hyper: Any,
 ) -> jax.Array:
     """Predictions for each row by the fits that did not see it, (m, …).

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,22 @@ import numpy as np
 import optax
 
 from jaxml import _check
+from jaxml._check import (
+    AnyArray,
+    Array,
+    Count,
+    Key,
+    NonNegative,
+    Positive,
+    Static,
+    Weights,
+)
 from jaxml._units import power_of_two
 from jaxml.evaluate.selection import _fold
 from jaxml.evaluate.selection.folds import Folds
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.fit import Fit
 from jaxml.optimize.minimize import minimize
-from jaxml.optimize.recipe import recipe
 
 
 @_check.host
@@ -39,7 +49,7 @@ def grid(**lists: Any) -> dict[str, jax.Array]:
 
 @_check.host
 def random_search(
-    key: jax.Array, *, draws: int, log: bool = True, **limits: Any
+    key: Key, *, draws: int, log: bool = True, **limits: Any
 ) -> dict[str, jax.Array]:
     """Points drawn at random: log h uniform between the logs of two limits.
 
@@ -91,25 +101,20 @@ def _limits(name: str, pair, log: bool):
 # --- descent -----------------------------------------------------------------------
 
 
-@_check.fit(
-    static=("fit", "cost", "solver", "max_iter"),
-    x="m|m n",
-    folds="tree",
-    weights="m",
-)
+@_check.fit
 def descend(
     params: Mapping[str, jax.Array],
-    fit: Callable[..., Fit],
-    cost: Callable[..., jax.Array],
-    x: jax.Array,
-    y: jax.Array,
+    fit: Static[Callable[..., Fit]],
+    cost: Static[Callable[..., jax.Array]],
+    x: Annotated[Array, "m|m n"],
+    y: AnyArray,
     *,
     folds: Folds,
-    weights: jax.Array | None = None,
-    solver: Any = optax.lbfgs,
-    rate: Any = None,
-    tol: Any = 1e-4,
-    max_iter: int = 100,
+    weights: Weights | None = None,
+    solver: Static[Solver] = optax.lbfgs,
+    learning_rate: Positive | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 100,
 ) -> Fit:
     """Minimise the mean of cost over held-out rows, J(h) = Σ cost_f / f, over log h.
 
@@ -126,8 +131,8 @@ def descend(
         y: (m,) or (m, t) array of targets or labels.
         folds: Folds, (f, m); one fold is a validation set.
         weights: (m,) weights of the rows; 1 if None.
-        solver: recipe of an optax transformation, as in `minimize`.
-        rate: () its rate; None for one that searches a line.
+        solver: an optax optimiser, as in `minimize`.
+        learning_rate: () its rate; None for one that searches a line.
         tol: () stop when the residual is at most tol: J may have any unit.
         max_iter: the most steps.
 
@@ -140,7 +145,7 @@ def descend(
     train, test = _fold.row_weights(folds, x, y, weights)
     data = jax.lax.stop_gradient((x, y, train, test))
     start = jax.tree.map(jnp.log, dict(params))
-    objective = recipe(
+    objective = functools.partial(
         _validation,
         fit=_fold.compiled_in("fit", fit),
         cost=_fold.compiled_in("cost", cost),
@@ -152,7 +157,7 @@ def descend(
         *data,
         size,
         solver=solver,
-        rate=rate,
+        learning_rate=learning_rate,
         tol=tol,
         max_iter=max_iter,
     )

@@ -6,7 +6,6 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml import _check
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Status
 from jaxml.reduction._covariance import centred
@@ -23,12 +22,6 @@ class Params(NamedTuple):
     total: Annotated[jax.Array, ""]
     # σ² = (tr Σ - Σ S) / (n - k), along the others; 0 for k = n
     noise: Annotated[jax.Array, ""]
-
-
-def agree(params: Params, x: jax.Array) -> None:
-    """Refuse rows, (m, n), that params are not for."""
-    directions, centre = (params.u, "n k"), (params.mean, "n")
-    _check.shapes(**{"x": (x, "m n"), "params.u": directions, "params.mean": centre})
 
 
 def at_most(k: int, least: int, which: str) -> None:

@@ -1,22 +1,23 @@
 """Principal components by iteration: powers of Σ, and rules that learn row by row."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Count, Key, NonNegative, Positive, Rows, Static, Weights
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.reduction._covariance import Products, products
 from jaxml.reduction._eigen import Pairs, misfit, signed
-from jaxml.reduction.pca._found import Params, agree, at_most, joined, solved
+from jaxml.reduction.pca._found import Params, at_most, joined, solved
 
 PATIENCE = 30  # steps without progress: float32 may not reach tol
 
 
-@_check.pure(static=("n", "k"))
-def init(key: jax.Array, *, n: int, k: int) -> Params:
+@_check.pure
+def init(key: Key, *, n: Static[int], k: Count) -> Params:
     """k random directions in n dimensions, u (n, k), about 0, each of variance 1.
 
     They are uniformly distributed: normal entries drawn by key, made orthonormal.
@@ -39,8 +40,8 @@ class _State(NamedTuple):
     pairs: Pairs  # the k best that the last basis held
 
 
-@_check.pure(x="m n", weights="m")
-def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> Params:
+@_check.pure
+def step(params: Params, x: Rows, *, weights: Weights | None = None) -> Params:
     """U <- Q of Σ U = Q R, columns turned to the axes of Uᵀ Σ U: one step of `power`.
 
     Args:
@@ -52,10 +53,9 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
         Params with the new u and, for variances, those along the old one.
 
     Raises:
-        ValueError: shapes that do not agree, values not finite or out of range.
+        ValueError: shapes that do not values not finite or out of range.
 
     """
-    agree(params, x)
     k = params.u.shape[1]
     spread = products(x, weights, k)
     (basis, pairs), _ = _power_step(spread, _start(params.u, k))
@@ -63,14 +63,14 @@ def step(params: Params, x: jax.Array, *, weights: jax.Array | None = None) -> P
     return joined(spread.mean, Pairs(pairs.values, signed(basis)), rest)
 
 
-@_check.fit(static=("max_iter",), x="m n", weights="m")
+@_check.fit
 def power(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-5,
-    max_iter: int = 1000,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 1000,
 ) -> Fit:
     """Minimise J of `pca.cost` by U <- Σ U and orthogonalisation, from a start.
 
@@ -89,12 +89,11 @@ def power(
         Fit with Params, and with derivatives, both as those of `pca.fit`.
 
     Raises:
-        ValueError: shapes that do not agree, values not finite or out of range.
+        ValueError: shapes that do not values not finite or out of range.
 
     Source: Golub and Van Loan (2013), section 8.2.
 
     """
-    agree(params, x)
     k, least = params.u.shape[1], min(x.shape)
     if k > least:
         raise ValueError(f"params have k = {k} directions; min(m, n) is {least}")
@@ -102,16 +101,16 @@ def power(
     return _iterated(x, weights, _orthonormal(u), k, tol, max_iter)
 
 
-@_check.fit(static=("k", "oversample", "max_iter"), x="m n", weights="m")
+@_check.fit
 def randomised(
-    key: jax.Array,
-    x: jax.Array,
+    key: Key,
+    x: Rows,
     *,
-    k: int,
-    weights: jax.Array | None = None,
-    oversample: int = 10,
-    tol: Any = 1e-3,
-    max_iter: int = 30,
+    k: Count,
+    weights: Weights | None = None,
+    oversample: Static[int] = 10,
+    tol: NonNegative = 1e-3,
+    max_iter: Count = 30,
 ) -> Fit:
     """Minimise J of `pca.cost` within the span of Σ^q Ω, Ω random, until it is enough.
 
@@ -133,7 +132,7 @@ def randomised(
         a pass over the rows or, where that is cheaper, Σ is formed in one.
 
     Raises:
-        ValueError: k above min(m, n), shapes that do not agree, values out of range.
+        ValueError: k above min(m, n), shapes that do not values out of range.
 
     Source: Halko, Martinsson and Tropp (2011), algorithms 4.4 and 5.3.
 
@@ -188,9 +187,9 @@ def _orthonormal(v: jax.Array) -> jax.Array:
 # --- rules that learn from each example -----------------------------------------------
 
 
-@_check.pure(x="m n", weights="m")
+@_check.pure
 def oja(
-    params: Params, x: jax.Array, *, rate: Any, weights: jax.Array | None = None
+    params: Params, x: Rows, *, learning_rate: Positive, weights: Weights | None = None
 ) -> Params:
     """U <- U + η ⟨(x̃ - U z) zᵀ⟩ with z = Uᵀ x̃, x̃ = x - μ: Hebb's rule with decay.
 
@@ -200,45 +199,44 @@ def oja(
     Args:
         params: what was learned so far. μ stays as it is.
         x: (m, n) rows, over which ⟨·⟩ is the mean; one row at a time under lax.scan.
-        rate: () η, below 1 / |x̃|²; where it falls like 1/t U converges.
+        learning_rate: () η, below 1 / |x̃|²; where it falls like 1/t U converges.
         weights: (m,) weights w of the rows; 1 if None.
 
     Returns:
         Params; variances, total and noise follow ⟨z²⟩ and ⟨|x̃|²⟩ at the same rate.
 
     Raises:
-        ValueError: shapes that do not agree, values not finite or out of range.
+        ValueError: shapes that do not values not finite or out of range.
 
     Source: Oja (1982, 1989).
 
     """
-    return _hebbian(params, x, rate, weights, lambda c: c)
+    return _hebbian(params, x, learning_rate, weights, lambda c: c)
 
 
-@_check.pure(x="m n", weights="m")
+@_check.pure
 def sanger(
-    params: Params, x: jax.Array, *, rate: Any, weights: jax.Array | None = None
+    params: Params, x: Rows, *, learning_rate: Positive, weights: Weights | None = None
 ) -> Params:
     """uⱼ <- uⱼ + η ⟨(x̃ - Σ_{i<=j} uᵢ zᵢ) zⱼ⟩, z = Uᵀ x̃: the generalised Hebbian rule.
 
     Each direction sees what those before it leave over, so that all tend to the
-    principal directions, in order. Arguments as in `oja`: params, x, (m, n), rate η and
-    weights, (m,).
+    principal directions, in order. Arguments as in `oja`: params, x, (m, n),
+    learning_rate η and weights, (m,).
 
     Source: Sanger (1989).
     """
-    return _hebbian(params, x, rate, weights, jnp.triu)
+    return _hebbian(params, x, learning_rate, weights, jnp.triu)
 
 
-def _hebbian(params, x, rate, weights, part) -> Params:
-    agree(params, x)
+def _hebbian(params, x, learning_rate, weights, part) -> Params:
     mu, u, variances, total, _ = params
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     share = (w / jnp.sum(w))[:, None]
     x = x - mu[None]
     z = product(x, u)
     seen = product((share * z).T, z)
-    u = u + rate * (product((share * x).T, z) - product(u, part(seen)))
-    variances = variances + rate * (jnp.diagonal(seen) - variances)
-    total = total + rate * (jnp.sum(share * x**2) - total)
+    u = u + learning_rate * (product((share * x).T, z) - product(u, part(seen)))
+    variances = variances + learning_rate * (jnp.diagonal(seen) - variances)
+    total = total + learning_rate * (jnp.sum(share * x**2) - total)
     return joined(mu, Pairs(variances, u), total - jnp.sum(variances))

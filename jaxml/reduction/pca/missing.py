@@ -14,16 +14,17 @@ each needs a (k, k) matrix of its own.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, Key, NonNegative, Rows, Weights
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Progress, iterate
 from jaxml.reduction._eigen import signed
-from jaxml.reduction.pca._found import Params, agree, at_most
+from jaxml.reduction.pca._found import Params, at_most
 
 BLOCK = 512  # rows that are in work at a time
 PATIENCE = 30  # steps without progress: float32 may not reach tol
@@ -57,14 +58,14 @@ class _Sums(NamedTuple):
     log_likelihood: jax.Array  # () Σ w log p
 
 
-@_check.pure(static=("k",), x="m n", mask="m n", weights="m")
+@_check.pure
 def init(
-    key: jax.Array,
-    x: jax.Array,
-    mask: jax.Array,
+    key: Key,
+    x: Rows,
+    mask: Annotated[Array, "m n", "[0, 1]"],
     *,
-    k: int,
-    weights: jax.Array | None = None,
+    k: Count,
+    weights: Weights | None = None,
 ) -> Params:
     """Random directions about the means of what was seen, with half of its variance.
 
@@ -90,13 +91,13 @@ def init(
     return Params(mean, u, jnp.full(k, noise + total / (2 * k)), total, noise)
 
 
-@_check.pure(x="m n", mask="m n", weights="m")
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    mask: jax.Array,
+    x: Rows,
+    mask: Annotated[Array, "m n", "[0, 1]"],
     *,
-    weights: jax.Array | None = None,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = -Σ wᵢ log p(seen entries of xᵢ) / Σ wᵢ, ().
 
@@ -107,7 +108,7 @@ def cost(
         weights: (m,) weights w of the rows; 1 if None.
 
     Raises:
-        ValueError: as many directions as columns, shapes that do not agree, values not
+        ValueError: as many directions as columns, shapes that do not values not
             finite or out of range.
 
     """
@@ -120,8 +121,10 @@ def cost(
     return -_over_blocks(block, x, mask, w) / jnp.sum(w)
 
 
-@_check.pure(x="m n", mask="m n")
-def impute(params: Params, x: jax.Array, mask: jax.Array) -> jax.Array:
+@_check.pure
+def impute(
+    params: Params, x: Rows, mask: Annotated[Array, "m n", "[0, 1]"]
+) -> jax.Array:
     """x where it was seen, and E[x | seen entries of the row] elsewhere, (m, n).
 
     params, x, (m, n), and mask, (m, n), as in `cost`.
@@ -135,13 +138,13 @@ def impute(params: Params, x: jax.Array, mask: jax.Array) -> jax.Array:
     return mask * x + (1 - mask) * expected
 
 
-@_check.pure(x="m n", mask="m n", weights="m")
+@_check.pure
 def step(
     params: Params,
-    x: jax.Array,
-    mask: jax.Array,
+    x: Rows,
+    mask: Annotated[Array, "m n", "[0, 1]"],
     *,
-    weights: jax.Array | None = None,
+    weights: Weights | None = None,
 ) -> Params:
     """One iteration of `fit`: expectation of a, then the best W, μ and σ² for it.
 
@@ -152,15 +155,15 @@ def step(
     return _params(_maximised(factors, sums))
 
 
-@_check.fit(static=("max_iter",), x="m n", mask="m n", weights="m")
+@_check.fit
 def fit(
     params: Params,
-    x: jax.Array,
-    mask: jax.Array,
+    x: Rows,
+    mask: Annotated[Array, "m n", "[0, 1]"],
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 1000,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 1000,
 ) -> Fit:
     """Minimise J of `cost` by expectation and maximisation, from a start.
 
@@ -178,7 +181,7 @@ def fit(
         step. Gradients stop at params: they depend on the start.
 
     Raises:
-        ValueError: as many directions as columns, shapes that do not agree, values not
+        ValueError: as many directions as columns, shapes that do not values not
             finite or out of range.
 
     Source: Dempster, Laird and Rubin (1977); Tipping and Bishop (1999), appendix B;
@@ -207,7 +210,6 @@ def _weights(x, weights):
 
 
 def _factors(params: Params, x: jax.Array) -> _Factors:
-    agree(params, x)
     n, k = params.u.shape
     if k >= n:
         raise ValueError(f"params have k = {k} of n = {n} directions: no noise is left")

@@ -1,42 +1,43 @@
 """Principal components in closed form, and what is done with them."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, Rows, Static, Weights
 from jaxml._rows import mean, product, svd, symmetric
 from jaxml.optimize.fit import UNRECORDED, Fit, Status
 from jaxml.reduction._covariance import centred, covariance
 from jaxml.reduction._eigen import Pairs, misfit, signed, top
 from jaxml.reduction.pca._found import Params as Params
-from jaxml.reduction.pca._found import agree, at_most, joined, solved
+from jaxml.reduction.pca._found import at_most, joined, solved
 
 SOLVERS = ("auto", "eigen", "gram", "svd")
 SMALL = 1e7  # m n min(m, n) up to which the rows themselves are decomposed
 
 
-@_check.pure(x="m n")
-def transform(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def transform(params: Params, x: Rows) -> jax.Array:
     """z = Uᵀ (x - μ), (m, k), for the rows of x, (m, n).
 
     Raises ValueError if params are for another number of columns.
     """
-    agree(params, x)
     return product(x - params.mean[None], params.u)
 
 
-@_check.pure(z="m k")
-def inverse(params: Params, z: jax.Array) -> jax.Array:
+@_check.pure
+def inverse(params: Params, z: Annotated[Array, "m k"]) -> jax.Array:
     """x = U z + μ, (m, n): the rows that z, (m, k), stand for.
 
     Raises ValueError if params have another number of directions.
     """
-    _check.shapes(**{"z": (z, "m k"), "params.u": (params.u, "n k")})
     return product(z, params.u.T) + params.mean[None]
 
 
-@_check.pure(x="m n")
-def reconstruct(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def reconstruct(params: Params, x: Rows) -> jax.Array:
     """x_rec = U Uᵀ (x - μ) + μ, (m, n): what k components keep of x, (m, n).
 
     params as in `transform`. Depends on the projector U Uᵀ alone, so that its
@@ -45,8 +46,8 @@ def reconstruct(params: Params, x: jax.Array) -> jax.Array:
     return inverse(params, transform(params, x))
 
 
-@_check.pure(x="m n")
-def whiten(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def whiten(params: Params, x: Rows) -> jax.Array:
     """z / √S, (m, k): uncorrelated, and of variance 1 for the rows fitted to.
 
     params and x, (m, n), as in `transform`. A direction of variance 0 gives NaN or
@@ -55,13 +56,13 @@ def whiten(params: Params, x: jax.Array) -> jax.Array:
     return transform(params, x) / jnp.sqrt(params.variances)[None]
 
 
-@_check.pure()
+@_check.pure
 def explained_variance_ratio(params: Params) -> jax.Array:
     """Sᵢ / tr Σ, (k,), the share of each of params' directions; NaN if tr Σ is 0."""
     return params.variances / params.total
 
 
-@_check.pure()
+@_check.pure
 def retained(params: Params) -> jax.Array:
     """Σ_{i<=j} Sᵢ / tr Σ, (k,): the share that the first j of params' directions keep.
 
@@ -70,10 +71,8 @@ def retained(params: Params) -> jax.Array:
     return jnp.cumsum(params.variances) / params.total
 
 
-@_check.pure(x="m n", weights="m")
-def cost(
-    params: Params, x: jax.Array, *, weights: jax.Array | None = None
-) -> jax.Array:
+@_check.pure
+def cost(params: Params, x: Rows, *, weights: Weights | None = None) -> jax.Array:
     """J = Σ wᵢ |xᵢ - x_rec,ᵢ|² / Σ wᵢ, (): the mean squared error of reconstruction.
 
     At its minimum it is tr Σ - Σ S, the variance that is not retained.
@@ -84,7 +83,7 @@ def cost(
         weights: (m,) weights w of the rows; 1 if None.
 
     Raises:
-        ValueError: shapes that do not agree, values not finite or out of range.
+        ValueError: shapes that do not values not finite or out of range.
 
     """
     error = x - reconstruct(params, x)
@@ -93,13 +92,13 @@ def cost(
     return mean(jnp.sum(error**2, axis=1), weights)
 
 
-@_check.fit(static=("k", "solver"), x="m n", weights="m")
+@_check.fit
 def fit(
-    x: jax.Array,
+    x: Rows,
     *,
-    k: int,
-    weights: jax.Array | None = None,
-    solver: str = "auto",
+    k: Count,
+    weights: Weights | None = None,
+    solver: Static[str] = "auto",
 ) -> Fit:
     """Minimise J of `cost`: Σ = Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ / Σ wᵢ = U S Uᵀ, k columns kept.
 

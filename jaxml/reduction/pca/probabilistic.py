@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 from jaxml import _check
+from jaxml._check import Count, Key, Rows, Weights
 from jaxml._rows import product
 from jaxml._units import unit_of
 from jaxml.reduction._covariance import centred
-from jaxml.reduction.pca._found import Params, agree
+from jaxml.reduction.pca._found import Params
 
 
 class Posterior(NamedTuple):
@@ -25,8 +26,8 @@ class Posterior(NamedTuple):
     variance: jax.Array  # (k,) the same for all rows
 
 
-@_check.pure(x="m n")
-def log_likelihood(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def log_likelihood(params: Params, x: Rows) -> jax.Array:
     """-½ [n log 2π + Σ log Sᵢ + (n-k) log σ² + Σ zᵢ²/Sᵢ + |x - x_rec|²/σ²], (m,).
 
     The log-density of each row under N(μ, U S Uᵀ + σ² (1 - U Uᵀ)).
@@ -39,7 +40,6 @@ def log_likelihood(params: Params, x: jax.Array) -> jax.Array:
         ValueError: params for another number of columns, values not finite.
 
     """
-    agree(params, x)
     n, k = params.u.shape
     y = x - params.mean[None]
     z = product(y, params.u)
@@ -52,22 +52,21 @@ def log_likelihood(params: Params, x: jax.Array) -> jax.Array:
     return -0.5 * (volume + square)
 
 
-@_check.pure(x="m n")
-def posterior(params: Params, x: jax.Array) -> Posterior:
+@_check.pure
+def posterior(params: Params, x: Rows) -> Posterior:
     """a | x ~ N((S - σ²)^½ z / S, σ² / S): Posterior for the rows of x, (m, n).
 
     Its mean, (m, k), are the coordinates z = Uᵀ(x - μ) of `transform`, scaled to
     variance 1 and drawn towards 0 by the noise that is in them. params as in
     `log_likelihood`.
     """
-    agree(params, x)
     scale = jnp.sqrt(params.variances - params.noise) / params.variances
     mean = product(x - params.mean[None], params.u) * scale[None]
     return Posterior(mean, params.noise / params.variances)
 
 
-@_check.pure(static=("count",))
-def sample(params: Params, key: jax.Array, *, count: int) -> jax.Array:
+@_check.pure
+def sample(params: Params, key: Key, *, count: Count) -> jax.Array:
     """x = μ + U (S - σ²)^½ a + σ e, (count, n): rows drawn from the model by key.
 
     params as in `log_likelihood`; count is how many rows.
@@ -84,8 +83,8 @@ def sample(params: Params, key: jax.Array, *, count: int) -> jax.Array:
     return params.mean[None] + rows + sigma * e
 
 
-@_check.pure(x="m n", weights="m")
-def evidence(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
+@_check.pure
+def evidence(x: Rows, *, weights: Weights | None = None) -> jax.Array:
     """log P(x | k) for k = 1 … n-1, (n-1,): how many directions the rows speak for.
 
     P = p(U) (Π S)^(-m/2) σ^(-m(n-k)) (2π)^((d+k)/2) |A|^(-½) m^(-k/2), Laplace's
@@ -104,7 +103,7 @@ def evidence(x: jax.Array, *, weights: jax.Array | None = None) -> jax.Array:
         gives +inf.
 
     Raises:
-        ValueError: x of n rows or less, shapes that do not agree, values not finite or
+        ValueError: x of n rows or less, shapes that do not values not finite or
             out of range.
 
     Source: Minka (2000), equation 30.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Count, Rows, Weights
 from jaxml.reduction._covariance import covariance
 from jaxml.reduction._eigen import leading, left_over
 from jaxml.reduction.pca._found import Params, at_most, joined
@@ -21,8 +22,8 @@ class Moments(NamedTuple):
     scatter: Annotated[jax.Array, "n n:sums"]  # Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ
 
 
-@_check.pure(x="m n", weights="m")
-def moments(x: jax.Array, *, weights: jax.Array | None = None) -> Moments:
+@_check.pure
+def moments(x: Rows, *, weights: Weights | None = None) -> Moments:
     """Σ wᵢ, μ and Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ of the rows of x, (m, n): Moments.
 
     weights, (m,), are 1 if None; here they are numbers of rows, so that parts are
@@ -34,7 +35,7 @@ def moments(x: jax.Array, *, weights: jax.Array | None = None) -> Moments:
     return Moments(weight, centre, weight * matrix)
 
 
-@_check.pure(a="tree", b="tree")
+@_check.pure
 def merge(a: Moments, b: Moments) -> Moments:
     """Moments of the rows of a and of b together: S = Sₐ + S_b + δ δᵀ mₐ m_b / m.
 
@@ -43,10 +44,6 @@ def merge(a: Moments, b: Moments) -> Moments:
 
     Source: Chan, Golub and LeVeque (1983).
     """
-    for name, part in (("a", a), ("b", b)):
-        matrix = part.scatter, "n n"
-        _check.shapes(**{f"{name}.scatter": matrix, f"{name}.mean": (part.mean, "n")})
-    _check.shapes(**{"b.mean": (b.mean, "n"), "a.mean": (a.mean, "n")})
     weight = a.weight + b.weight
     share = b.weight / weight
     apart = b.mean - a.mean
@@ -54,8 +51,8 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(weight, a.mean + share * apart, a.scatter + b.scatter + between)
 
 
-@_check.pure(static=("k",), moments="tree")
-def from_moments(moments: Moments, *, k: int) -> Params:
+@_check.pure
+def from_moments(moments: Moments, *, k: Count) -> Params:
     """The k leading directions of Σ = scatter / weight: what `pca.fit` finds.
 
     Args:
@@ -70,9 +67,7 @@ def from_moments(moments: Moments, *, k: int) -> Params:
 
     """
     weight, centre, scatter = moments
-    n = _check.shapes(
-        **{"moments.scatter": (scatter, "n n"), "moments.mean": (centre, "n")}
-    )["n"]
+    n = len(centre)
     at_most(k, n, "n")
     matrix = scatter / weight
     pairs = leading(matrix, k)

@@ -15,7 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
-from jaxml._check.ranges import label_values
+from jaxml._check import Array
+
+Users = Annotated[Array, "m:labels users"]
+Items = Annotated[Array, "m:labels items"]
 
 PLACES = 4096  # ratings of a block: their vectors, of rank 64, stay in the cache
 WIDTHS = 16, 64  # least and most ratings of a segment; a mean row has four or more
@@ -73,7 +76,7 @@ def prepare(user: Any, item: Any, y: Any, *, users: int, items: int) -> Ratings:
     if not jnp.issubdtype(y.dtype, jnp.floating):
         y = y.astype(jnp.result_type(float))
     _check.shapes(user=(user, "m"), item=(item, "m"), y=(y, "m"))
-    _check.values("y", y, False, None)
+    _check.values("y", y)
     by_user, by_item = _side(user, item, users), _side(item, user, items)
     pair = np.unique(user * items + item, return_inverse=True)[1]
     who, what, which = (jnp.array(a, jnp.int32) for a in (user, item, pair))
@@ -83,7 +86,7 @@ def prepare(user: Any, item: Any, y: Any, *, users: int, items: int) -> Ratings:
 def _numbers(name: str, value: Any, k: int) -> np.ndarray:
     """Integers 0 … k - 1, looked at before anything is cut to 32 bits."""
     array = np.asarray(_check.array(name, value, True))
-    label_values(name, array, k)
+    _check.labels(name, array, k)
     return array.astype(np.int64)
 
 
@@ -208,13 +211,6 @@ def take(table: jax.Array, index: jax.Array) -> jax.Array:
     inside = (index >= 0) & (index < len(table))
     rows = table[index]
     return jnp.where(inside.reshape(-1, *[1] * (rows.ndim - 1)), rows, jnp.nan)
-
-
-def inside(theta, x, user, item) -> None:
-    """Refuse, where arrays are concrete, users and items that have no vector."""
-    _check.shapes(theta=(theta, "users k"), x=(x, "items k"))
-    _check.values("user", user, True, len(theta))
-    _check.values("item", item, True, len(x))
 
 
 def agree(ratings: Any, weights: Any, theta: jax.Array, x: jax.Array) -> None:

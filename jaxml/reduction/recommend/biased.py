@@ -3,24 +3,26 @@
 r̂ = μ + b_u + b_i + θ·x. Whoever has no ratings has b = 0 and θ = 0, and is predicted by
 what is known of the other side. `fit` alternates between the sides; mini-batches take
 
-    update = train.descend(biased.cost, solver=optax.sgd, rate=0.01, l2=…, l2_bias=…)
+    update = train.descend(biased.cost, learning_rate=0.01, l2=…, l2_bias=…)
 
 with l2 and l2_bias of `cost` times the share of the ratings that is in a batch.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Count, Key, NonNegative, Static, Targets, Weights
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit
 from jaxml.reduction.recommend import factors
 from jaxml.reduction.recommend._layout import (
+    Items,
     Ratings,
+    Users,
     agree,
-    inside,
     or_nothing,
     spread,
     take,
@@ -34,7 +36,6 @@ from jaxml.reduction.recommend._quadratic import (
     singular,
     solve,
 )
-from jaxml.reduction.recommend.factors import TRIPLETS
 
 
 class Params(NamedTuple):
@@ -47,8 +48,10 @@ class Params(NamedTuple):
     x: Annotated[jax.Array, "items k"]  # X, what each item is like
 
 
-@_check.pure(static=("users", "items", "k"))
-def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) -> Params:
+@_check.pure
+def init(
+    key: Key, *, users: Count, items: Count, k: Count, scale: NonNegative = 0.1
+) -> Params:
     """θ, x ~ N(0, scale²), biases and μ 0.
 
     Args:
@@ -70,8 +73,8 @@ def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) ->
     return Params(zero, jnp.zeros_like(theta[:, 0]), jnp.zeros_like(x[:, 0]), theta, x)
 
 
-@_check.pure(user="m:labels", item="m:labels")
-def predict(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, user: Users, item: Items) -> jax.Array:
     """μ + b_u + b_i + θ·x, (m,), for m pairs.
 
     Args:
@@ -84,33 +87,31 @@ def predict(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
 
     """
     mu, b_user, b_item, theta, x = params
-    inside(theta, x, user, item)
     both = jnp.sum(take(theta, user) * take(x, item), axis=1)
     return mu + take(b_user, user) + take(b_item, item) + both
 
 
-@_check.pure(user="m:labels")
-def scores(params: Params, user: jax.Array) -> jax.Array:
+@_check.pure
+def scores(params: Params, user: Users) -> jax.Array:
     """μ + b_u + b_i + θ·x of all items, (m, items), for m users.
 
     params as in `predict`; user, (m,) integers.
     """
     mu, b_user, b_item, theta, x = params
-    _check.values("user", user, True, len(theta))
     both = product(take(theta, user), x.T)
     return mu + take(b_user, user)[:, None] + b_item[None] + both
 
 
-@_check.pure(**TRIPLETS)
+@_check.pure
 def cost(
     params: Params,
-    user: jax.Array,
-    item: jax.Array,
-    y: jax.Array,
+    user: Users,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any = 0.0,
-    l2_bias: Any = 0.0,
-    weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    l2_bias: NonNegative = 0.0,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = ½ Σ wᵢ (r̂ᵢ - yᵢ)² + l2/2 (|Θ|² + |X|²) + l2_bias/2 (|b_u|² + |b_i|²), ().
 
@@ -134,17 +135,17 @@ def cost(
     return 0.5 * (squares + l2 * vectors + l2_bias * biases)
 
 
-@_check.fit(static=("solver", "max_iter"), weights="m")
+@_check.fit
 def fit(
     params: Params,
     ratings: Ratings,
     *,
-    l2: Any,
-    l2_bias: Any,
-    weights: jax.Array | None = None,
-    solver: str = "cholesky",
-    tol: Any = 1e-4,
-    max_iter: int = 300,
+    l2: NonNegative,
+    l2_bias: NonNegative,
+    weights: Weights | None = None,
+    solver: Static[str] = "cholesky",
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 300,
 ) -> Fit:
     """Minimise J of `cost` by alternating least squares, with μ = Σ wᵢ yᵢ / Σ wᵢ.
 
@@ -225,15 +226,15 @@ class Folded(NamedTuple):
 
 
 @or_nothing
-@_check.pure(item="m:labels", y="m", weights="m")
+@_check.pure
 def fold_in(
     params: Params,
-    item: jax.Array,
-    y: jax.Array,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any,
-    l2_bias: Any,
-    weights: jax.Array | None = None,
+    l2: NonNegative,
+    l2_bias: NonNegative,
+    weights: Weights | None = None,
 ) -> Folded:
     """(θ, b_u) = (Σ wᵢ zzᵀ + penalty)⁻¹ Σ wᵢ (yᵢ - μ - b_i) z, z = (x, 1): a new user.
 
@@ -256,7 +257,6 @@ def fold_in(
 
     """
     x = params.x
-    _check.values("item", item, True, len(x))
     z = jnp.concatenate([take(x, item), jnp.ones_like(y)[:, None]], axis=1)
     left = y - params.mu - take(params.b_item, item)
     scaled = z if weights is None else z * weights[:, None]

@@ -5,27 +5,28 @@ with derivatives. A column of ones in X is an intercept. Params are those of the
 course's model, so that `recommend.predict`, `scores` and `top_n` take them.
 """
 
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, NonNegative, Targets, Weights
 from jaxml.optimize.fit import UNRECORDED, Fit, Status
-from jaxml.reduction.recommend._layout import Ratings, agree, spread
+from jaxml.reduction.recommend._layout import Items, Ratings, Users, agree, spread
 from jaxml.reduction.recommend._quadratic import singular, solve
-from jaxml.reduction.recommend.factors import TRIPLETS, Params, predict
+from jaxml.reduction.recommend.factors import Params, predict
 
 
-@_check.pure(**TRIPLETS)
+@_check.pure
 def cost(
     params: Params,
-    user: jax.Array,
-    item: jax.Array,
-    y: jax.Array,
+    user: Users,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = ½ Σ wᵢ (θ·x - yᵢ)² + l2/2 Σ |θ|², (): the items' features cost nothing.
 
@@ -46,9 +47,13 @@ def cost(
     return 0.5 * (squares + l2 * jnp.sum(params.theta**2))
 
 
-@_check.fit(x="i k", weights="m")
+@_check.fit
 def fit(
-    x: jax.Array, ratings: Ratings, *, l2: Any, weights: jax.Array | None = None
+    x: Annotated[Array, "i k"],
+    ratings: Ratings,
+    *,
+    l2: NonNegative,
+    weights: Weights | None = None,
 ) -> Fit:
     """Minimise J of `cost` over Θ: (Σ w xxᵀ + l2) θ = Σ w y x for each user.
 

@@ -6,19 +6,30 @@ scattered: on an accelerator the last digits depend on the order it takes, those
 alternating least squares do not.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    Count,
+    Key,
+    NonNegative,
+    Positive,
+    Static,
+    Targets,
+    Weights,
+)
 from jaxml._rows import product
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.fit import Fit
 from jaxml.optimize.minimize import minimize
 from jaxml.reduction.recommend._layout import (
+    Items,
     Ratings,
+    Users,
     agree,
-    inside,
     or_nothing,
     spread,
     take,
@@ -33,13 +44,6 @@ from jaxml.reduction.recommend._quadratic import (
     solve,
 )
 
-TRIPLETS: dict[str, Any] = {
-    "user": "m:labels",
-    "item": "m:labels",
-    "y": "m",
-    "weights": "m",
-}
-
 
 class Params(NamedTuple):
     """Vectors whose product is a rating; a rotation of both changes nothing."""
@@ -48,8 +52,10 @@ class Params(NamedTuple):
     x: Annotated[jax.Array, "items k"]  # X, what each item is like
 
 
-@_check.pure(static=("users", "items", "k"))
-def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) -> Params:
+@_check.pure
+def init(
+    key: Key, *, users: Count, items: Count, k: Count, scale: NonNegative = 0.1
+) -> Params:
     """θ, x ~ N(0, scale²): from zeros a fit would not start.
 
     Args:
@@ -74,8 +80,8 @@ def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) ->
     )
 
 
-@_check.pure(user="m:labels", item="m:labels")
-def predict(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, user: Users, item: Items) -> jax.Array:
     """θ⁽ᵘ⁾·x⁽ⁱ⁾, (m,), for m pairs; add the mean of the item if `normalise` took it.
 
     Args:
@@ -87,29 +93,27 @@ def predict(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
         ValueError: arrays that are not (m,), or a number that has no vector.
 
     """
-    inside(params.theta, params.x, user, item)
     return jnp.sum(take(params.theta, user) * take(params.x, item), axis=1)
 
 
-@_check.pure(user="m:labels")
-def scores(params: Params, user: jax.Array) -> jax.Array:
+@_check.pure
+def scores(params: Params, user: Users) -> jax.Array:
     """θ⁽ᵘ⁾·x of all items, (m, items), for m users: what `top_n` chooses from.
 
     params as in `predict`; user, (m,) integers.
     """
-    _check.values("user", user, True, len(params.theta))
     return product(take(params.theta, user), params.x.T)
 
 
-@_check.pure(**TRIPLETS)
+@_check.pure
 def cost(
     params: Params,
-    user: jax.Array,
-    item: jax.Array,
-    y: jax.Array,
+    user: Users,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = ½ Σ wᵢ (θ·x - yᵢ)² + l2/2 Σ |x|² + l2/2 Σ |θ|², (): sums, as in the course.
 
@@ -130,15 +134,15 @@ def cost(
     return 0.5 * squares + 0.5 * l2 * sum(jnp.sum(a**2) for a in params)
 
 
-@_check.pure(**TRIPLETS)
+@_check.pure
 def gradient(
     params: Params,
-    user: jax.Array,
-    item: jax.Array,
-    y: jax.Array,
+    user: Users,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
 ) -> Params:
     """∂J/∂x⁽ⁱ⁾ = Σ_u w (θ·x - y) θ⁽ᵘ⁾ + l2 x⁽ⁱ⁾, and the same for θ with sides changed.
 
@@ -159,9 +163,9 @@ class Normalised(NamedTuple):
     mean: jax.Array  # (items,) μ; that of all ratings for an item without any
 
 
-@_check.pure(static=("items",), item="m:labels", y="m", weights="m")
+@_check.pure
 def normalise(
-    item: jax.Array, y: jax.Array, *, items: int, weights: jax.Array | None = None
+    item: Items, y: Targets, *, items: Count, weights: Weights | None = None
 ) -> Normalised:
     """y - μ⁽ⁱ⁾ with μ⁽ⁱ⁾ = Σ wᵢ yᵢ / Σ wᵢ over the ratings that the item has.
 
@@ -182,7 +186,6 @@ def normalise(
         ValueError: shapes that do not agree, values not finite or out of range.
 
     """
-    _check.values("item", item, True, items)
     w = jnp.ones_like(y) if weights is None else weights
     middle = jnp.sum(w * y) / jnp.sum(w)
     rated = jax.ops.segment_sum(w, item, items)
@@ -191,17 +194,17 @@ def normalise(
     return Normalised(y - take(mean, item), mean)
 
 
-@_check.fit(static=("solver", "max_iter"), weights="m")
+@_check.fit
 def fit(
     params: Params,
     ratings: Ratings,
     *,
-    l2: Any,
-    weights: jax.Array | None = None,
-    solver: Any = "cholesky",
-    rate: Any = None,
-    tol: Any = 1e-4,
-    max_iter: int = 300,
+    l2: NonNegative,
+    weights: Weights | None = None,
+    solver: Static[str | Solver] = "cholesky",
+    learning_rate: Positive | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 300,
 ) -> Fit:
     """Minimise J of `cost` over Θ and X, from params.
 
@@ -214,13 +217,13 @@ def fit(
         weights: (m,) weights w of the ratings; 1 if None. Integer weights are repeated
             ratings, a weight of 0 leaves a rating out.
         solver: "cholesky": alternating least squares, X fixed while each θ is solved
-            for, then Θ; "cg": the same with three steps of conjugate gradients. A
-            recipe `rate -> optax transformation` (optimize.conjugate) descends in Θ and
-            X jointly, as in the slides.
-        rate: () the argument of a recipe.
+            for, then Θ; "cg": the same with three steps of conjugate gradients. An
+            optax optimiser, as optimize.conjugate, descends in Θ and X jointly, as in
+            the slides.
+        learning_rate: () of an optax optimiser.
         tol: () largest relative distance of the cost from its minimum, estimated by the
             decrease of the last steps; a search can only speak of the valley it is in;
-            of a recipe, |∂J|.
+            of an optax optimiser, |∂J|.
         max_iter: most steps.
 
     Returns:
@@ -238,10 +241,18 @@ def fit(
     user, item, *_, by_user, by_item, _ = ratings
     w, y = weighed(ratings, weights)
     if not isinstance(solver, str):
-        fixed = jax.lax.stop_gradient((params, user, item, y, w, l2, rate))
-        start, *data, l2, rate = fixed
-        options = {"solver": solver, "rate": rate, "tol": tol, "max_iter": max_iter}
-        return minimize(_cost, start, *data, l2=l2, **options)
+        fixed = jax.lax.stop_gradient((params, user, item, y, w, l2, learning_rate))
+        start, *data, l2, learning_rate = fixed
+        return minimize(
+            _cost,
+            start,
+            *data,
+            l2=l2,
+            solver=solver,
+            learning_rate=learning_rate,
+            tol=tol,
+            max_iter=max_iter,
+        )
     _check.option("solver", solver, SOLVERS)
     own, other = (
         (side, spread(side, w), spread(side, y)) for side in (by_user, by_item)
@@ -271,14 +282,14 @@ def _cost(params, user, item, y, weights, *, l2):
 
 
 @or_nothing
-@_check.pure(item="m:labels", y="m", weights="m")
+@_check.pure
 def fold_in(
     params: Params,
-    item: jax.Array,
-    y: jax.Array,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any,
-    weights: jax.Array | None = None,
+    l2: NonNegative,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """θ = (Σ wᵢ xxᵀ + l2)⁻¹ Σ wᵢ yᵢ x, (k,): a new user, by what they have rated.
 
@@ -297,7 +308,6 @@ def fold_in(
 
     """
     x = params.x
-    _check.values("item", item, True, len(x))
     z = take(x, item)
     scaled = z if weights is None else z * weights[:, None]
     base = l2 * jnp.eye(x.shape[1], dtype=x.dtype)

@@ -12,10 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Count, NonNegative, Scalar, Static, Targets, Weights
 from jaxml._rows import product
 from jaxml.optimize.fit import Fit, Status
 from jaxml.reduction.recommend._layout import (
+    Items,
     Ratings,
+    Users,
     agree,
     or_nothing,
     spread,
@@ -30,19 +33,19 @@ from jaxml.reduction.recommend._quadratic import (
     singular,
     solve,
 )
-from jaxml.reduction.recommend.factors import TRIPLETS, Params, predict
+from jaxml.reduction.recommend.factors import Params, predict
 
 
-@_check.pure(**TRIPLETS)
+@_check.pure
 def cost(
     params: Params,
-    user: jax.Array,
-    item: jax.Array,
-    y: jax.Array,
+    user: Users,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any = 0.0,
-    alpha: Any = 1.0,
-    weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    alpha: Scalar = 1.0,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = ½ Σ c_ui (p_ui - s_ui)² + l2/2 (|X|² + |Θ|²), (), s = θ·x, c = 1 + α r_ui.
 
@@ -66,7 +69,7 @@ def cost(
     Source: Hu, Koren and Volinsky (2008).
 
     """
-    _check.within("alpha", alpha, "[0, inf)")
+    _check.values("alpha", alpha, "[0, inf)")
     theta, x = params
     s = predict(params, user, item)
     r = y if weights is None else weights * y
@@ -95,17 +98,17 @@ def _shares(r: jax.Array, pair: jax.Array) -> jax.Array:
     return jnp.where(total > 0, r / jnp.where(total > 0, total, 1), 0)
 
 
-@_check.fit(static=("solver", "max_iter"), weights="m")
+@_check.fit
 def fit(
     params: Params,
     ratings: Ratings,
     *,
-    l2: Any,
-    alpha: Any = 1.0,
-    weights: jax.Array | None = None,
-    solver: str = "cg",
-    tol: Any = 1e-4,
-    max_iter: int = 300,
+    l2: NonNegative,
+    alpha: Scalar = 1.0,
+    weights: Weights | None = None,
+    solver: Static[str] = "cg",
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 300,
 ) -> Fit:
     """Minimise J of `cost` by alternating least squares, from params.
 
@@ -166,15 +169,15 @@ def fit(
 
 
 @or_nothing
-@_check.pure(item="m:labels", y="m", weights="m")
+@_check.pure
 def fold_in(
     params: Params,
-    item: jax.Array,
-    y: jax.Array,
+    item: Items,
+    y: Targets,
     *,
-    l2: Any,
-    alpha: Any = 1.0,
-    weights: jax.Array | None = None,
+    l2: NonNegative,
+    alpha: Scalar = 1.0,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """θ = (XᵀX + Σ α rᵢ xxᵀ + l2)⁻¹ Σ (1 + α rᵢ) x, (k,): a new user, by feedback.
 
@@ -194,9 +197,8 @@ def fold_in(
         ValueError: shapes that do not agree, values not finite or out of range.
 
     """
-    _check.within("alpha", alpha, "[0, inf)")
+    _check.values("alpha", alpha, "[0, inf)")
     x = params.x
-    _check.values("item", item, True, len(x))
     z = take(x, item)
     r = y if weights is None else weights * y
     pull = _shares(r, _pairs(jnp.zeros_like(item), item)) + alpha * r

@@ -8,9 +8,10 @@ import numpy as np
 import optax
 
 from jaxml import _check
+from jaxml._check import Array, Count, Labels, Rows, Static, Weights
 from jaxml._distances import euclidean
 from jaxml._rows import product
-from jaxml.reduction.recommend._layout import take
+from jaxml.reduction.recommend._layout import Items, Users, take
 
 
 class Top(NamedTuple):
@@ -20,8 +21,8 @@ class Top(NamedTuple):
     score: jax.Array  # (m, count); -inf where none is left
 
 
-@_check.pure(static=("count",), scores="m n")
-def top_n(scores: jax.Array, seen: tuple[jax.Array, jax.Array], *, count: int) -> Top:
+@_check.pure
+def top_n(scores: Rows, seen: tuple[jax.Array, jax.Array], *, count: Count) -> Top:
     """The `count` items of highest score that are not among those seen.
 
     Args:
@@ -41,8 +42,8 @@ def top_n(scores: jax.Array, seen: tuple[jax.Array, jax.Array], *, count: int) -
     """
     m, n = scores.shape
     row, item = _pair(seen)
-    _check.values("seen", row, True, m)
-    _check.values("seen", item, True, n)
+    _check.labels("seen", row, m)
+    _check.labels("seen", item, n)
     if count > n:
         raise ValueError(f"count must be at most the number of items, {n}, not {count}")
     # Under jit a negative row would be counted from the end: nobody is at m.
@@ -76,9 +77,9 @@ class Similar(NamedTuple):
     value: jax.Array  # (m, count) the cosine, or the distance
 
 
-@_check.pure(static=("count", "metric"), item="m:labels")
+@_check.pure
 def similar(
-    params: Any, item: jax.Array, *, count: int, metric: str = "cosine"
+    params: Any, item: Labels, *, count: Count, metric: Static[str] = "cosine"
 ) -> Similar:
     """The items j with the largest xᵢ·xⱼ / |xᵢ||xⱼ|, or the least |xᵢ - xⱼ|, j ≠ i.
 
@@ -98,7 +99,7 @@ def similar(
     _check.option("metric", metric, ("cosine", "euclidean"))
     x: jax.Array = getattr(params, "x", None)  # type: ignore[assignment]
     _check.shapes(**{"params.x": (x, "items k")})
-    _check.values("item", item, True, len(x))
+    _check.labels("item", item, len(x))
     if count >= len(x):
         raise ValueError(f"count must be below the number of items, {len(x)}")
     if metric == "cosine":
@@ -124,13 +125,13 @@ class Known(NamedTuple):
     start: Annotated[jax.Array, "users+1"]  # int32, where the items of each user begin
 
 
-@_check.pure(static=("users",), user="m:labels", item="m:labels", weights="m")
+@_check.pure
 def known(
-    user: jax.Array,
-    item: jax.Array,
+    user: Users,
+    item: Items,
     *,
-    users: int,
-    weights: jax.Array | None = None,
+    users: Count,
+    weights: Weights | None = None,
 ) -> Known:
     """The pairs (user, item), sorted; for `is_known`.
 
@@ -147,7 +148,6 @@ def known(
         ValueError: arrays that are not (m,), users out of range.
 
     """
-    _check.values("user", user, True, users)
     if weights is not None:  # behind those of all users
         user = jnp.where(weights == 0, users, user)
     order = jnp.lexsort((item, user))
@@ -156,8 +156,12 @@ def known(
     return Known(item[order], start)
 
 
-@_check.pure(pairs="tree", user="q:labels", item="q:labels")
-def is_known(pairs: Known, user: jax.Array, item: jax.Array) -> jax.Array:
+@_check.pure
+def is_known(
+    pairs: Known,
+    user: Annotated[Array, "q:labels users"],
+    item: Annotated[Array, "q:labels"],
+) -> jax.Array:
     """Whether each of q pairs is among those known, (q,) bool: log m comparisons each.
 
     Args:
@@ -169,7 +173,6 @@ def is_known(pairs: Known, user: jax.Array, item: jax.Array) -> jax.Array:
         ValueError: arrays that are not (q,), users out of range.
 
     """
-    _check.values("user", user, True, len(pairs.start) - 1)
     low, end = pairs.start[user], pairs.start[user + 1]
     high = end
 

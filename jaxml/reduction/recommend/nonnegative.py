@@ -3,13 +3,12 @@
 The cost is `recommend.cost`, over the ratings that there are, with Θ, X >= 0.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxml import _check
+from jaxml._check import Count, Key, NonNegative, Weights
 from jaxml.optimize.fit import Fit, Status
 from jaxml.reduction.recommend import factors
 from jaxml.reduction.recommend._layout import (
@@ -24,8 +23,10 @@ from jaxml.reduction.recommend._quadratic import alternate
 from jaxml.reduction.recommend.factors import Params
 
 
-@_check.pure(static=("users", "items", "k"))
-def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 1.0) -> Params:
+@_check.pure
+def init(
+    key: Key, *, users: Count, items: Count, k: Count, scale: NonNegative = 1.0
+) -> Params:
     """|θ|, |x| of N(0, scale²): positive, as what they are to become.
 
     Args:
@@ -46,15 +47,15 @@ def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 1.0) ->
     return jax.tree.map(jnp.abs, start)
 
 
-@_check.fit(static=("max_iter",), weights="m")
+@_check.fit
 def fit(
     params: Params,
     ratings: Ratings,
     *,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 500,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 500,
 ) -> Fit:
     """Minimise `recommend.cost` over Θ, X >= 0: θ_j ← max(0, θ_j - J'/J'').
 

@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxml import _check
+from jaxml._check import Count, Key, NonNegative, Positive, Static, Weights
 from jaxml._rows import product
 from jaxml.optimize import train
+from jaxml.optimize._solver import Solver
 from jaxml.optimize.fit import Fit
 from jaxml.reduction.recommend import factors
-from jaxml.reduction.recommend._layout import inside, take
+from jaxml.reduction.recommend._layout import Items, Users, take
 from jaxml.reduction.recommend.lists import Known, is_known, known
 
 
@@ -28,8 +30,10 @@ class Params(NamedTuple):
     x: Annotated[jax.Array, "items k"]  # X
 
 
-@_check.pure(static=("users", "items", "k"))
-def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) -> Params:
+@_check.pure
+def init(
+    key: Key, *, users: Count, items: Count, k: Count, scale: NonNegative = 0.1
+) -> Params:
     """θ, x ~ N(0, scale²), biases 0.
 
     Args:
@@ -50,26 +54,25 @@ def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) ->
     return Params(jnp.zeros_like(x[:, 0]), theta, x)
 
 
-@_check.pure(user="m:labels")
-def scores(params: Params, user: jax.Array) -> jax.Array:
+@_check.pure
+def scores(params: Params, user: Users) -> jax.Array:
     """s_ui = b_i + θ·x of all items, (m, items), for m users; only their order counts.
 
     params as `init` makes them; user, (m,) integers.
     """
-    _check.values("user", user, True, len(params.theta))
     return params.b_item[None] + product(take(params.theta, user), params.x.T)
 
 
-@_check.pure(user="m:labels", item="m:labels", weights="m", seen="tree")
+@_check.pure
 def cost(
     params: Params,
-    key: jax.Array,
-    user: jax.Array,
-    item: jax.Array,
+    key: Key,
+    user: Users,
+    item: Items,
     *,
     seen: Known,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = Σ wᵢ [-log σ(s_ui - s_uj) + l2/2 |v|²] / Σ wᵢ, (), for a j not chosen.
 
@@ -91,7 +94,6 @@ def cost(
     Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme (2009).
 
     """
-    inside(params.theta, params.x, user, item)
     w = jnp.ones_like(params.theta, shape=len(user)) if weights is None else weights
     other = jax.random.randint(key, user.shape, 0, len(params.x))
     counted = jnp.where(is_known(seen, user, other), 0, w)
@@ -103,24 +105,19 @@ def cost(
     return jnp.sum(counted * each) / jnp.sum(w)
 
 
-@_check.fit(
-    static=("solver", "batch", "epochs"),
-    user="m:labels",
-    item="m:labels",
-    weights="m",
-)
+@_check.fit
 def fit(
     params: Params,
-    key: jax.Array,
-    user: jax.Array,
-    item: jax.Array,
+    key: Key,
+    user: Users,
+    item: Items,
     *,
-    l2: Any,
-    rate: Any,
-    weights: jax.Array | None = None,
-    solver: Any = optax.adam,
-    batch: int = 1000,
-    epochs: int = 20,
+    l2: NonNegative,
+    learning_rate: Positive | None = None,
+    weights: Weights | None = None,
+    solver: Static[Solver] = optax.adam,
+    batch: Count = 1000,
+    epochs: Count = 20,
 ) -> Fit:
     """Descend `cost` by mini-batches, from params. FINISHED, without derivatives.
 
@@ -130,10 +127,10 @@ def fit(
         user: (m,) who chose.
         item: (m,) what.
         l2: () penalty, as in `cost`.
-        rate: () the solver's.
+        learning_rate: () of the solver; None if that is made with its own.
         weights: (m,) weights w of the choices; 1 if None. What has weight 0 is not
             known to have been chosen, and may be drawn as j.
-        solver: a recipe `rate -> optax transformation`.
+        solver: an optax optimiser.
         batch: choices in a batch, at most m.
         epochs: passes over the choices.
 
@@ -146,10 +143,13 @@ def fit(
     Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme (2009).
 
     """
-    inside(params.theta, params.x, user, item)
     seen = known(user, item, users=len(params.theta), weights=weights)
-    options = {"solver": solver, "rate": rate, "stochastic": True}
+    options: dict[str, Any] = {
+        "solver": solver,
+        "learning_rate": learning_rate,
+        "stochastic": True,
+    }
     update = train.descend(cost, **options, l2=l2, seen=seen)
     state = train.start(update, params, key)
-    data, size = (user, item), {"batch": batch, "epochs": epochs}
-    return train.fit(update, state, data, weights=weights, **size)
+    data = user, item
+    return train.fit(update, state, data, batch=batch, epochs=epochs, weights=weights)

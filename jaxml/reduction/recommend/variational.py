@@ -8,16 +8,19 @@ which the evidence bound is largest, so that no penalty has to be searched for:
 the data do not need gets a variance near 0.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Count, Key, NonNegative, Weights
 from jaxml.optimize.fit import Fit
 from jaxml.reduction.recommend import biased
 from jaxml.reduction.recommend._layout import (
+    Items,
     Ratings,
+    Users,
     agree,
     spread,
     sums,
@@ -44,8 +47,10 @@ class Params(NamedTuple):
     noise: Annotated[jax.Array, ""]  # σ², variance of a rating about its prediction
 
 
-@_check.pure(static=("users", "items", "k"))
-def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) -> Params:
+@_check.pure
+def init(
+    key: Key, *, users: Count, items: Count, k: Count, scale: NonNegative = 0.1
+) -> Params:
     """Means ~ N(0, scale²) with biases 0, covariances scale² 1, priors of precision 1.
 
     Args:
@@ -75,8 +80,8 @@ def init(key: jax.Array, *, users: int, items: int, k: int, scale: Any = 0.1) ->
     return Params(start.mu, user, posterior(start.x, start.b_item), one)
 
 
-@_check.pure(user="m:labels", item="m:labels")
-def predict(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, user: Users, item: Items) -> jax.Array:
     """E[y] = μ + E b_u + E b_i + E θ·E x, (m,), for m pairs.
 
     params as `fit` finds them; user and item, (m,), as in `biased.predict`.
@@ -84,7 +89,7 @@ def predict(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
     return biased.predict(mean(params), user, item)
 
 
-@_check.pure()
+@_check.pure
 def mean(params: Params) -> biased.Params:
     """The means as the Params of `biased`: theta (users, k), x (items, k), biases.
 
@@ -96,8 +101,8 @@ def mean(params: Params) -> biased.Params:
     )
 
 
-@_check.pure(user="m:labels", item="m:labels")
-def variance(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
+@_check.pure
+def variance(params: Params, user: Users, item: Items) -> jax.Array:
     """Var[y] = σ² + Var(b_u + b_i + θ·x), (m,), for m pairs: less, the more is known.
 
     Args:
@@ -109,8 +114,6 @@ def variance(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
         ValueError: arrays that are not (m,), or a number that is not known.
 
     """
-    _check.values("user", user, True, len(params.user.mean))
-    _check.values("item", item, True, len(params.item.mean))
     a, cov_a = take(params.user.mean, user), take(params.user.covariance, user)
     c, cov_c = take(params.item.mean, item), take(params.item.covariance, item)
     a, c = a.at[:, -1].set(1), c.at[:, -1].set(1)  # b multiplies 1 of the other side
@@ -121,14 +124,14 @@ def variance(params: Params, user: jax.Array, item: jax.Array) -> jax.Array:
     return params.noise + both + own + other
 
 
-@_check.fit(static=("max_iter",), weights="m")
+@_check.fit
 def fit(
     params: Params,
     ratings: Ratings,
     *,
-    weights: jax.Array | None = None,
-    tol: Any = 1e-3,
-    max_iter: int = 100,
+    weights: Weights | None = None,
+    tol: NonNegative = 1e-3,
+    max_iter: Count = 100,
 ) -> Fit:
     """Minimise F = -E log P(y | θ, x, b) + KL(posterior | prior), from params.
 

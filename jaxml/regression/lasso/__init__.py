@@ -6,12 +6,22 @@ is Σ f_j² over group g. The intercept is never penalised.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Count,
+    NonNegative,
+    Rows,
+    Scalar,
+    Static,
+    Targets,
+    Weights,
+)
 from jaxml._rows import product
 from jaxml._units import shares_of
 from jaxml.optimize._system import solve
@@ -23,14 +33,6 @@ from jaxml.regression.lasso._search import along
 from jaxml.regression.linear import Params as Params
 from jaxml.regression.linear import predict as predict
 
-SHAPES: dict[str, Any] = {
-    "x": "m n",
-    "y": "m",
-    "weights": "m",
-    "penalty_factors": "n",
-    "groups": "n:labels",
-}
-
 
 class Path(NamedTuple):
     """A fit for each of a series of penalties."""
@@ -39,17 +41,17 @@ class Path(NamedTuple):
     fits: Fit  # of them, stacked: w is (p, n), b (p,)
 
 
-@_check.pure(**SHAPES)
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l1: Any,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
-    penalty_factors: jax.Array | None = None,
-    groups: jax.Array | None = None,
+    l1: NonNegative,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    penalty_factors: Annotated[Array, "n", "[0, inf)"] | None = None,
+    groups: Annotated[Array, "n:labels"] | None = None,
 ) -> jax.Array:
     """J = ½ Σ wᵢ (h(xᵢ) - yᵢ)² / Σ wᵢ + l1 Σ f_j |w_j| + l2/2 |w|², ().
 
@@ -76,20 +78,20 @@ def cost(
     return squares + _penalty.value(params.w, limits, groups)
 
 
-@_check.fit(static=("intercept", "positive", "max_iter"), **SHAPES)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l1: Any,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
-    penalty_factors: jax.Array | None = None,
-    groups: jax.Array | None = None,
-    intercept: bool = True,
-    positive: bool = False,
-    tol: Any = 1e-5,
-    max_iter: int = 2000,
+    l1: NonNegative,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    penalty_factors: Annotated[Array, "n", "[0, inf)"] | None = None,
+    groups: Annotated[Array, "n:labels"] | None = None,
+    intercept: Static[bool] = True,
+    positive: Static[bool] = False,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 2000,
 ) -> Fit:
     """Minimise J = ½ Σ wᵢ (h(xᵢ) - yᵢ)² / Σ wᵢ + l1 Σ f_j |w_j| + l2/2 |w|².
 
@@ -136,24 +138,22 @@ def fit(
     return _with_derivatives(found, data, limits, l2, groups, intercept, positive)
 
 
-@_check.pure(
-    static=("count", "intercept", "positive", "max_iter"), jit=True, l1s="p", **SHAPES
-)
+@_check.pure(jit=True)
 def path(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l1s: jax.Array | None = None,
-    count: int = 100,
-    ratio: Any = 1e-3,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
-    penalty_factors: jax.Array | None = None,
-    groups: jax.Array | None = None,
-    intercept: bool = True,
-    positive: bool = False,
-    tol: Any = 1e-5,
-    max_iter: int = 2000,
+    l1s: Annotated[Array, "p", "[0, inf)"] | None = None,
+    count: Count = 100,
+    ratio: Annotated[Scalar, "(0, 1)"] = 1e-3,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    penalty_factors: Annotated[Array, "n", "[0, inf)"] | None = None,
+    groups: Annotated[Array, "n:labels"] | None = None,
+    intercept: Static[bool] = True,
+    positive: Static[bool] = False,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 2000,
 ) -> Path:
     """The minimum for each of a series of l1, each begun where the one before ended.
 
@@ -256,16 +256,16 @@ def _kinks(w, hyper):
     return _penalty.value(w, hyper["limits"], hyper["groups"])
 
 
-@_check.pure(static=("intercept", "positive"), **SHAPES)
+@_check.pure
 def largest_l1(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    weights: jax.Array | None = None,
-    penalty_factors: jax.Array | None = None,
-    groups: jax.Array | None = None,
-    intercept: bool = True,
-    positive: bool = False,
+    weights: Weights | None = None,
+    penalty_factors: Annotated[Array, "n", "[0, inf)"] | None = None,
+    groups: Annotated[Array, "n:labels"] | None = None,
+    intercept: Static[bool] = True,
+    positive: Static[bool] = False,
 ) -> jax.Array:
     """max_j |Σ wᵢ x_ij (yᵢ - ȳ)| / f_j Σ wᵢ, (): the least l1 at which w is 0.
 
@@ -291,19 +291,19 @@ def largest_l1(
     return jnp.max(jnp.where(limits == 0, 0, reach / bound))
 
 
-@_check.pure(static=("intercept", "positive"), **SHAPES)
+@_check.pure
 def kkt_residual(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l1: Any,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
-    penalty_factors: jax.Array | None = None,
-    groups: jax.Array | None = None,
-    intercept: bool = True,
-    positive: bool = False,
+    l1: NonNegative,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    penalty_factors: Annotated[Array, "n", "[0, inf)"] | None = None,
+    groups: Annotated[Array, "n:labels"] | None = None,
+    intercept: Static[bool] = True,
+    positive: Static[bool] = False,
 ) -> jax.Array:
     """max_j of (|p_j| - l1 f_j)₊ where w_j = 0, else of |p_j - l1 f_j sgn w_j|, ().
 
@@ -327,19 +327,19 @@ def _pulls(x, r, weights):
     return product(x.T, share * r), jnp.vdot(share, r)
 
 
-@_check.pure(static=("intercept", "positive"), **SHAPES)
+@_check.pure
 def duality_gap(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l1: Any,
-    l2: Any = 0.0,
-    weights: jax.Array | None = None,
-    penalty_factors: jax.Array | None = None,
-    groups: jax.Array | None = None,
-    intercept: bool = True,
-    positive: bool = False,
+    l1: NonNegative,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    penalty_factors: Annotated[Array, "n", "[0, inf)"] | None = None,
+    groups: Annotated[Array, "n:labels"] | None = None,
+    intercept: Static[bool] = True,
+    positive: Static[bool] = False,
 ) -> jax.Array:
     """J(w, b) minus a lower bound of every J, (): how far from the minimum at most.
 
@@ -362,7 +362,7 @@ def duality_gap(
     return _penalty.gap(params.w, left, own, limits, l2, groups, positive) + off**2 / 2
 
 
-@_check.pure()
+@_check.pure
 def degrees_of_freedom(params: Params) -> jax.Array:
     """The number of w_j, (n,), that are not 0, () int32: those of a lasso with l2 = 0.
 

@@ -10,7 +10,7 @@ from jaxml import _check
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression import kernels
 from jaxml.regression.svm import _gram, _implicit, _linear, _smo
-from jaxml.regression.svm._gram import PRECOMPUTED, Rows, Spec
+from jaxml.regression.svm._gram import PRECOMPUTED, Rows
 from jaxml.regression.svm._smo import Problem
 
 FULL = 4096  # most rows for which "full" is the default: 64 MiB of float32
@@ -29,7 +29,6 @@ class Solution(NamedTuple):
 
 
 def solve(
-    spec: Spec,
     rows: Rows,
     problem: Problem,
     beta: jax.Array | None = None,
@@ -43,30 +42,29 @@ def solve(
 
     anchor says which b is taken of those that are left.
     """
-    solver = _solver(spec, rows, solver)
+    solver = _solver(rows, solver)
     fixed_rows, fixed, beta = lax.stop_gradient((rows, problem, beta))
     options: Any = {"tol": tol, "max_iter": max_iter}
     formed = solver == "full" or (solver == "interior" and len(rows.x) <= FULL)
-    theta: Any = _gram.gram(spec, rows) if formed else rows
+    theta: Any = _gram.gram(rows) if formed else rows
     if solver == "block":
-        fit = _by_blocks(spec, fixed_rows, fixed, beta, anchor, **options)
+        fit = _by_blocks(fixed_rows, fixed, beta, anchor, **options)
     elif solver == "interior":
         total = jnp.sum(jnp.zeros_like(fixed.p) if beta is None else beta)
         fit = _linear.search(fixed_rows, fixed, total, anchor, **options)
     else:
         beta = jnp.zeros_like(fixed.p) if beta is None else beta
         fit = _smo.full(lax.stop_gradient(theta), fixed, beta, anchor, **options)
-    fit = _sound(spec, fixed, fit)
-    spec = Spec(PRECOMPUTED, 0) if formed else spec
-    return _settle(spec, theta, problem, anchor, lax.stop_gradient(fit))
+    fit = _sound(rows.kernel, fixed, fit)
+    return _settle(theta, problem, anchor, lax.stop_gradient(fit))
 
 
-def _sound(spec: Spec, problem: Problem, fit: Fit) -> Fit:
+def _sound(kernel: kernels.Kernel, problem: Problem, fit: Fit) -> Fit:
     """SINGULAR where |w|² is clearly below 0, so that K is no kernel's.
 
     But for the sigmoid, of which that is known and local solutions are wanted.
     """
-    if spec.kernel in ("sigmoid", kernels.sigmoid):
+    if kernel in ("sigmoid", kernels.sigmoid):
         return fit
     beta, slope = fit.params
     terms = beta * (slope + problem.p)
@@ -75,25 +73,23 @@ def _sound(spec: Spec, problem: Problem, fit: Fit) -> Fit:
     return fit._replace(status=status.astype(jnp.int32))
 
 
-def _solver(spec: Spec, rows: Rows, solver: str | None) -> str:
-    linear = _gram.linear(spec)
+def _solver(rows: Rows, solver: str | None) -> str:
+    linear = _gram.linear(rows.kernel)
     if solver is None:
         m, n = rows.x.shape
         if linear and n <= FEW and 2 * n < m:
             return "interior"
-        small = len(rows.x) <= FULL or spec.kernel == PRECOMPUTED
+        small = len(rows.x) <= FULL or rows.kernel == PRECOMPUTED
         return "full" if small else "block"
     _check.option("solver", solver, SOLVERS)
     if solver == "interior" and not linear:
         raise ValueError("solver must be 'full' or 'block' unless kernel is linear")
-    if solver == "block" and spec.kernel == PRECOMPUTED:
+    if solver == "block" and rows.kernel == PRECOMPUTED:
         raise ValueError("solver must be 'full' where the kernel is precomputed")
     return solver
 
 
-def _by_blocks(
-    spec, rows: Rows, problem: Problem, beta, anchor, *, tol, max_iter
-) -> Fit:
+def _by_blocks(rows: Rows, problem: Problem, beta, anchor, *, tol, max_iter) -> Fit:
     """Under vmap one after another, for each keeps rows of K."""
 
     @jax.custom_batching.sequential_vmap
@@ -102,11 +98,11 @@ def _by_blocks(
         if beta is None:
             beta = jnp.zeros_like(slope)
         else:
-            image = _gram.image(spec, rows, rows.x, _smo.collapse(beta, len(rows.x)))
+            image = _gram.image(rows, rows.x, _smo.collapse(beta, len(rows.x)))
             slope = slope + jnp.tile(image, beta.size // image.size)
         return _smo.block(
-            lambda i: _gram.between(spec, rows, rows.x[i], rows.x),
-            _gram.diagonal(spec, rows),
+            lambda i: _gram.between(rows, rows.x[i], rows.x),
+            _gram.diagonal(rows),
             problem,
             beta,
             slope,
@@ -118,10 +114,10 @@ def _by_blocks(
     return search(rows, problem, beta, tol)
 
 
-def _settle(spec: Spec, theta, problem: Problem, anchored, fit: Fit) -> Solution:
+def _settle(theta, problem: Problem, anchored, fit: Fit) -> Solution:
     """b, and what the derivatives have to know, from the variables of the search."""
     beta, slope = fit.params
-    m = len(theta) if spec.kernel == PRECOMPUTED else len(theta.x)
+    m = len(theta.x) if isinstance(theta, Rows) else len(theta)
     fixed = lax.stop_gradient(problem)
     below, above = beta > fixed.lower, beta < fixed.upper
     free = below & above
@@ -138,6 +134,6 @@ def _settle(spec: Spec, theta, problem: Problem, anchored, fit: Fit) -> Solution
     target = _smo.collapse(jnp.where(free, problem.p, 0), m) / jnp.maximum(copies, 1)
     known = _implicit.Known(found, b, image, copies > 0, anchor, fit.status)
     found, b, image = _implicit.solution(
-        spec, theta, target, _smo.collapse(edge, m), level, lax.stop_gradient(known)
+        theta, target, _smo.collapse(edge, m), level, lax.stop_gradient(known)
     )
     return Solution(found, b, image, fit)

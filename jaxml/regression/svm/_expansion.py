@@ -1,20 +1,23 @@
 """f(x) = Σ αᵢ k(xᵢ, x) + b: what every kernel machine here has in common."""
 
-from typing import Annotated, NamedTuple
+from dataclasses import replace
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxml import _check
+from jaxml._check import Static
 from jaxml._units import shares
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression import _refined, kernels
 from jaxml.regression.svm import _dual, _gram, _smo
-from jaxml.regression.svm._gram import PRECOMPUTED, Rows, Spec
+from jaxml.regression.svm._gram import PRECOMPUTED, Rows
 
 
-class Params(NamedTuple):
+@_check.params
+class Params:
     """f(x) = Σ αᵢ k(xᵢ, x) + b."""
 
     # for a precomputed kernel the places of the rows, int32
@@ -24,6 +27,7 @@ class Params(NamedTuple):
     b: Annotated[jax.Array, "|machines"]
     gamma: Annotated[jax.Array, ""]  # γ of the kernel
     offset: Annotated[jax.Array, ""]  # c of the kernel
+    kernel: Static[kernels.Kernel] = "rbf"  # or "precomputed"
 
 
 def rows_of(x, kernel, gamma, offset, weights) -> Rows:
@@ -34,67 +38,66 @@ def rows_of(x, kernel, gamma, offset, weights) -> Rows:
     elif gamma is None:
         gamma = kernels.scale_gamma(x, weights=weights)
     gamma, offset = (jnp.asarray(value, x.dtype) for value in (gamma, offset))
-    return Rows(x, gamma, offset)
+    return Rows(x, gamma, offset, kernel)
 
 
-def centred(spec: Spec, rows: Rows, weights) -> Rows:
+def centred(rows: Rows, weights) -> Rows:
     """The rows with their mean for an origin, where that counts, for Σα = 0.
 
     Rows of weight 0 are put there, so that no large number of theirs is met.
     """
-    if not _gram.anchored(spec):
+    if not _gram.anchored(rows.kernel):
         return rows
     share = shares(weights)
-    if spec.kernel == PRECOMPUTED:
-        return rows._replace(origin=lax.stop_gradient(share))
+    if rows.kernel == PRECOMPUTED:
+        return replace(rows, origin=lax.stop_gradient(share))
     origin = lax.stop_gradient(_matmul(share, rows.x))
     # Less the last bits, or a compiler may round differences from it in two ways.
     origin = _refined.cut(origin, 6)
     there = (weights > 0)[:, None]
-    return rows._replace(x=jnp.where(there, rows.x, origin[None]), origin=origin)
+    return replace(rows, x=jnp.where(there, rows.x, origin[None]), origin=origin)
 
 
-def params_of(spec: Spec, rows: Rows, alpha, b) -> Params:
+def params_of(rows: Rows, alpha, b) -> Params:
     """Params that hold what prediction needs of the rows."""
     x = rows.x
-    if spec.kernel == PRECOMPUTED:
+    if rows.kernel == PRECOMPUTED:
         x = jnp.arange(len(x), dtype=jnp.int32)
-    return Params(x, alpha, b, rows.gamma, rows.offset)
+    return Params(x, alpha, b, rows.gamma, rows.offset, rows.kernel)
 
 
-def scores(spec: Spec, params: Params, x) -> jax.Array:
+def scores(params: Params, x) -> jax.Array:
     """f, (m,), or (m, p) of p machines, for the rows of x, (m, n)."""
-    around, constant, of_origin = _image(spec, params, x)
+    around, constant, of_origin = _image(params, x)
     # b nearly cancels the constant far from 0: first these two.
     constant = constant + params.b
     return around + (constant[None] if constant.ndim else constant) + of_origin
 
 
-def image(spec: Spec, params: Params, x) -> jax.Array:
+def image(params: Params, x) -> jax.Array:
     """Σ αᵢ k(xᵢ, x), (m,), or (m, p) of p machines, for the rows of x, (m, n)."""
     none = jnp.zeros_like(params.b)
-    return scores(spec, params._replace(b=none), x)
+    return scores(replace(params, b=none), x)
 
 
-def _image(spec: Spec, params: Params, x):
+def _image(params: Params, x):
     """Three terms of Σ αᵢ k(xᵢ, x): around an origin, constant, and of its kernel."""
     alpha = params.alpha.T
     support = jnp.where(params.alpha != 0, 1, 0).reshape(-1, len(alpha)).any(axis=0)
     share = support.astype(x.dtype) / jnp.maximum(jnp.sum(support), 1)
-    if spec.kernel == PRECOMPUTED:
+    if params.kernel == PRECOMPUTED:
         k = x[:, params.x]
         of_origin = _matmul(k, share)
         around = _matmul(k - of_origin[:, None], alpha)
         return around, 0, _outer(of_origin, _sum(params.alpha))
-    _check.shapes(**{"params.x": (params.x, "s n"), "x": (x, "m n")})
-    rows = Rows(params.x, params.gamma, params.offset)
-    if not _gram.anchored(spec):
-        return _gram.image(spec, rows, x, alpha), 0, 0
+    rows = Rows(params.x, params.gamma, params.offset, params.kernel)
+    if not _gram.anchored(rows.kernel):
+        return _gram.image(rows, x, alpha), 0, 0
     origin = _refined.cut(lax.stop_gradient(_matmul(share, params.x)), 6)
-    of_origin = _gram.between(spec, rows, x, origin[None])[:, 0]
-    rows = rows._replace(origin=origin)
-    around = _gram.image(spec, rows, x, alpha)
-    constant = _gram.constant(spec, rows, alpha)
+    of_origin = _gram.between(rows, x, origin[None])[:, 0]
+    rows = replace(rows, origin=origin)
+    around = _gram.image(rows, x, alpha)
+    constant = _gram.constant(rows, alpha)
     return around, constant, _outer(of_origin, _sum(params.alpha))
 
 
@@ -112,17 +115,17 @@ def _matmul(a, b):
     return jnp.matmul(a, b, precision="highest")
 
 
-def given(spec: Spec, params: Params, gram) -> jax.Array:
+def given(params: Params, gram) -> jax.Array:
     """What the norm is computed from: the rows of params, or the matrix."""
-    if (spec.kernel == PRECOMPUTED) != (gram is not None):
+    if (params.kernel == PRECOMPUTED) != (gram is not None):
         raise ValueError("gram must be given if the kernel is precomputed, only then")
     return params.x if gram is None else gram
 
 
-def squared_norm(spec: Spec, params: Params, x) -> jax.Array:
+def squared_norm(params: Params, x) -> jax.Array:
     """‖w‖², (); x is the matrix of the rows where the kernel is precomputed."""
-    rows = x[params.x] if spec.kernel == PRECOMPUTED else params.x
-    around, constant, of_origin = _image(spec, params, rows)
+    rows = x[params.x] if params.kernel == PRECOMPUTED else params.x
+    around, constant, of_origin = _image(params, rows)
     moment = dot(params.alpha, around + of_origin)
     return moment + constant * _sum(params.alpha)
 
@@ -157,15 +160,14 @@ def hinge(f, signs, share) -> jax.Array:
     return dot(share, jnp.maximum(0, 1 - signs * f))
 
 
-def separate(spec: Spec, rows: Rows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
+def separate(rows: Rows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
     """Fit Σ shareᵢ max(0, 1 - sᵢ f(xᵢ)) + l2/2 ‖w‖²; Fit.params are α, (m,), and b.
 
     signs are s, (m,); share, (m,), is 0 for a row that takes no part. Status INVALID
     where no row of one sign takes part, or l2 is 0.
     """
-    rows = centred(spec, rows, share)
+    rows = centred(rows, share)
     alpha, b, image, search = _dual.solve(
-        spec,
         rows,
         box(signs, share, jnp.where(l2 > 0, l2, 1)),
         solver=solver,
@@ -174,22 +176,22 @@ def separate(spec: Spec, rows: Rows, signs, share, l2, *, solver, tol, max_iter)
     )
     both = jnp.any(share * signs > 0) & jnp.any(share * signs < 0)
     return search._replace(
-        params=(alpha, uncentred(spec, rows, alpha, b)),
+        params=(alpha, uncentred(rows, alpha, b)),
         cost=hinge(image + b, signs, share) + l2 / 2 * dot(alpha, image),
         status=doubted(search.status, both & (l2 > 0)),
         history=l2 * search.history,
     )
 
 
-def uncentred(spec: Spec, rows: Rows, alpha, b) -> jax.Array:
+def uncentred(rows: Rows, alpha, b) -> jax.Array:
     """The b of Σ αᵢ k(xᵢ, x) + b from that with the origin of the rows, for Σα = 0."""
     if rows.origin is None:
         return b
-    b = b - _gram.constant(spec, rows, alpha)
-    if spec.kernel == PRECOMPUTED:
+    b = b - _gram.constant(rows, alpha)
+    if rows.kernel == PRECOMPUTED:
         return b
-    raw, origin = rows._replace(origin=None), rows.origin[None]
-    return b - _sum(alpha) * _gram.between(spec, raw, origin, origin)[0, 0]
+    raw, origin = replace(rows, origin=None), rows.origin[None]
+    return b - _sum(alpha) * _gram.between(raw, origin, origin)[0, 0]
 
 
 def doubted(status, valid) -> jax.Array:

@@ -8,67 +8,75 @@ difference of large numbers.
 """
 
 import math
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxml import _check
+from jaxml._check import Static
 from jaxml.regression import _refined, kernels
 
 CHUNK = 512  # rows of K that exist at a time, where it is not formed
 PRECOMPUTED = "precomputed"  # x is the matrix itself
 
 
-class Rows(NamedTuple):
+@_check.params
+class Rows:
     """What K is made of; for a precomputed kernel x is K itself."""
 
     x: jax.Array  # (m, n), or (m, m)
     gamma: jax.Array  # ()
     offset: jax.Array  # ()
+    kernel: Static[kernels.Kernel]
     # (n,) the origin o; of a precomputed K (m,) shares of its rows, of which φ(o) is
     # the mean; None for 0 in the kernel's space
     origin: Any = None
 
 
-class Spec(NamedTuple):
-    """What K is made by; static."""
-
-    kernel: kernels.Kernel
-    degree: int
-
-
-def linear(spec: Spec) -> bool:
+def linear(kernel: kernels.Kernel) -> bool:
     """Whether f is a plane in the space of x."""
-    return spec.kernel in ("linear", kernels.linear)
+    return kernel in ("linear", kernels.linear)
 
 
-def anchored(spec: Spec) -> bool:
+def degree(kernel: kernels.Kernel) -> int:
+    """The degree of a polynomial kernel; 0 of any other."""
+    if kernel in ("polynomial", kernels.polynomial):
+        return kernels.DEGREE
+    if not isinstance(kernel, partial) or kernel.func is not kernels.polynomial:
+        return 0
+    if kernel.args or not set(kernel.keywords) <= {"degree"}:
+        return 0
+    asked = kernel.keywords.get("degree", kernels.DEGREE)
+    return _check.count("degree", asked, at_least=0)
+
+
+def anchored(kernel: kernels.Kernel) -> bool:
     """Whether an origin counts: not for kernels that are at most 1 anyway."""
-    if spec.kernel in ("polynomial", kernels.polynomial):
-        return spec.degree > 0
-    return linear(spec) or spec.kernel == PRECOMPUTED
+    return linear(kernel) or degree(kernel) > 0 or kernel == PRECOMPUTED
 
 
-def gram(spec: Spec, rows: Rows) -> jax.Array:
+def gram(rows: Rows) -> jax.Array:
     """K, (m, m)."""
-    if spec.kernel != PRECOMPUTED:
-        return between(spec, rows, rows.x, rows.x)
+    if rows.kernel != PRECOMPUTED:
+        return between(rows, rows.x, rows.x)
     if rows.origin is None:
         return rows.x
-    levels = level(spec, rows)
+    levels = level(rows)
     middle = _dot(rows.origin, _dot(rows.x, rows.origin))
     return rows.x - levels[:, None] - levels[None] - middle
 
 
-def constant(spec: Spec, rows: Rows, beta: jax.Array) -> jax.Array:
+def constant(rows: Rows, beta: jax.Array) -> jax.Array:
     """Σ βᵢ [k(x_i, o) - k(o, o)], (…), for beta, (m, …): what Kβ has more than K'β.
 
     For the linear kernel it is w·o.
     """
-    if linear(spec):
+    if linear(rows.kernel):
         return _dot(plane(rows, beta).T, rows.origin)
-    return _dot(level(spec, rows), beta)
+    return _dot(level(rows), beta)
 
 
 def away(rows: Rows, a: jax.Array) -> jax.Array:
@@ -96,36 +104,28 @@ def exact_sum(values: jax.Array, beta: jax.Array) -> jax.Array:
     return plain + lax.stop_gradient(exact.reshape(plain.shape) - plain)
 
 
-def level(spec: Spec, rows: Rows) -> jax.Array:
+def level(rows: Rows) -> jax.Array:
     """k(x_i, o) - k(o, o), (m,)."""
     x, origin = rows.x, rows.origin
-    if spec.kernel == PRECOMPUTED:
+    if rows.kernel == PRECOMPUTED:
         means = _dot(x, origin)
         return means - _dot(origin, means)
     along = _dot(away(rows, x), origin)
-    if linear(spec):
+    if linear(rows.kernel):
         return along
     along, base = rows.gamma * along, rows.gamma * _dot(origin, origin) + rows.offset
-    powers = (
-        base**k * (along + base) ** (spec.degree - 1 - k) for k in range(spec.degree)
-    )
-    return along * sum(powers)
+    n = degree(rows.kernel)
+    return along * sum(base**k * (along + base) ** (n - 1 - k) for k in range(n))
 
 
-def between(spec: Spec, rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
+def between(rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
     """k(a_i, b_j), (p, q), with the γ, c and origin of rows."""
-    if rows.origin is None or not anchored(spec):
-        return kernels.matrix(
-            a,
-            b,
-            kernel=spec.kernel,
-            degree=spec.degree,
-            gamma=rows.gamma,
-            offset=rows.offset,
-        )
+    if rows.origin is None or not anchored(rows.kernel):
+        hyper = {"gamma": rows.gamma, "offset": rows.offset}
+        return kernels.matrix(a, b, kernel=rows.kernel, **hyper)
     u, v = away(rows, a), away(rows, b)
     product = _dot(u, v.T)
-    if linear(spec):
+    if linear(rows.kernel):
         return product
     # With t = γ o·o + c and γ a·b + c = t + d, d = r + s + γ u·v, this is the sum over
     # k of (degree choose k) t^(degree - k) e_k, e_k = d^k - r^k - s^k.
@@ -134,8 +134,9 @@ def between(spec: Spec, rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
     r, s = r[:, None], s[None]
     t, d = rows.gamma * _dot(rows.origin, rows.origin) + rows.offset, r + s + product
     total, e = jnp.zeros_like(product), product
-    for k in range(1, spec.degree + 1):
-        total += math.comb(spec.degree, k) * t ** (spec.degree - k) * e
+    n = degree(rows.kernel)
+    for k in range(1, n + 1):
+        total += math.comb(n, k) * t ** (n - k) * e
         e = d * e + r**k * (s + product) + s**k * (r + product)
     return total
 
@@ -144,17 +145,17 @@ def _dot(a, b):
     return jnp.matmul(a, b, precision="highest")
 
 
-def image(spec: Spec, rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
+def image(rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
     """Σ_j k(a_i, x_j) βⱼ, (q, …), for the rows of a, (q, n), a CHUNK at a time.
 
     beta is (m, …).
     """
-    if linear(spec):
+    if linear(rows.kernel):
         return _dot(away(rows, a), plane(rows, beta))
 
     @jax.checkpoint  # or reverse mode would keep all of K
     def one(chunk):
-        k = between(spec, rows, chunk, rows.x)
+        k = between(rows, chunk, rows.x)
         return jnp.matmul(k, beta, precision="highest")
 
     q = len(a)
@@ -166,10 +167,10 @@ def image(spec: Spec, rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
     return jnp.concatenate([scores, one(a[whole:])]) if whole < q else scores
 
 
-def diagonal(spec: Spec, rows: Rows) -> jax.Array:
+def diagonal(rows: Rows) -> jax.Array:
     """k(x_i, x_i), (m,), of the rows of x, (m, n)."""
 
     def one(row):
-        return between(spec, rows, row[None], row[None])[0, 0]
+        return between(rows, row[None], row[None])[0, 0]
 
     return jax.vmap(one)(rows.x)

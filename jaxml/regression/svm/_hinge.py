@@ -16,7 +16,9 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
     """
     share = shares_of(x, weights)
     problem = _dual(*jax.lax.stop_gradient((y, share, l2)))
-    rows = _gram.Rows(jax.lax.stop_gradient(x), jnp.ones_like(l2), jnp.ones_like(l2))
+    rows = _gram.Rows(
+        jax.lax.stop_gradient(x), jnp.ones_like(l2), jnp.ones_like(l2), "linear"
+    )
     total, anchor = (jnp.zeros_like(l2), _smo.middle) if intercept else (None, _nowhere)
     found = _linear.solve(
         rows, problem, total, anchor, tol=tol, max_iter=max_iter, either=True

@@ -6,7 +6,6 @@ their box; and Σβ stays what it is. Nothing of the search is differentiated.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,8 +27,8 @@ class Known(NamedTuple):
     status: jax.Array  # ()
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def solution(spec: _gram.Spec, theta, target, edge, level, known: Known):
+@jax.custom_jvp
+def solution(theta, target, edge, level, known: Known):
     """Give back β, b and Kβ, with derivatives; NaN unless CONVERGED.
 
     theta is K, or Rows where it is not formed; target t, (m,), counts at free rows and
@@ -39,15 +38,15 @@ def solution(spec: _gram.Spec, theta, target, edge, level, known: Known):
 
 
 @solution.defjvp
-def _solution_jvp(spec: _gram.Spec, primals, tangents):
+def _solution_jvp(primals, tangents):
     theta, *_, known = primals
     d_theta, d_target, d_edge, d_level, _ = tangents
     free = known.free
 
     def product(theta, v):
-        if spec.kernel == _gram.PRECOMPUTED:
-            return jnp.matmul(theta, v, precision="highest")
-        return _gram.image(spec, theta, theta.x, v)
+        if isinstance(theta, _gram.Rows):
+            return _gram.image(theta, theta.x, v)
+        return jnp.matmul(theta, v, precision="highest")
 
     moved = jax.jvp(lambda t: product(t, known.beta), (theta,), (d_theta,))[1]
     # Others move with their box, and the free ones, first, by one amount to keep Σβ.
@@ -55,10 +54,8 @@ def _solution_jvp(spec: _gram.Spec, primals, tangents):
     shift = jnp.where(free, 0, d_edge)
     shift = shift - share * jnp.sum(shift)
     rest = _project(free, d_target - moved - product(theta, shift))
-    if spec.kernel == _gram.PRECOMPUTED:
-        d_beta = shift + _solve_dense(theta, free, rest)
-    else:
-        d_beta = shift + _solve_rows(spec, theta, free, rest)
+    solve = _solve_rows if isinstance(theta, _gram.Rows) else _solve_dense
+    d_beta = shift + solve(theta, free, rest)
     # A product, because the transpose of a where would be 0 and not NaN.
     valid = jnp.where(known.status == Status.CONVERGED, 1, jnp.nan).astype(moved.dtype)
     d_beta = d_beta * valid
@@ -110,7 +107,7 @@ def _solve_dense(gram, free, rest):
     )
 
 
-def _solve_rows(spec: _gram.Spec, rows: _gram.Rows, free, rest):
+def _solve_rows(rows: _gram.Rows, free, rest):
     """The same by conjugate gradients, with products of the free rows alone."""
     m = len(free)
     order = jnp.argsort(~free, stable=True)
@@ -126,7 +123,7 @@ def _solve_rows(spec: _gram.Spec, rows: _gram.Rows, free, rest):
 
         def row_chunk(i, out):
             def add(j, total):
-                k = _gram.between(spec, rows, part(x, i), part(x, j))
+                k = _gram.between(rows, part(x, i), part(x, j))
                 return total + jnp.matmul(k, part(v, j), precision="highest")
 
             total = lax.fori_loop(0, chunks, add, jnp.zeros(_gram.CHUNK, v.dtype))

@@ -6,12 +6,13 @@ reduced, so that no single row has much to say, this is the ν-SVM.
 """
 
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml.optimize.fit import Fit, Status
 from jaxml.regression import linear
 from jaxml.regression.svm import _nearest
@@ -28,20 +29,18 @@ class Params(NamedTuple):
     levels: Annotated[jax.Array, "2"]
 
 
-@_check.fit(
-    static=("method", "intercept", "max_iter"), x="m n", y="m:labels 2", weights="m"
-)
+@_check.fit
 def nearest_points(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    nu: Any = None,
-    mu: Any = None,
-    weights: jax.Array | None = None,
-    method: str = "wolfe",
-    intercept: bool = True,
-    tol: Any = 1e-5,
-    max_iter: int = 2000,
+    nu: Annotated[Scalar, "(0, 1]"] | None = None,
+    mu: Scalar | None = None,
+    weights: Weights | None = None,
+    method: Static[str] = "wolfe",
+    intercept: Static[bool] = True,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 2000,
 ) -> Fit:
     """Minimise ½‖q - p‖²: p and q in the hulls of the classes 0 and 1.
 
@@ -110,20 +109,18 @@ def nearest_points(
     return Fit(params, cost, fit.residual, fit.steps, status, history)
 
 
-@_check.fit(
-    static=("method", "intercept", "max_iter"), x="m n", y="m:labels 2", weights="m"
-)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    nu: Any = None,
-    mu: Any = None,
-    weights: jax.Array | None = None,
-    method: str = "wolfe",
-    intercept: bool = True,
-    tol: Any = 1e-5,
-    max_iter: int = 2000,
+    nu: Annotated[Scalar, "(0, 1]"] | None = None,
+    mu: Scalar | None = None,
+    weights: Weights | None = None,
+    method: Static[str] = "wolfe",
+    intercept: Static[bool] = True,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 2000,
 ) -> Fit:
     """Hard margin: min ½‖w‖² with (2yᵢ - 1)(w·xᵢ + b) >= 1; with nu, the ν-SVM.
 
@@ -146,7 +143,7 @@ def fit(
     return found._replace(params=hyperplane(found.params))
 
 
-@_check.pure()
+@_check.pure
 def hyperplane(params: Params) -> linear.Params:
     """w = 2(q - p)/(l₁ - l₀), b = -(l₁ + l₀)/(l₁ - l₀) - w·(p + q)/2, ±1 at the edges.
 
@@ -160,7 +157,7 @@ def hyperplane(params: Params) -> linear.Params:
     return linear.Params(w, b)
 
 
-@_check.pure()
+@_check.pure
 def distance(params: Params) -> jax.Array:
     """‖q - p‖, (): the distance of the hulls and, of whole ones, the margin 2/‖w‖.
 

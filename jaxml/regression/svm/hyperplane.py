@@ -5,12 +5,14 @@ plane, and the margin between f = 1 and f = -1 is 2/|w| wide. The rows that touc
 press on it with forces aᵢ >= 0 that balance: Σ sᵢ aᵢ = 0, Σ sᵢ aᵢ xᵢ = w.
 """
 
-from typing import Annotated, Any, NamedTuple
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._check import Array, Binary, Count, NonNegative, Rows, Static, Weights
 from jaxml._rows import mean, product, with_b
 from jaxml._units import shares_of
 from jaxml.optimize.fit import Fit, Status
@@ -19,36 +21,37 @@ from jaxml.regression import _refined, linear
 from jaxml.regression._planes import class_weighted, newton, squared_hinge
 from jaxml.regression.svm import _hinge
 
-LOSSES = ("squared_hinge", "hinge")
+Loss = Literal["squared_hinge", "hinge"]
 
 
-class Params(NamedTuple):
+@_check.params
+class Params:
     """A plane, and the forces that hold it."""
 
     w: Annotated[jax.Array, "n"]
     b: Annotated[jax.Array, ""]
     # α = s a, of the rows of the fit; 0 off the support
-    alpha: Annotated[Any, "rows", None]
+    alpha: Annotated[Any, "rows", None] = None
+    loss: Static[Loss] = "squared_hinge"
 
 
-@_check.pure(x="m n")
-def scores(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def scores(params: Params, x: Rows) -> jax.Array:
     """f(x) = w·x + b, (m,), for the rows of x, (m, n).
 
     Raises ValueError if params are for another number of columns.
     """
-    _check.shapes(**{"params.w": (params.w, "n")})
     return linear.predict(linear.Params(params.w, params.b), x)
 
 
-@_check.pure(x="m n")
-def predict(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """1 where f(x) >= 0, else 0: (m,) int32 labels, for params and x, (m, n)."""
     return (scores(params, x) >= 0).astype(jnp.int32)
 
 
-@_check.pure(x="m n")
-def distances(params: Params, x: jax.Array) -> jax.Array:
+@_check.pure
+def distances(params: Params, x: Rows) -> jax.Array:
     """(w·x + b) / |w|, (m,): how far from the plane the rows of x, (m, n), lie.
 
     params as in `scores`; above 0 on the side of class 1.
@@ -56,70 +59,61 @@ def distances(params: Params, x: jax.Array) -> jax.Array:
     return scores(params, x) / jnp.linalg.norm(params.w)
 
 
-@_check.pure()
+@_check.pure
 def margin(params: Params) -> jax.Array:
     """2 / |w|, (): the width of the strip in which |f| < 1; params hold w, (n,)."""
     return 2 / jnp.linalg.norm(params.w)
 
 
-@_check.pure()
+@_check.pure
 def support(params: Params) -> jax.Array:
     """αᵢ ≠ 0, (m,): the rows that touch the margin or lie within; params hold alpha."""
     _check.shapes(**{"params.alpha": (params.alpha, "m")})
     return params.alpha != 0
 
 
-@_check.pure(static=("loss",), x="m n", y="m:classes 2", weights="m", class_weights="2")
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Binary,
     *,
-    l2: Any,
-    loss: str = "squared_hinge",
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> jax.Array:
-    """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ))² / Σ wᵢ + l2/2 |w|², (); "hinge": not squared.
+    """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ))² / Σ wᵢ + l2/2 |w|², (); loss "hinge": not squared.
 
     Args:
-        params: w, (n,), and b, ().
+        params: w, (n,), and b, (), and the loss.
         x: (m, n) rows.
         y: (m,) labels 0 and 1; a number between them is a sign s = 2y - 1 between.
         l2: () scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
-        loss: "squared_hinge" or "hinge".
         weights: (m,) weights w of the rows; 1 if None.
         class_weights: (2,) factors of the weights of the rows of each class.
 
     Raises:
-        ValueError: an unknown loss, shapes that do not agree, values out of range.
+        ValueError: shapes that do not agree, values out of range.
 
     """
-    _check.option("loss", loss, LOSSES)
     w = class_weighted(y, weights, class_weights)
     short = jax.nn.relu(1 - (2 * y.astype(x.dtype) - 1) * scores(params, x))
-    value = mean(short**2 if loss == "squared_hinge" else short, w)
+    value = mean(short**2 if params.loss == "squared_hinge" else short, w)
     return value + 0.5 * l2 * jnp.vdot(params.w, params.w)
 
 
-@_check.fit(
-    static=("loss", "intercept", "max_iter"),
-    x="m n",
-    y="m:classes 2",
-    weights="m",
-    class_weights="2",
-)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Binary,
     *,
-    l2: Any = 1e-2,
-    loss: str = "squared_hinge",
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
-    intercept: bool = True,
-    tol: Any = 1e-5,
-    max_iter: int = 200,
+    l2: NonNegative = 1e-2,
+    loss: Static[Loss] = "squared_hinge",
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
+    intercept: Static[bool] = True,
+    tol: NonNegative = 1e-5,
+    max_iter: Count = 200,
 ) -> Fit:
     """Minimise J of `cost` over w and b.
 
@@ -152,16 +146,16 @@ def fit(
     Mehrotra (1992).
 
     """
-    _check.option("loss", loss, LOSSES)
     w = class_weighted(y, weights, class_weights)
     rows, origin = _centred(x, w, intercept)
     y = y.astype(x.dtype)
     if loss == "hinge":
         found = _hinge.fit(rows, y, w, l2, intercept, tol, max_iter)
-        params = Params(*found.params)
+        w, b, alpha = found.params
+        params = Params(w, b, alpha, loss)
     else:
         found, params = _smooth(rows, y, w, l2, intercept, tol, max_iter)
-    params = params._replace(b=params.b - jnp.vdot(params.w, origin))
+    params = replace(params, b=params.b - jnp.vdot(params.w, origin))
     status = jnp.where(l2 > 0, found.status, jnp.maximum(found.status, Status.INVALID))
     return found._replace(params=params, status=status.astype(jnp.int32))
 
@@ -186,8 +180,7 @@ def _centred(x, weights, intercept: bool):
 def _smooth(x, y, weights, l2, intercept: bool, tol, max_iter: int):
     """The fit of the squared hinge, and its Params."""
     data = x, y, weights
-    hyper = {"l2": l2, "temperature": jnp.ones_like(l2)}
-    fixed = jax.lax.stop_gradient((*data, hyper))
+    fixed = jax.lax.stop_gradient((*data, l2))
     found = newton(squared_hinge, *fixed, intercept, tol, max_iter)
     # J is at least 0, and 1 for w = b = 0: of one class alone it is 0, and flat there.
     none = found.cost <= jnp.finfo(x.dtype).eps ** 2
@@ -202,29 +195,27 @@ def _smooth(x, y, weights, l2, intercept: bool, tol, max_iter: int):
     return found, Params(w, b, _forces(w, b, *data, l2))
 
 
-@_check.pure(static=("loss",), x="m n", y="m:classes 2", weights="m", class_weights="2")
+@_check.pure
 def duality_gap(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Binary,
     *,
-    l2: Any,
-    loss: str = "squared_hinge",
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """J(w, b) - D(α), (): how far J can be above its minimum, where Σ α = 0.
 
     D = l2 (Σ aᵢ - ½ |Σ αᵢ xᵢ|²), and - ¼ Σ aᵢ² / (C wᵢ) for the squared hinge; α is
     drawn into its box first. Arguments as in `cost`: params with alpha, x, (m, n), y,
-    (m,), l2, loss, weights and class_weights.
+    (m,), l2, weights and class_weights.
     """
     value = cost(
         params,
         x,
         y,
         l2=l2,
-        loss=loss,
         weights=weights,
         class_weights=class_weights,
     )
@@ -234,24 +225,23 @@ def duality_gap(
     s = 2 * y.astype(x.dtype) - 1
     a = jax.nn.relu(s * params.alpha)
     most = w / (l2 * jnp.sum(w))
-    if loss == "hinge":
+    if params.loss == "hinge":
         a = jnp.minimum(a, most)
     pull = product(s * a, x)
     dual = jnp.sum(a) - 0.5 * jnp.vdot(pull, pull)
-    if loss == "squared_hinge":
+    if params.loss == "squared_hinge":
         dual -= 0.25 * jnp.sum(a**2 / jnp.where(most > 0, most, jnp.inf))
     return value - l2 * dual
 
 
-@_check.pure(x="m n", y="m:classes 2")
-def imbalance(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
+@_check.pure
+def imbalance(params: Params, x: Rows, y: Binary) -> jax.Array:
     """The largest of |w - Σ αᵢ xᵢ|, |Σ αᵢ|, and -sᵢ αᵢ: the forces do not balance, ().
 
     What Karush, Kuhn and Tucker ask of a minimum besides the rows' own conditions; 0
     for the exact one with a b. params with alpha, x, (m, n), and y, (m,), of the fit.
     """
-    alpha = {"params.alpha": (params.alpha, "m")}
-    _check.shapes(x=(x, "m n"), **{"params.w": (params.w, "n")}, **alpha)
+    _check.shapes(x=(x, "m n"), **{"params.alpha": (params.alpha, "m")})
     s = 2 * y.astype(x.dtype) - 1
     torque = jnp.max(jnp.abs(params.w - product(params.alpha, x)))
     force = jnp.abs(jnp.sum(params.alpha))
@@ -260,7 +250,7 @@ def imbalance(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _cost(params, x, y, weights, *, l2):
     w, b = with_b(params)
-    return cost(Params(w, b, None), x, y, l2=l2, weights=weights)
+    return cost(Params(w, b), x, y, l2=l2, weights=weights)
 
 
 def _forces(w, b, x, y, weights, l2):

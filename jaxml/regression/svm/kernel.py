@@ -5,44 +5,38 @@ are f(x) = w·φ(x) + b with w = Σ sᵢ aᵢ φ(xᵢ), 0 ≤ aᵢ ≤ C wᵢ an
 products φ(x)·φ(x') = k(x, x') are needed. Params hold α = s a, with its sign.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._units import shares
 from jaxml.optimize.fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _expansion, _smo
 from jaxml.regression.svm._expansion import Params as Params
-from jaxml.regression.svm._gram import Spec
 
 Kernel = kernels.Kernel  # or "precomputed"
 
 
-@_check.fit(
-    static=("kernel", "degree", "solver", "max_iter"),
-    x="m n",
-    y="m:labels 2",
-    weights="m",
-    class_weights="2",
-)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    l2: Any = 1e-2,
-    kernel: Kernel = "rbf",
-    gamma: Any = None,
-    degree: int = 3,
-    offset: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
-    solver: str | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 500,
+    l2: NonNegative = 1e-2,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative | None = None,
+    offset: Scalar = 1.0,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
+    solver: Static[str | None] = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 500,
 ) -> Fit:
     """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ)) / Σ wᵢ + l2/2 ‖w‖², made least through its dual.
 
@@ -53,7 +47,6 @@ def fit(
         kernel: "rbf", "polynomial", "sigmoid", "linear" or another of kernels.KERNELS,
             a function as kernels.matrix takes it, or "precomputed".
         gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
-        degree: of the polynomial.
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         class_weights: (2,) factors of the weights of the rows of class 0 and 1.
@@ -88,10 +81,8 @@ def fit(
     (1992).
 
     """
-    spec = Spec(kernel, degree)
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
     found = _expansion.separate(
-        spec,
         rows,
         _signs(y, x),
         _share(x, y, weights, class_weights),
@@ -100,54 +91,40 @@ def fit(
         tol=tol,
         max_iter=max_iter,
     )
-    return found._replace(params=_expansion.params_of(spec, rows, *found.params))
+    return found._replace(params=_expansion.params_of(rows, *found.params))
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
-def scores(
-    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
-) -> jax.Array:
+@_check.pure
+def scores(params: Params, x: Rows) -> jax.Array:
     """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,): above 0 for class 1, ±1 on the margins.
 
     Args:
         params: Params.
-        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
-        kernel: as in fit.
-        degree: as in fit.
+        x: (m, n) rows; for a precomputed kernel their k with all rows of the fit.
 
     Raises:
         ValueError: rows of another length than those of the fit.
 
     """
-    return _expansion.scores(Spec(kernel, degree), params, x)
+    return _expansion.scores(params, x)
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
-def predict(
-    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
-) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """The class, [f(x) > 0], (m,) int32. Arguments and errors as in `scores`."""
-    f = scores(params, x, kernel=kernel, degree=degree)
+    f = scores(params, x)
     return (f > 0).astype(jnp.int32)
 
 
-@_check.pure(
-    static=("kernel", "degree"),
-    x="m n",
-    y="m:labels 2",
-    weights="m",
-    class_weights="2",
-)
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    l2: Any = 0.0,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ)) / Σ wᵢ + l2/2 ‖w‖², ().
 
@@ -155,11 +132,9 @@ def cost(
 
     Args:
         params: Params.
-        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        x: (m, n) rows; for a precomputed kernel their k with all rows of the fit.
         y: (m,) labels 0 and 1.
         l2: () factor of ½‖w‖²; C = 1/(l2 Σw) in scikit-learn.
-        kernel: as in fit.
-        degree: as in fit.
         weights: (m,) weights w; 1 if None.
         class_weights: (2,) factors of the weights of the rows of class 0 and 1.
 
@@ -167,32 +142,23 @@ def cost(
         ValueError: an argument of the wrong kind, or values out of range.
 
     """
-    spec = Spec(kernel, degree)
-    f = _expansion.scores(spec, params, x)
+    f = _expansion.scores(params, x)
     share = _share(x, y, weights, class_weights)
     data = _expansion.hinge(f, _signs(y, x), share)
     if _check.is_zero(l2):
         return data
-    return data + l2 / 2 * _expansion.squared_norm(spec, params, x)
+    return data + l2 / 2 * _expansion.squared_norm(params, x)
 
 
-@_check.pure(
-    static=("kernel", "degree"),
-    x="m n",
-    y="m:labels 2",
-    weights="m",
-    class_weights="2",
-)
+@_check.pure
 def duality_gap(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    l2: Any,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """J - D, (): J is at most so far above its least value; for the rows of the fit.
 
@@ -204,48 +170,35 @@ def duality_gap(
         x,
         y,
         l2=l2,
-        kernel=kernel,
-        degree=degree,
         weights=weights,
         class_weights=class_weights,
     )
-    return primal - _dual_value(Spec(kernel, degree), params, x, l2)
+    return primal - _dual_value(params, x, l2)
 
 
-@_check.pure(static=("kernel", "degree"), gram="m m")
+@_check.pure
 def dual(
     params: Params,
     *,
-    l2: Any,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    gram: jax.Array | None = None,
+    l2: NonNegative,
+    gram: Annotated[Array, "m m"] | None = None,
 ) -> jax.Array:
     """D = l2 (Σ |αᵢ| - ½ ‖w‖²), (), which the fit makes greatest; LIBSVM's is -D/l2.
 
     l2 as in cost, other arguments and errors as in `margin`: gram is (m, m).
     """
-    spec = Spec(kernel, degree)
-    return _dual_value(spec, params, _expansion.given(spec, params, gram), l2)
+    return _dual_value(params, _expansion.given(params, gram), l2)
 
 
-@_check.pure(
-    static=("kernel", "degree"),
-    x="m n",
-    y="m:labels 2",
-    weights="m",
-    class_weights="2",
-)
+@_check.pure
 def kkt_residual(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels 2"],
     *,
-    l2: Any,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
+    l2: NonNegative,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> jax.Array:
     """The maximal violation, max_up(s - f) - min_down(s - f), ().
 
@@ -259,37 +212,32 @@ def kkt_residual(
     signs = _signs(y, x)
     # C may be rounded otherwise than in the fit: so near to the end is at the end.
     problem = _expansion.box(signs, share * (1 - 8 * jnp.finfo(x.dtype).eps), l2)
-    slope = _expansion.image(Spec(kernel, degree), params, x) - signs
+    slope = _expansion.image(params, x) - signs
     residual = _smo.violation(params.alpha, slope, problem)
     return jnp.where(jnp.isnan(jnp.sum(share)), jnp.nan, residual)
 
 
-@_check.pure(static=("kernel", "degree"), gram="m m")
+@_check.pure
 def margin(
     params: Params,
     *,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    gram: jax.Array | None = None,
+    gram: Annotated[Array, "m m"] | None = None,
 ) -> jax.Array:
     """2/‖w‖, (): the distance in the kernel's space between the planes f = -1 and 1.
 
     Args:
         params: Params.
-        kernel: as in fit.
-        degree: as in fit.
-        gram: (m, m) the matrix K of the fit, for kernel="precomputed" alone.
+        gram: (m, m) the matrix K of the fit, for a precomputed kernel alone.
 
     Raises:
         ValueError: gram that is missing, or not asked for.
 
     """
-    spec = Spec(kernel, degree)
-    rows = _expansion.given(spec, params, gram)
-    return 2 / jnp.sqrt(_expansion.squared_norm(spec, params, rows))
+    rows = _expansion.given(params, gram)
+    return 2 / jnp.sqrt(_expansion.squared_norm(params, rows))
 
 
-@_check.pure()
+@_check.pure
 def support_mask(params: Params) -> jax.Array:
     """α ≠ 0, (m,) bool: the rows that params, Params, rest upon."""
     return params.alpha != 0
@@ -306,7 +254,7 @@ def support(params: Params) -> Params:
     if isinstance(alpha, jax.core.Tracer) or jnp.ndim(alpha) != 1:
         raise ValueError("params must be those of one fit, outside jit and vmap")
     kept = jnp.asarray(np.flatnonzero(np.asarray(alpha)))
-    return params._replace(x=params.x[kept], alpha=alpha[kept])
+    return replace(params, x=params.x[kept], alpha=alpha[kept])
 
 
 def _signs(y, x):
@@ -322,6 +270,6 @@ def _share(x, y, weights, class_weights):
     return shares(w)
 
 
-def _dual_value(spec, params: Params, x, l2):
+def _dual_value(params: Params, x, l2):
     size = jnp.sum(jnp.abs(params.alpha))
-    return l2 * (size - _expansion.squared_norm(spec, params, x) / 2)
+    return l2 * (size - _expansion.squared_norm(params, x) / 2)

@@ -9,47 +9,54 @@ Probabilities come from the scores by calibration: Platt's map for each column o
 are divided by their sum.
 """
 
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
+from jaxml._check import (
+    Array,
+    Count,
+    NonNegative,
+    Rows,
+    Scalar,
+    Static,
+    Weights,
+)
 from jaxml._units import shares
 from jaxml.optimize.fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _expansion
-from jaxml.regression.svm._expansion import Params as Params
-from jaxml.regression.svm._gram import Spec
 
 Kernel = kernels.Kernel  # or "precomputed"
 SCHEMES = ("one-vs-one", "one-vs-rest")
 
 
-@_check.fit(
-    static=("k", "scheme", "kernel", "degree", "solver", "max_iter"),
-    x="m n",
-    y="m:labels",
-    weights="m",
-    class_weights="k",
-)
+@_check.params
+class Params(_expansion.Params):
+    """p machines that share their rows: alpha, (p, rows), and b, (p,)."""
+
+    scheme: Static[str] = "one-vs-one"  # or "one-vs-rest"
+
+
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Annotated[Array, "m:labels k"],
     *,
-    k: int,
-    scheme: str = "one-vs-one",
-    l2: Any = 1e-2,
-    kernel: Kernel = "rbf",
-    gamma: Any = None,
-    degree: int = 3,
-    offset: Any = 1.0,
-    weights: jax.Array | None = None,
-    class_weights: jax.Array | None = None,
-    solver: str | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 500,
+    k: Count,
+    scheme: Static[str] = "one-vs-one",
+    l2: NonNegative = 1e-2,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative | None = None,
+    offset: Scalar = 1.0,
+    weights: Weights | None = None,
+    class_weights: Annotated[Array, "k", "[0, inf)"] | None = None,
+    solver: Static[str | None] = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 500,
 ) -> Fit:
     """J = Σ_p [Σ wᵢ max(0, 1 - s_pᵢ f_p(xᵢ)) / Σ wᵢ + l2/2 ‖w_p‖²], p over machines.
 
@@ -64,7 +71,6 @@ def fit(
         l2: () factor of ½‖w_p‖², above 0: C = 1/(l2 Σw) in LIBSVM and scikit-learn.
         kernel: as in kernel.fit.
         gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
-        degree: of the polynomial.
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         class_weights: (k,) factors of the weights of the rows of each class.
@@ -87,20 +93,19 @@ def fit(
     _check.count("k", k, at_least=2)
     w = _expansion.weights_of(x, weights)
     if class_weights is not None:
-        _check.shapes(class_weights=(class_weights, str(k)))
         w = _expansion.weights_of(x, w * class_weights[y])
-    spec = Spec(kernel, degree)
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
 
     def one(signs):
         share = jnp.abs(signs) * shares(w)
         return _expansion.separate(
-            spec, rows, signs, share, l2, solver=solver, tol=tol, max_iter=max_iter
+            rows, signs, share, l2, solver=solver, tol=tol, max_iter=max_iter
         )
 
     machines = jax.vmap(one)(_signs(y, k, scheme).astype(x.dtype))
+    params = _expansion.params_of(rows, *machines.params)
     return Fit(
-        params=_expansion.params_of(spec, rows, *machines.params),
+        params=Params(**vars(params), scheme=scheme),
         cost=jnp.sum(machines.cost),
         residual=jnp.max(machines.residual),
         steps=jnp.max(machines.steps),
@@ -109,36 +114,26 @@ def fit(
     )
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
-def scores(
-    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
-) -> jax.Array:
+@_check.pure
+def scores(params: Params, x: Rows) -> jax.Array:
     """f_p(x) = Σ α_pᵢ k(xᵢ, x) + b_p, (m, p), a column for each machine.
 
-    params are those of p machines; x, (m, n), kernel, degree and errors as in
-    kernel.scores.
+    params are those of p machines; x, (m, n), and errors as in kernel.scores.
     """
-    return _expansion.scores(Spec(kernel, degree), params, x)
+    return _expansion.scores(params, x)
 
 
-@_check.pure(static=("scheme", "kernel", "degree"), x="m n")
-def votes(
-    params: Params,
-    x: jax.Array,
-    *,
-    scheme: str = "one-vs-one",
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-) -> jax.Array:
+@_check.pure
+def votes(params: Params, x: Rows) -> jax.Array:
     """How much speaks for each class, (m, k); the highest is predicted.
 
     For "one-vs-one" how many pairs the class wins, plus t/(3 (1 + |t|)), which breaks
     ties, with t the sum of its scores (scikit-learn's decision_function); for
-    "one-vs-rest" the scores. params and x, (m, n), kernel, degree and errors as in
-    `scores`; scheme as in fit.
+    "one-vs-rest" the scores. params, x, (m, n), and errors as in
+    `scores`.
     """
-    _check.option("scheme", scheme, SCHEMES)
-    f = scores(params, x, kernel=kernel, degree=degree)
+    scheme = _check.option("params.scheme", params.scheme, SCHEMES)
+    f = scores(params, x)
     if scheme == "one-vs-rest":
         return f
     pairs = f.shape[1]
@@ -155,21 +150,13 @@ def votes(
     return count + total / (3 * (1 + jnp.abs(total)))
 
 
-@_check.pure(static=("scheme", "kernel", "degree"), x="m n")
-def predict(
-    params: Params,
-    x: jax.Array,
-    *,
-    scheme: str = "one-vs-one",
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """The class with most `votes`, (m,) int32; the first of equals.
 
     Arguments, x (m, n) among them, and errors as in `votes`.
     """
-    found = votes(params, x, scheme=scheme, kernel=kernel, degree=degree)
-    return jnp.argmax(found, axis=1).astype(jnp.int32)
+    return jnp.argmax(votes(params, x), axis=1).astype(jnp.int32)
 
 
 def _signs(y, k: int, scheme: str):

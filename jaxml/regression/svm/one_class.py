@@ -5,36 +5,35 @@ rows; where it is negative, x is unlike them. w = Σ αᵢ φ(xᵢ), 0 ≤ αᵢ
 Σ αᵢ = 1. LIBSVM's α, b and f are ν Σw times these.
 """
 
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxml import _check
+from jaxml._check import Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml.optimize.fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _dual, _expansion, _smo
 from jaxml.regression.svm._expansion import Params as Params
-from jaxml.regression.svm._gram import Spec
 
 Kernel = kernels.Kernel  # or "precomputed"
 ROUNDINGS = 16  # of the scores, by which b is moved outwards
 
 
-@_check.fit(static=("kernel", "degree", "solver", "max_iter"), x="m n", weights="m")
+@_check.fit
 def fit(
-    x: jax.Array,
+    x: Rows,
     *,
-    nu: Any = 0.5,
-    kernel: Kernel = "rbf",
-    gamma: Any = None,
-    degree: int = 3,
-    offset: Any = 1.0,
-    weights: jax.Array | None = None,
-    solver: str | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 500,
+    nu: Annotated[Scalar, "(0, 1]"] = 0.5,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative | None = None,
+    offset: Scalar = 1.0,
+    weights: Weights | None = None,
+    solver: Static[str | None] = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 500,
 ) -> Fit:
     """J = Σ wᵢ max(0, -f(xᵢ)) / (ν Σ wᵢ) + ½ ‖w‖² + b, made least through its dual.
 
@@ -45,7 +44,6 @@ def fit(
             for which they do, and larger by a few roundings.
         kernel: as in kernel.fit.
         gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
-        degree: of the polynomial.
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         solver: as in kernel.fit.
@@ -64,13 +62,11 @@ def fit(
     Source: Schölkopf et al. (2001), divided by ν m and with b for their -ρ.
 
     """
-    spec = Spec(kernel, degree)
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
     problem = _problem(x, weights, nu)
     # The first rows, each up to the end of its box, until Σα = 1.
     before = jnp.cumsum(problem.upper) - problem.upper
     alpha, b, image, search = _dual.solve(
-        spec,
         rows,
         problem,
         jnp.clip(1 - before, 0, problem.upper),
@@ -84,93 +80,79 @@ def fit(
     b = b + lax.stop_gradient(ROUNDINGS * eps * jnp.max(jnp.abs(image)))
     loss = _loss(image + b, problem)
     return search._replace(
-        params=_expansion.params_of(spec, rows, alpha, b),
+        params=_expansion.params_of(rows, alpha, b),
         cost=loss + _expansion.dot(alpha, image) / 2 + b,
     )
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
-def scores(
-    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
-) -> jax.Array:
+@_check.pure
+def scores(params: Params, x: Rows) -> jax.Array:
     """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,): below 0 for rows unlike those of the fit.
 
-    params, x, (m, n), kernel, degree and errors as in kernel.scores.
+    params, x, (m, n), and errors as in kernel.scores.
     """
-    return _expansion.scores(Spec(kernel, degree), params, x)
+    return _expansion.scores(params, x)
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
-def predict(
-    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
-) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """[f(x) ≥ 0], (m,) int32: 1 for rows like those of the fit, 0 for the others.
 
     Arguments and errors as in `scores`.
     """
-    f = _expansion.scores(Spec(kernel, degree), params, x)
+    f = _expansion.scores(params, x)
     return (f >= 0).astype(jnp.int32)
 
 
-@_check.pure(static=("kernel", "degree"), x="m n", weights="m")
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    nu: Any = 0.5,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
+    nu: Annotated[Scalar, "(0, 1]"] = 0.5,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = Σ wᵢ max(0, -f(xᵢ)) / (ν Σ wᵢ) + ½ ‖w‖² + b, ().
 
     Args:
         params: Params.
-        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        x: (m, n) rows; for a precomputed kernel their k with all rows of the fit.
         nu: () ν.
-        kernel: as in fit.
-        degree: as in fit.
         weights: (m,) weights w; 1 if None.
 
     Raises:
         ValueError: an argument of the wrong kind, or values out of range.
 
     """
-    spec = Spec(kernel, degree)
-    f = _expansion.scores(spec, params, x)
-    norm = _expansion.squared_norm(spec, params, x)
+    f = _expansion.scores(params, x)
+    norm = _expansion.squared_norm(params, x)
     return _loss(f, _problem(x, weights, nu)) + norm / 2 + params.b
 
 
-@_check.pure(static=("kernel", "degree"), x="m n", weights="m")
+@_check.pure
 def duality_gap(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    nu: Any = 0.5,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
+    nu: Annotated[Scalar, "(0, 1]"] = 0.5,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J - D, (), with D = -½ ‖w‖²: J is at most so far above its least value.
 
     For the rows of the fit. Arguments, x (m, n) among them, and errors as in `cost`.
     """
-    spec = Spec(kernel, degree)
-    f = _expansion.scores(spec, params, x)
-    norm = _expansion.squared_norm(spec, params, x)
+    f = _expansion.scores(params, x)
+    norm = _expansion.squared_norm(params, x)
     return _loss(f, _problem(x, weights, nu)) + norm + params.b
 
 
-@_check.pure(static=("kernel", "degree"), x="m n", weights="m")
+@_check.pure
 def kkt_residual(
     params: Params,
-    x: jax.Array,
+    x: Rows,
     *,
-    nu: Any = 0.5,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
+    nu: Annotated[Scalar, "(0, 1]"] = 0.5,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """The maximal violation of the conditions, max_down(f) - min_up(f), ().
 
@@ -182,7 +164,7 @@ def kkt_residual(
     problem = _problem(x, weights, nu)
     # The end may be rounded otherwise than in the fit: so near to it is at it.
     upper = problem.upper * (1 - 8 * jnp.finfo(x.dtype).eps)
-    image = _expansion.image(Spec(kernel, degree), params, x)
+    image = _expansion.image(params, x)
     residual = _smo.violation(params.alpha, image, problem._replace(upper=upper))
     return jnp.where(jnp.isnan(jnp.sum(upper)), jnp.nan, residual)
 

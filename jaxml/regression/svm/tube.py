@@ -4,40 +4,35 @@ f(x) = Σ αᵢ k(xᵢ, x) + b with -C wᵢ ≤ αᵢ ≤ C wᵢ and Σ αᵢ = 
 α = 0, those outside |α| = C wᵢ, and α has the sign of y - f.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxml import _check
+from jaxml._check import Count, NonNegative, Rows, Scalar, Static, Targets, Weights
 from jaxml._units import shares
 from jaxml.optimize.fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _dual, _expansion, _smo
 from jaxml.regression.svm._expansion import Params as Params
-from jaxml.regression.svm._gram import Spec
 
 Kernel = kernels.Kernel  # or "precomputed"
 
 
-@_check.fit(
-    static=("kernel", "degree", "solver", "max_iter"), x="m n", y="m", weights="m"
-)
+@_check.fit
 def fit(
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    epsilon: Any = 0.1,
-    l2: Any = 1e-2,
-    kernel: Kernel = "rbf",
-    gamma: Any = None,
-    degree: int = 3,
-    offset: Any = 1.0,
-    weights: jax.Array | None = None,
-    solver: str | None = None,
-    tol: Any = 1e-4,
-    max_iter: int = 500,
+    epsilon: NonNegative = 0.1,
+    l2: NonNegative = 1e-2,
+    kernel: Static[Kernel] = "rbf",
+    gamma: NonNegative | None = None,
+    offset: Scalar = 1.0,
+    weights: Weights | None = None,
+    solver: Static[str | None] = None,
+    tol: NonNegative = 1e-4,
+    max_iter: Count = 500,
 ) -> Fit:
     """J = Σ wᵢ max(0, |yᵢ - f(xᵢ)| - ε) / Σ wᵢ + l2/2 ‖w‖², made least by its dual.
 
@@ -48,7 +43,6 @@ def fit(
         l2: () factor of ½‖w‖², above 0: C = 1/(l2 Σw) in LIBSVM and scikit-learn.
         kernel: as in kernel.fit.
         gamma: () γ of the kernel; None for kernels.scale_gamma, 1/(n var x).
-        degree: of the polynomial.
         offset: () c of polynomial and sigmoid; coef0, 0 by default, in LIBSVM.
         weights: (m,) weights w; 1 if None.
         solver: as in kernel.fit.
@@ -66,15 +60,13 @@ def fit(
     Source: Vapnik (1995); Smola and Schölkopf (2004), with α for their α - α*.
 
     """
-    spec = Spec(kernel, degree)
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
     share = _share(x, weights)
-    fitted = _expansion.centred(spec, rows, share)
+    fitted = _expansion.centred(rows, share)
     # From their mean, y of any offset has the digits of its deviations.
     middle = lax.stop_gradient(_expansion.dot(share, jnp.where(share > 0, y, 0)))
     y = y - middle
     alpha, b, image, search = _dual.solve(
-        spec,
         fitted,
         _problem(y, epsilon, share, jnp.where(l2 > 0, l2, 1)),
         solver=solver,
@@ -82,9 +74,9 @@ def fit(
         max_iter=max_iter,
     )
     loss = _loss(image + b, y, epsilon, share)
-    b = _expansion.uncentred(spec, fitted, alpha, b) + middle
+    b = _expansion.uncentred(fitted, alpha, b) + middle
     return Fit(
-        params=_expansion.params_of(spec, rows, alpha, b),
+        params=_expansion.params_of(rows, alpha, b),
         cost=loss + l2 / 2 * _expansion.dot(alpha, image),
         residual=search.residual,
         steps=search.steps,
@@ -93,64 +85,55 @@ def fit(
     )
 
 
-@_check.pure(static=("kernel", "degree"), x="m n")
-def predict(
-    params: Params, x: jax.Array, *, kernel: Kernel = "rbf", degree: int = 3
-) -> jax.Array:
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
     """f(x) = Σ αᵢ k(xᵢ, x) + b, (m,).
 
-    params, x, (m, n), kernel, degree and errors as in kernel.scores.
+    params, x, (m, n), and errors as in kernel.scores.
     """
-    return _expansion.scores(Spec(kernel, degree), params, x)
+    return _expansion.scores(params, x)
 
 
-@_check.pure(static=("kernel", "degree"), x="m n", y="m", weights="m")
+@_check.pure
 def cost(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    epsilon: Any = 0.1,
-    l2: Any = 0.0,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
+    epsilon: NonNegative = 0.1,
+    l2: NonNegative = 0.0,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J = Σ wᵢ max(0, |yᵢ - f(xᵢ)| - ε) / Σ wᵢ + l2/2 ‖w‖², ().
 
     Args:
         params: Params.
-        x: (m, n) rows; for kernel="precomputed" their k with all rows of the fit.
+        x: (m, n) rows; for a precomputed kernel their k with all rows of the fit.
         y: (m,) targets.
         epsilon: () half the width of the tube, ε.
         l2: () factor of ½‖w‖² = ½ Σ αᵢ αⱼ k(xᵢ, xⱼ); C = 1/(l2 Σw) in scikit-learn.
-        kernel: as in fit.
-        degree: as in fit.
         weights: (m,) weights w; 1 if None.
 
     Raises:
         ValueError: an argument of the wrong kind, or values out of range.
 
     """
-    spec = Spec(kernel, degree)
-    f = _expansion.scores(spec, params, x)
+    f = _expansion.scores(params, x)
     loss = _loss(f, y, epsilon, _share(x, weights))
     if _check.is_zero(l2):
         return loss
-    return loss + l2 / 2 * _expansion.squared_norm(spec, params, x)
+    return loss + l2 / 2 * _expansion.squared_norm(params, x)
 
 
-@_check.pure(static=("kernel", "degree"), x="m n", y="m", weights="m")
+@_check.pure
 def duality_gap(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l2: Any,
-    epsilon: Any = 0.1,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
+    l2: NonNegative,
+    epsilon: NonNegative = 0.1,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """J - D, (): J is at most so far above its least value; for the rows of the fit.
 
@@ -158,24 +141,21 @@ def duality_gap(
     -l2. Arguments, x (m, n) among them, and errors as in `cost`.
     """
     _expansion.same_rows(params, x)
-    spec = Spec(kernel, degree)
-    f = _expansion.scores(spec, params, x)
+    f = _expansion.scores(params, x)
     primal = _loss(f, y, epsilon, _share(x, weights))
     linear = _expansion.dot(y, params.alpha) - epsilon * jnp.sum(jnp.abs(params.alpha))
-    return primal - l2 * (linear - _expansion.squared_norm(spec, params, x))
+    return primal - l2 * (linear - _expansion.squared_norm(params, x))
 
 
-@_check.pure(static=("kernel", "degree"), x="m n", y="m", weights="m")
+@_check.pure
 def kkt_residual(
     params: Params,
-    x: jax.Array,
-    y: jax.Array,
+    x: Rows,
+    y: Targets,
     *,
-    l2: Any,
-    epsilon: Any = 0.1,
-    kernel: Kernel = "rbf",
-    degree: int = 3,
-    weights: jax.Array | None = None,
+    l2: NonNegative,
+    epsilon: NonNegative = 0.1,
+    weights: Weights | None = None,
 ) -> jax.Array:
     """The maximal violation of the conditions, (); 0 or less at a solution.
 
@@ -189,7 +169,7 @@ def kkt_residual(
     problem = _problem(y, epsilon, share, l2)
     alpha = params.alpha
     beta = jnp.concatenate([jnp.maximum(alpha, 0), jnp.minimum(alpha, 0)])
-    image = _expansion.image(Spec(kernel, degree), params, x)
+    image = _expansion.image(params, x)
     residual = _smo.violation(beta, jnp.tile(image, 2) - problem.p, problem)
     return jnp.where(jnp.isnan(jnp.sum(share)), jnp.nan, residual)
 
