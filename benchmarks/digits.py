@@ -24,9 +24,9 @@ import numpy as np
 
 from benchmarks import runner
 from jaxml import __main__ as demo
+from jaxml import train
 from jaxml.data import datasets, scaling
 from jaxml.networks import feedforward
-from jaxml.optimize import train
 
 HELD_OUT = 360
 SEEDS = 10
@@ -101,7 +101,7 @@ class Problem(NamedTuple):
 
 
 def random_split(key: jax.Array, y: jax.Array) -> scaling.Split:
-    return scaling.split(key, y, held_out=HELD_OUT)
+    return scaling.split(key, y, test=HELD_OUT)
 
 
 def tail_split(key: jax.Array, y: jax.Array) -> scaling.Split:

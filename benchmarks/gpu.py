@@ -23,8 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import mlp, runner
+from jaxml import train
 from jaxml.data import datasets
-from jaxml.optimize import train
 
 REPEAT = 10  # calls to a sample of a ceiling, so that launching them costs nothing
 

@@ -13,7 +13,7 @@ import time
 
 import jax
 
-from jaxml.optimize import Status
+from jaxml import Status
 from tests import problems
 
 

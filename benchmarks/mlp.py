@@ -20,9 +20,9 @@ import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from benchmarks import runner
+from jaxml import train
 from jaxml.data import datasets
 from jaxml.networks import feedforward
-from jaxml.optimize import train
 
 ROWS = 20_480  # rows in an epoch: 2048 batches of 10, 160 of 128
 SEEDS = 32

@@ -20,9 +20,9 @@ import numpy as np
 import optax
 
 from benchmarks import runner
+from jaxml import train
 from jaxml.data import datasets, scaling
 from jaxml.networks import feedforward
-from jaxml.optimize import train
 
 SEEDS = 3
 BATCH = 10
@@ -135,7 +135,7 @@ def learn(job: Job, learned, judged) -> np.ndarray:
                 validation=judged,
                 score=feedforward.score,
             )
-            return fit.history["score"].max()
+            return fit.history["validation_score"].max()
 
         return jax.vmap(of_seed)(seeds)
 

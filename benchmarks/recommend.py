@@ -69,7 +69,7 @@ def als(report: runner.Report) -> None:
         found = {}
 
         def ours(solver=solver, steps=steps, found=found):
-            fit = recommend.feedback.fit(
+            fit = recommend.implicit.fit(
                 start, ratings, l2=L2, solver=solver, tol=0.0, max_iter=steps
             )
             found["jaxml"] = jax.block_until_ready(fit.params)

@@ -224,7 +224,12 @@ def grid(contest: Contest) -> None:
 
     def ours():
         scores = selection.cross_validate(
-            fit, logistic.cost, *device, folds=folds, grid={"l2": l2}, greater=False
+            fit,
+            logistic.cost,
+            *device,
+            folds=folds,
+            grid={"l2": l2},
+            greater_is_better=False,
         )
         return np.asarray(scores.mean, np.float64)
 

@@ -6,49 +6,123 @@ vmapped over data sets, folds, penalties and seeds, differentiated, and sharded.
     from jaxml import feedforward
     params = feedforward.init(jax.random.key(0), sizes=(64, 30, 10))
     fit = jaxml.check(feedforward.fit(params, x, y, l2=1e-4))
+
+Linear models and kernels
+
+    linear ridge lasso   least squares, and with a penalty on squares or sizes
+    logistic softmax     two classes, and many
+    svm                  support vector machines, of planes and of kernels
+    curve                any curve with parameters, through points with errors
+    basis kernels        features of x, and inner products of them
+
+Structure
+
+    pca kernel_pca       principal components
+    kmeans mixture       clusters, and Gaussian ones
+    annealing superparamagnetic   clusters by statistical mechanics
+    recommend            who would like what
+
+Networks and training
+
+    neuron feedforward   one unit, and layers of them
+    train optimize       mini-batches, and minimisers of any cost
+
+Physics
+
+    statmech ising potts xy onsager   ensembles, spin models, exact results
+    gardner random_matrix information capacity, spectra, rate and distortion
+
+Data, and how good a model is
+
+    datasets scaling     the course's data; units, targets and splits
+    metrics ranking clusters calibration   scores of predictions
+    selection bootstrap  folds, grids and intervals
+    plot                 pictures of other modules' results
 """
 
-from jaxml import optimize as optimize
-from jaxml import plot as plot
-from jaxml._check import checked as checked
-from jaxml._programs import cache_compiled as cache_compiled
-from jaxml.data import datasets as datasets
-from jaxml.data import scaling as scaling
-from jaxml.evaluate import bootstrap as bootstrap
-from jaxml.evaluate import calibration as calibration
-from jaxml.evaluate import clusters as clusters
-from jaxml.evaluate import metrics as metrics
-from jaxml.evaluate import ranking as ranking
-from jaxml.evaluate import selection as selection
-from jaxml.networks import feedforward as feedforward
-from jaxml.networks import neuron as neuron
-from jaxml.optimize import train as train
-from jaxml.optimize.fit import Fit as Fit
-from jaxml.optimize.fit import best as best
-from jaxml.optimize.fit import check as check
-from jaxml.physics import gardner as gardner
-from jaxml.physics import information as information
-from jaxml.physics import ising as ising
-from jaxml.physics import onsager as onsager
-from jaxml.physics import potts as potts
-from jaxml.physics import random_matrix as random_matrix
-from jaxml.physics import statmech as statmech
-from jaxml.physics import xy as xy
-from jaxml.reduction import annealing as annealing
-from jaxml.reduction import kernel_pca as kernel_pca
-from jaxml.reduction import kmeans as kmeans
-from jaxml.reduction import mixture as mixture
-from jaxml.reduction import pca as pca
-from jaxml.reduction import recommend as recommend
-from jaxml.reduction import superparamagnetic as superparamagnetic
-from jaxml.regression import basis as basis
-from jaxml.regression import curve as curve
-from jaxml.regression import kernels as kernels
-from jaxml.regression import lasso as lasso
-from jaxml.regression import linear as linear
-from jaxml.regression import logistic as logistic
-from jaxml.regression import ridge as ridge
-from jaxml.regression import softmax as softmax
-from jaxml.regression import svm as svm
+from jaxml import optimize, plot
+from jaxml._check import checkify
+from jaxml._programs import cache_compiled
+from jaxml.data import datasets, scaling
+from jaxml.evaluate import bootstrap, calibration, clusters, metrics, ranking, selection
+from jaxml.networks import feedforward, neuron
+from jaxml.optimize import train
+from jaxml.optimize._fit import Fit, Status, best, check
+from jaxml.physics import (
+    gardner,
+    information,
+    ising,
+    onsager,
+    potts,
+    random_matrix,
+    statmech,
+    xy,
+)
+from jaxml.reduction import (
+    annealing,
+    kernel_pca,
+    kmeans,
+    mixture,
+    pca,
+    recommend,
+    superparamagnetic,
+)
+from jaxml.regression import (
+    basis,
+    curve,
+    kernels,
+    lasso,
+    linear,
+    logistic,
+    ridge,
+    softmax,
+    svm,
+)
+
+__all__ = [
+    "Fit",
+    "Status",
+    "annealing",
+    "basis",
+    "best",
+    "bootstrap",
+    "cache_compiled",
+    "calibration",
+    "check",
+    "checkify",
+    "clusters",
+    "curve",
+    "datasets",
+    "feedforward",
+    "gardner",
+    "information",
+    "ising",
+    "kernel_pca",
+    "kernels",
+    "kmeans",
+    "lasso",
+    "linear",
+    "logistic",
+    "metrics",
+    "mixture",
+    "neuron",
+    "onsager",
+    "optimize",
+    "pca",
+    "plot",
+    "potts",
+    "random_matrix",
+    "ranking",
+    "recommend",
+    "ridge",
+    "scaling",
+    "selection",
+    "softmax",
+    "statmech",
+    "superparamagnetic",
+    "svm",
+    "train",
+    "xy",
+]
 
 __version__ = "0.1.0"

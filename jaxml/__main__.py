@@ -24,8 +24,8 @@ from jaxml.data import datasets, scaling
 from jaxml.evaluate import metrics
 from jaxml.networks import feedforward
 from jaxml.optimize import train
-from jaxml.optimize.bar import write
-from jaxml.optimize.fit import Status
+from jaxml.optimize._bar import write
+from jaxml.optimize._fit import Status
 
 
 class Problem(NamedTuple):
@@ -168,7 +168,7 @@ class Clock:
         self.last = now
         _say(
             f"epoch {len(self.seconds):3d}  cost {record['cost']:.4f}"
-            f"  held-out accuracy {100 * record['score']:6.2f} %"
+            f"  held-out accuracy {100 * record['validation_score']:6.2f} %"
         )
 
 
@@ -232,7 +232,7 @@ def _load(name: str, key: jax.Array) -> Problem:
     else:
         title, data, k, image = "wheat seeds", datasets.wheat_seeds(), 3, None
         held_out, classes = 42, ("Kama", "Rosa", "Canadian")
-    parts = scaling.split(key, data.y, held_out=held_out)
+    parts = scaling.split(key, data.y, test_size=held_out)
     learn, test = (datasets.Data(data.x[i], data.y[i]) for i in map(np.asarray, parts))
     if image is None:
         scale = scaling.min_max(learn.x)

@@ -64,24 +64,24 @@ def _squared(a, b, own, coarse):
         return differences(a, b)
     parts = _parts(a, b)
     size = parts.a2[:, None] + parts.b2[None]
-    found = jnp.maximum(size - 2 * product(parts.a, parts.b.T), 0)
+    result = jnp.maximum(size - 2 * product(parts.a, parts.b.T), 0)
     if coarse is not None:  # rows no longer than that have no size that would count
         long = ~(jnp.max(parts.a2) + jnp.max(parts.b2) <= coarse)
         size = jnp.where(long, size, 0)
-    return told_apart(a, lambda: b, found, size, own)
+    return told_apart(a, lambda: b, result, size, own)
 
 
 def _squared_jvp(primals, tangents):
     """By products: a derivative is linear in the rows, and loses few of its digits."""
     a, b = primals[:2]
-    parts, found = _parts(a, b), _squared(*primals)
-    moved = jnp.zeros_like(found)
+    parts, result = _parts(a, b), _squared(*primals)
+    moved = jnp.zeros_like(result)
     da, db = (None if type(t) is SymbolicZero else t for t in tangents[:2])
     if da is not None:
         moved += 2 * (jnp.sum(parts.a * da, 1)[:, None] - product(da, parts.b.T))
     if db is not None:
         moved += 2 * (jnp.sum(parts.b * db, 1)[None] - product(parts.a, db.T))
-    return found, moved
+    return result, moved
 
 
 _squared.defjvp(_squared_jvp, symbolic_zeros=True)
@@ -123,7 +123,7 @@ def told_apart(a, b, squares, size, own=None):
     return jax.lax.cond(anywhere(unsure), closer, lambda: squares)
 
 
-def replaced(found, function, where, rows):
+def replaced(result, function, where, rows):
     """Found, (m, …) arrays, with function(rows) where that is set: a few at a time.
 
     Each of several devices sees to rows of its own.
@@ -132,24 +132,24 @@ def replaced(found, function, where, rows):
     if devices > 1 and m % devices == 0:
         part = lambda a: a.reshape(devices, -1, *a.shape[1:])
         whole = lambda a: a.reshape(m, *a.shape[2:])
-        own = lambda found, where, rows: _replaced(found, function, where, rows)
-        shares = jax.tree.map(part, (found, where, rows))
+        own = lambda result, where, rows: _replaced(result, function, where, rows)
+        shares = jax.tree.map(part, (result, where, rows))
         return jax.tree.map(whole, jax.vmap(own)(*shares))
-    return _replaced(found, function, where, rows)
+    return _replaced(result, function, where, rows)
 
 
-def _replaced(found, function, where, rows):
+def _replaced(result, function, where, rows):
     m = len(rows)
     few = min(m, FEW)
     count = jnp.sum(where, dtype=jnp.int32)
     order = jnp.flatnonzero(where, size=m + -m % few, fill_value=m)
 
-    def some(i, found):
+    def some(i, result):
         chosen = jax.lax.dynamic_slice_in_dim(order, i * few, few)
         part = function(rows.at[chosen].get(mode="clip"))
-        return jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop"), found, part)
+        return jax.tree.map(lambda a, b: a.at[chosen].set(b, mode="drop"), result, part)
 
-    return jax.lax.fori_loop(0, (count + few - 1) // few, some, found)
+    return jax.lax.fori_loop(0, (count + few - 1) // few, some, result)
 
 
 def differences(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -44,22 +44,22 @@ def each(function: Callable[..., Any], *arrays: jax.Array | None) -> Any:
     """function(*arrays), (m, …) arrays, made of blocks of rows as in `total`."""
 
     def blocks(*arrays):
-        def put(found, start, size):
+        def put(result, start, size):
             part = function(*_cut(arrays, start, size))
             return jax.tree.map(
                 lambda f, p: jax.lax.dynamic_update_slice_in_dim(f, p, start, 0),
-                found,
+                result,
                 part,
             )
 
         m = _count(arrays)
         whole, rest = divmod(m, ROWS)
         shapes = jax.eval_shape(function, *_cut(arrays, 0, ROWS))
-        found = jax.tree.map(lambda s: jnp.zeros((m, *s.shape[1:]), s.dtype), shapes)
-        found = jax.lax.fori_loop(
-            0, whole, lambda i, found: put(found, i * ROWS, ROWS), found
+        result = jax.tree.map(lambda s: jnp.zeros((m, *s.shape[1:]), s.dtype), shapes)
+        result = jax.lax.fori_loop(
+            0, whole, lambda i, result: put(result, i * ROWS, ROWS), result
         )
-        return put(found, whole * ROWS, rest) if rest else found
+        return put(result, whole * ROWS, rest) if rest else result
 
     def join(parts):
         return jax.tree.map(lambda p: p.reshape(-1, *p.shape[2:]), parts)
@@ -183,7 +183,7 @@ def normal(
     """The normal equations for x, (m, n), and y, (m, t).
 
     Centred about the means, from all rows that count: a few of them can lie anywhere.
-    What is taken off afterwards is what rounding left, and costs no digits.
+    What is taken off afterwards is what rounding left: it loses no precision.
     """
     near_x, near_y = jnp.zeros_like(x[0]), jnp.zeros_like(y[0])
     if intercept:
@@ -197,11 +197,11 @@ def normal(
         return triangle(centred * weights[:, None], right)
 
     n, weight = x.shape[1], jnp.sum(weights)
-    found = mirrored(total(sums, x, y, weights)) / weight
-    gram, cross = found[:n, :n], found[:n, n + 1 :]
+    result = mirrored(total(sums, x, y, weights)) / weight
+    gram, cross = result[:n, :n], result[:n, n + 1 :]
     if not intercept:
         return Normal(gram, cross, near_x, near_y)
-    mean_x, mean_y = found[n, :n], found[n, n + 1 :]
+    mean_x, mean_y = result[n, :n], result[n, n + 1 :]
     gram -= jnp.outer(mean_x, mean_x)
     cross -= jnp.outer(mean_x, mean_y)
     return Normal(gram, cross, near_x + mean_x, near_y + mean_y)

@@ -14,8 +14,8 @@ def power_of_two(size: jax.Array) -> jax.Array:
     info = jnp.finfo(size.dtype)
     usable = (size >= info.tiny) & (size <= info.max)
     size = jax.lax.stop_gradient(jnp.where(usable, size, 1))
-    found = size / (2 * jnp.frexp(size)[0])
-    return jnp.minimum(found, 1 / info.tiny)  # beyond, the inverse is denormal
+    result = size / (2 * jnp.frexp(size)[0])
+    return jnp.minimum(result, 1 / info.tiny)  # beyond, the inverse is denormal
 
 
 def unit_of(

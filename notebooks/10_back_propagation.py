@@ -38,7 +38,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 
-from jaxml import datasets, feedforward, metrics, optimize, plot, scaling, train
+import jaxml
+from jaxml import datasets, feedforward, metrics, plot, scaling, train
 
 jax.config.update("jax_enable_x64", True)  # double precision, up to section 3.3
 
@@ -949,7 +950,7 @@ figure
 # back-propagation; `train.run` runs the epochs and keeps the history.
 
 # %%
-rows = scaling.split(jax.random.key(0), digits.y, held_out=360)
+rows = scaling.split(jax.random.key(0), digits.y, test_size=360)
 learn = (x_digits[rows.train], y_digits[rows.train])
 test = (x_digits[rows.test], y_digits[rows.test])
 labels = digits.y[np.asarray(rows.test)]
@@ -973,22 +974,22 @@ starts = jax.jit(partial(jax.lax.map, start))(keys)  # ten runs about to begin
 begun = jax.tree.map(lambda v: v[0], starts)  # the first of them
 options = {"batch": 10, "epochs": 20, "validation": test, "score": feedforward.score}
 fit, state = train.run(update, begun, learn, **options)
-print(optimize.Status(int(fit.status)).sentence)
+print(jaxml.Status(int(fit.status)).sentence)
 first = fit.history["cost"][0]
 print(f"cost {first:.3f} in the first epoch, {fit.cost:.3f} in the last")
-print(f"{fit.history['score'][-1]:.1%} of the held-out digits are read rightly")
-assert fit.history["score"][-1] > 0.94
+print(f"{fit.history['validation_score'][-1]:.1%} of unseen digits are read rightly")
+assert fit.history["validation_score"][-1] > 0.94
 
 # %%
 predicted = feedforward.predict(fit.params, test[0])
 matrix = metrics.confusion(labels, predicted, k=10)
 figure = Figure((11, 4.8), layout="constrained")
 left, right = figure.subplots(1, 2, width_ratios=(1, 1.05))
-misread = 1 - np.asarray(fit.history["score"])
+misread = 1 - np.asarray(fit.history["validation_score"])
 curves = {"cost, training": fit.history["cost"], "share misread, held out": misread}
 plot.history(curves, ax=left, log=True)
 plot.confusion(matrix, ax=right)
-assert np.trace(matrix) / 360 == fit.history["score"][-1]
+assert np.trace(matrix) / 360 == fit.history["validation_score"][-1]
 figure
 
 # %% [markdown]
@@ -1044,7 +1045,7 @@ def answers(params):
 
 
 fits = ten(starts)
-scores = np.asarray(fits.history["score"])  # (10, epochs)
+scores = np.asarray(fits.history["validation_score"])  # (10, epochs)
 outputs = np.asarray(answers(fits.params), float)  # (10, 360, 10)
 
 votes = np.eye(10)[outputs.argmax(axis=2)].sum(axis=0)  # (360, 10)
@@ -1069,7 +1070,7 @@ assert final.mean() > 0.955
 assert together < 0.95 * alone
 assert min(averaged, voted) > final.mean() - 0.005
 # The first of the ten is the run above, to rounding: same start, same answer.
-assert abs(final[0] - float(fit.history["score"][-1])) < 0.01
+assert abs(final[0] - float(fit.history["validation_score"][-1])) < 0.01
 
 # %%
 figure = Figure((10, 3.8), layout="constrained")

@@ -21,10 +21,9 @@ from jax.flatten_util import ravel_pytree
 from scipy import optimize as scipy
 from sklearn import datasets as sklearn
 
-from jaxml import optimize
+from jaxml import Status, optimize
 from jaxml.data import datasets
 from jaxml.networks import feedforward
-from jaxml.optimize import Status
 
 # --- solvers -------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 import jaxml
-from jaxml.optimize.fit import Status
+from jaxml.optimize._fit import Status
 from jaxml.reduction import annealing, kmeans
 from tests.common.samples import Made
 

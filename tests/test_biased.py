@@ -6,8 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxml import train
-from jaxml.optimize import check
+from jaxml import check, train
 from jaxml.reduction.recommend import biased
 from tests import ratings as data
 from tests.common.samples import Made

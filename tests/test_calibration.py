@@ -10,9 +10,9 @@ from sklearn.calibration import _SigmoidCalibration, calibration_curve
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss
 
-from jaxml import optimize
+import jaxml
+from jaxml import Status
 from jaxml.evaluate import calibration, metrics
-from jaxml.optimize import Status
 from tests.common.samples import Made
 from tests.depth import cases
 
@@ -88,7 +88,7 @@ def test_a_population_that_is_too_sure_of_itself(x64, a, ece, nll, brier):
     np.testing.assert_allclose(
         calibration.brier(y, p, weights=weights), brier, atol=1e-10
     )
-    fit = optimize.check(calibration.temperature(z, y, weights=weights, tol=1e-12))
+    fit = jaxml.check(calibration.temperature(z, y, weights=weights, tol=1e-12))
     np.testing.assert_allclose(fit.params.temperature, a, rtol=1e-12)
     np.testing.assert_allclose(fit.cost, 0.4620088784, atol=1e-10)
     mended = calibration.probability(fit.params, z)
@@ -238,7 +238,7 @@ def test_temperature_is_the_best(x64, classes, weights):
     found = scipy_optimize.minimize_scalar(
         loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-10}
     )
-    fit = optimize.check(calibration.temperature(z, y, weights=weights, tol=1e-11))
+    fit = jaxml.check(calibration.temperature(z, y, weights=weights, tol=1e-11))
     np.testing.assert_allclose(fit.params.temperature, found.x, rtol=1e-6)
     np.testing.assert_allclose(fit.cost, found.fun, rtol=1e-12)
     p = calibration.probability(fit.params, z)
@@ -257,7 +257,7 @@ def test_temperature_is_the_best(x64, classes, weights):
 def test_temperature_of_any_logits():
     """Of any scale, and with a constant added to each row."""
     for scale in (1e-6, 1.0, 1e6):
-        fit = optimize.check(calibration.temperature(scale * ZK, YK))
+        fit = jaxml.check(calibration.temperature(scale * ZK, YK))
         base = calibration.temperature(ZK, YK).params.temperature
         np.testing.assert_allclose(fit.params.temperature, scale * base, rtol=1e-4)
     moved = calibration.temperature(ZK + Z[:, None], YK)
@@ -299,7 +299,7 @@ def test_labels_without_a_class_are_told():
 @pytest.mark.parametrize(("scale", "shift"), [(1, 0), (100, -3e3), (1e-4, 1e-3)])
 def test_platt_is_sklearns(x64, weights, scale, shift):
     s = scale * Z + shift
-    fit = optimize.check(calibration.platt(s, Y, weights=weights, tol=1e-11))
+    fit = jaxml.check(calibration.platt(s, Y, weights=weights, tol=1e-11))
     w = np.ones(M) if weights is None else weights
     plus, minus = np.sum(w * Y), np.sum(w * (1 - Y))
     targets = np.where(Y == 1, (plus + 1) / (plus + 2), 1 / (minus + 2))
@@ -320,7 +320,7 @@ def test_platt_is_sklearns(x64, weights, scale, shift):
 
 
 def test_platt_of_separable_scores():
-    fit = optimize.check(calibration.platt(Z, (Z > 0).astype(int)))
+    fit = jaxml.check(calibration.platt(Z, (Z > 0).astype(int)))
     assert fit.params.a > 0
     assert calibration.platt(0 * Z + 5, Y).status == Status.SINGULAR
 
@@ -331,7 +331,7 @@ def test_platt_of_separable_scores():
 @pytest.mark.parametrize("weights", [None, REAL], ids=["none", "real"])
 def test_vector_is_the_best(x64, weights):
     distorted = (ZK - np.array([1, 0, 0, 2.0])) * np.array([0.5, 1, 2, 3])
-    fit = optimize.check(calibration.vector(distorted, YK, weights=weights, tol=1e-11))
+    fit = jaxml.check(calibration.vector(distorted, YK, weights=weights, tol=1e-11))
 
     def loss(theta):
         logs = log_softmax(distorted * theta[:4] + theta[4:], axis=1)
@@ -370,7 +370,7 @@ def test_vector_of_a_class_without_rows():
 def test_isotonic_is_sklearns(x64, weights, ties, kind):
     s = Z.round(1) if ties else Z
     y = {"labels": Y, "soft": expit(Z + REAL), "falling": expit(-Z)}[kind]
-    fit = optimize.check(calibration.isotonic(s, y, weights=weights))
+    fit = jaxml.check(calibration.isotonic(s, y, weights=weights))
     theirs = IsotonicRegression(out_of_bounds="clip").fit(s, y, sample_weight=weights)
     at = np.concatenate([s, np.linspace(-9, 9, 500)])
     np.testing.assert_allclose(
@@ -427,7 +427,7 @@ def test_isotonic_with_weights_of_any_size(least):
     """All of one size, and of very different ones; so that no product is formed."""
     s, y = Z[:30], Y[:30]
     for weights in (np.full(30, least), np.where(np.arange(30) % 2, least, 1.0)):
-        fit = optimize.check(calibration.isotonic(s, y, weights=weights))
+        fit = jaxml.check(calibration.isotonic(s, y, weights=weights))
         theirs = IsotonicRegression().fit(s, y, sample_weight=weights)
         wanted = theirs.predict(s)
         np.testing.assert_allclose(fit.params.probability, np.sort(wanted), atol=2e-6)
@@ -514,7 +514,7 @@ def test_an_origin_far_away(name):
     far = near + np.float32(4096)
     if name == "temperature":  # what the logits of a row have in common says nothing
         far = near + np.float32(4096) * (np.arange(M) % 3 - 1)[:, None]
-    fit, other = (optimize.check(of(each, y)) for each in (near, far.astype("f")))
+    fit, other = (jaxml.check(of(each, y)) for each in (near, far.astype("f")))
     np.testing.assert_allclose(other.cost, fit.cost, rtol=1e-6)
     np.testing.assert_allclose(other.params[0], fit.params[0], rtol=2e-4)
 

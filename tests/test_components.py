@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxml.plot import components
+from jaxml.plot import _components as components
 
 matplotlib = pytest.importorskip("matplotlib")
 RNG = np.random.default_rng(0)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxml.optimize import Status, conjugate, minimize
-from jaxml.optimize.conjugate import BETAS, scale_by_conjugate
+from jaxml import Status
+from jaxml.optimize import conjugate, minimize
+from jaxml.optimize._conjugate import BETAS, scale_by_conjugate
 
 N = 10
 RANDOM = np.random.default_rng(0)

@@ -11,9 +11,9 @@ import pytest
 from optax import projections
 from scipy import optimize as scipy_optimize
 
-from jaxml import optimize
-from jaxml.optimize import Status
-from jaxml.optimize.constrained import Solution, constrained
+import jaxml
+from jaxml import Status
+from jaxml.optimize._constrained import Solution, constrained
 from jaxml.physics import statmech
 from tests.common.samples import Made
 from tests.depth import cases
@@ -66,7 +66,7 @@ def ridge(t, **more):
 
 @pytest.mark.parametrize(("t", "price", "w", "least"), RIDGE)
 def test_ridge_of_a_given_size(x64, t, price, w, least):
-    fit = optimize.check(ridge(t))
+    fit = jaxml.check(ridge(t))
     np.testing.assert_allclose(fit.params.inequality, price, rtol=1e-10)
     np.testing.assert_allclose(fit.params.params, w, atol=1e-8)
     np.testing.assert_allclose(fit.cost, least, rtol=1e-11)
@@ -92,7 +92,7 @@ def test_a_multiplier_is_a_price(x64):
 
 
 def test_an_idle_constraint_has_no_force(x64):
-    fit = optimize.check(ridge(2.0))  # |w|² of least squares is 1.7584
+    fit = jaxml.check(ridge(2.0))  # |w|² of least squares is 1.7584
     assert fit.params.inequality == 0
     np.testing.assert_allclose(fit.params.params, np.linalg.lstsq(X, Y)[0], rtol=1e-10)
     slope = jax.grad(lambda t: ridge(t).params.params[0])(2.0)
@@ -583,7 +583,7 @@ def test_projections(x64, projection, hyper, rules, bounds):
             bowl, jnp.ones(5), A, b, projection=projection, tol=1e-10, **hyper
         )
 
-    fit = optimize.check(run(B, **hyper))
+    fit = jaxml.check(run(B, **hyper))
     found = scipy_optimize.minimize(
         bowl,
         np.full(5, 0.1),

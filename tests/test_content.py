@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.optimize import Status, check
+from jaxml import Status, check
 from jaxml.reduction import recommend
 from jaxml.reduction.recommend import content
 from tests import ratings as data

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxml.optimize.convex import by_newton
-from jaxml.optimize.fit import Status
+from jaxml.optimize._convex import by_newton
+from jaxml.optimize._fit import Status
 
 CURVATURES = np.logspace(0, -4, 50)
 STARTS = np.repeat([[0.05, 1], [0.05, 10], [0.05, 100]], 25, axis=1)

@@ -11,8 +11,7 @@ from scipy import optimize as scipy
 from scipy import stats
 
 import jaxml
-from jaxml import optimize
-from jaxml.optimize import Status
+from jaxml import Status, optimize
 from jaxml.regression import curve
 from tests import problems
 from tests.common.samples import Made
@@ -58,7 +57,7 @@ SAMPLES = {
     "band.kind": "prediction",
     "lower": None,
     "upper": None,
-    "table": curve.Inference(
+    "inference": curve.Inference(
         FOUND,
         FOUND,
         FOUND,
@@ -315,9 +314,9 @@ def test_a_linear_model_in_closed_form(x64):
     for kind, more in {"confidence": 0, "prediction": squares[0] / (M - 3)}.items():
         shown = curve.band(linear, found.params, table, new, kind=kind)
         half = stats.t.ppf(0.975, M - 3) * np.sqrt(spread + more)
-        np.testing.assert_allclose(shown.middle, new @ wanted, rtol=1e-10)
-        np.testing.assert_allclose(shown.high - shown.middle, half, rtol=1e-9)
-        np.testing.assert_allclose(shown.middle - shown.low, half, rtol=1e-9)
+        np.testing.assert_allclose(shown.mean, new @ wanted, rtol=1e-10)
+        np.testing.assert_allclose(shown.high - shown.mean, half, rtol=1e-9)
+        np.testing.assert_allclose(shown.mean - shown.low, half, rtol=1e-9)
 
 
 @pytest.mark.long
@@ -628,7 +627,7 @@ def test_bad_options():
         curve.band(decay, START, table, X, sigma=SIGMA)
     with pytest.raises(ValueError, match="^confidence must lie in"):
         curve.band(decay, START, table, X, confidence=1.5)
-    with pytest.raises(ValueError, match="^table.covariance has shape"):
+    with pytest.raises(ValueError, match="^inference.covariance has shape"):
         curve.band(linear, np.zeros(2), table, np.ones((M, 2)))
 
 

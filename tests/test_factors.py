@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxml import optimize
-from jaxml.optimize import Status, check
+from jaxml import Status, check, optimize
 from jaxml.reduction import recommend
 from tests import ratings as data
 from tests.common.samples import Made

@@ -12,8 +12,8 @@ import pytest
 from sklearn.neural_network import MLPClassifier
 
 import jaxml
-from jaxml import feedforward, neuron, scaling
-from jaxml.optimize import Status, conjugate
+from jaxml import Status, feedforward, neuron, scaling
+from jaxml.optimize import conjugate
 from tests.common.samples import Made
 from tests.depth import cases
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxml import Fit, Status, best, check
 from jaxml._status import SENTENCES
-from jaxml.optimize import Fit, Status, best, check, iterate
-from jaxml.optimize.fit import FitError, Progress
+from jaxml.optimize import iterate
+from jaxml.optimize._fit import FitError, Progress
 
 
 def halve(x):
@@ -179,7 +180,7 @@ def test_history_holds_any_record_in_its_dtype(x64):
         x = 0.5 * x
         return x, Progress(x, x, record={"a": x, "b": x.astype(jnp.float32)})
 
-    fit = iterate(step, jnp.float64(1), tol=0.0, max_iter=4, places=2)
+    fit = iterate(step, jnp.float64(1), tol=0.0, max_iter=4, history_length=2)
     assert (fit.history["a"].dtype, fit.history["b"].dtype) == ("float64", "float32")
     np.testing.assert_array_equal(fit.history["a"], [1 / 4, 1 / 16])
     assert fit.cost.dtype == fit.residual.dtype == "float64"

@@ -100,13 +100,13 @@ def test_grouped_with_more_folds_than_groups():
     [
         {},
         {"gap": 3},
-        {"held_out": 4},
-        {"held_out": 5, "gap": 2, "longest": 7},
+        {"test_size": 4},
+        {"test_size": 5, "gap": 2, "longest": 7},
         {"longest": 4},
     ],
 )
 def test_time_ordered(options):
-    theirs = {"held_out": "test_size", "gap": "gap", "longest": "max_train_size"}
+    theirs = {"test_size": "test_size", "gap": "gap", "longest": "max_train_size"}
     splitter = oracle.TimeSeriesSplit(
         4, **{theirs[name]: value for name, value in options.items()}
     )
@@ -139,7 +139,7 @@ def test_time_ordered(options):
             lambda: selection.grouped(np.array([0, 2**32]), folds=2),
             f"groups holds the label {2**32}",
         ),
-        (lambda: selection.time_ordered(5, folds=5), "held_out must be at least 1"),
+        (lambda: selection.time_ordered(5, folds=5), "test_size must be at least 1"),
         (lambda: selection.time_ordered(6, folds=5, gap=1), "m = 6 leaves no rows"),
         (lambda: selection.time_ordered(6, folds=2, gap=-1), "gap must be at least 0"),
     ],

@@ -7,8 +7,8 @@ import pytest
 from scipy import optimize as scipy
 from sklearn.svm import SVC, NuSVC
 
+from jaxml import Status
 from jaxml.networks import neuron
-from jaxml.optimize import Status
 from jaxml.regression import linear
 from jaxml.regression.svm import hulls
 from tests.common.samples import Made

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 
 from jaxml.data import datasets
-from jaxml.physics import _chance, ising, onsager
+from jaxml.physics import _random_bits, ising, onsager
 from tests.common.samples import Made
 from tests.depth import cases
 
@@ -153,8 +153,8 @@ def test_rare_events_keep_their_probability(t):
 
 def test_random_bits_are_uniform():
     """31 bits, in 32 bins; and two numbers of one word, almost independent."""
-    numbers = _chance.bits(jax.random.key(0), (10**6,))
-    one, two = _chance.bits_for_two(jax.random.key(1), (10**6,))
+    numbers = _random_bits.bits(jax.random.key(0), (10**6,))
+    one, two = _random_bits.bits_for_two(jax.random.key(1), (10**6,))
     for each in (numbers, one, two):
         shares = np.bincount(np.asarray(each) >> 26, minlength=32) / 1e6
         assert len(shares) == 32
@@ -164,7 +164,7 @@ def test_random_bits_are_uniform():
 
     # Half of a word, and what the other number has of it, one to one.
     def scrambled(half):
-        return half * _chance.SCRAMBLE % 2**16
+        return half * _random_bits.SCRAMBLE % 2**16
 
     np.testing.assert_array_equal(one % 2**15, scrambled(two >> 15) >> 1)
     np.testing.assert_array_equal(two % 2**15, scrambled(one >> 15) >> 1)

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxml import check
-from jaxml.optimize import Status
+from jaxml import Status, check
 from jaxml.reduction import pca
 from tests.test_principal import PARAMS, SHAPES, K, aligned, data, repeated
 

@@ -12,8 +12,7 @@ import pytest
 from sklearn.datasets import load_svmlight_file
 from sklearn.svm import SVC
 
-from jaxml import check
-from jaxml.optimize import Status
+from jaxml import Status, check
 from jaxml.regression import kernels
 from jaxml.regression.svm import kernel as svm
 from tests.depth import cases
@@ -168,7 +167,7 @@ def test_tiny_set(x64):
     fit = check(svm.fit(x, y, l2=1 / 6, kernel="linear", tol=1e-10))
     np.testing.assert_allclose(fit.params.alpha, [0, -0.25, 0, 0.25, 0, 0], atol=1e-10)
     np.testing.assert_allclose(fit.params.b, 0, atol=1e-10)
-    small = svm.support(fit.params)
+    small = svm.compact(fit.params)
     np.testing.assert_array_equal(small.x, x[[1, 3]])
     np.testing.assert_array_equal(svm.predict(small, x), y)
 
@@ -251,7 +250,7 @@ def test_precomputed_is_the_kernel(x64):
     points = POINTS
     wanted = scores_of(direct.params, points)
     between = kernels.rbf(points, X, gamma=0.4)
-    for params in (fit.params, svm.support(fit.params)):
+    for params in (fit.params, svm.compact(fit.params)):
         scores = scores_of(params, between)
         np.testing.assert_allclose(scores, wanted, atol=1e-10)
         value = margin_of(params, gram=gram)
@@ -262,7 +261,7 @@ def test_precomputed_is_the_kernel(x64):
 
 def test_support_predicts_the_same():
     fit = of_kernel("rbf", weights=W)
-    small = svm.support(fit.params)
+    small = svm.compact(fit.params)
     assert len(small.x) == int(svm.support_mask(fit.params).sum()) < M
     np.testing.assert_allclose(scores_of(small, X), scores_of(fit.params, X), atol=1e-5)
 
@@ -603,8 +602,8 @@ def test_refuses_what_only_the_model_knows():
     with pytest.raises(ValueError, match="x has shape"):
         svm.scores(fit.params, X[:, :2])
     with pytest.raises(ValueError, match="params.alpha has shape"):
-        svm.kkt_residual(svm.support(fit.params), X, Y, l2=0.1)
+        svm.kkt_residual(svm.compact(fit.params), X, Y, l2=0.1)
     with pytest.raises(ValueError, match="params must be those of one fit"):
-        jax.jit(svm.support)(fit.params)
+        jax.jit(svm.compact)(fit.params)
     with pytest.raises(ValueError, match="solver must be 'full'"):
         svm.fit(X[:3], np.array([0, 1, 1]), solver="block")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import KernelPCA
 
-from jaxml import check
-from jaxml.optimize import Status
+from jaxml import Status, check
 from jaxml.reduction import kernel_pca, pca
 from jaxml.reduction._eigen import leading
 from jaxml.regression import kernels

@@ -9,8 +9,8 @@ import pytest
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 import jaxml
-from jaxml.optimize import train
-from jaxml.optimize.fit import Status
+from jaxml import train
+from jaxml.optimize._fit import Status
 from jaxml.reduction import _assign, kmeans
 from tests.common.samples import Made
 

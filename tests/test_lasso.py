@@ -7,7 +7,7 @@ import pytest
 from scipy import optimize
 from sklearn import linear_model
 
-from jaxml.optimize import Status, check
+from jaxml import Status, check
 from jaxml.regression import lasso
 from jaxml.regression.lasso import _search
 from tests.depth import cases

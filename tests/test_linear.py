@@ -12,8 +12,7 @@ import optax
 import pytest
 import statsmodels.api as sm
 
-from jaxml import _rows
-from jaxml.optimize import Status, check
+from jaxml import Status, _rows, check
 from jaxml.regression import linear
 from tests.depth import cases
 
@@ -27,7 +26,7 @@ SAMPLES = {
     "width": 2.0,
     "confidence": 0.9,
     "band.x": X[:5],
-    "band.found": linear.inference(PARAMS, X, Y),
+    "band.inference": linear.inference(PARAMS, X, Y),
 }
 ROUGH = {"band": "the degrees of freedom, a count, have no derivative"}
 SOLVERS = ["auto", "qr", "cholesky", "svd", "cg", optax.lbfgs]

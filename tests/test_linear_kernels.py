@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 from jaxml import check, svm
-from jaxml.optimize.fit import Status
+from jaxml.optimize._fit import Status
 
 COUNT, M, N = 40, 60, 5
 SCALES = 1e-3, 1.0, 1e3  # of x
@@ -70,12 +70,12 @@ MACHINES = {
         classes,
     ),
     "hyperplane": Machine(
-        lambda x, y, l2, tol: svm.hyperplane.fit(x, y, l2=l2, loss="hinge", tol=tol),
+        lambda x, y, l2, tol: svm.fit(x, y, l2=l2, loss="hinge", tol=tol),
         LABELS,
         classes,
     ),
     "tube": Machine(
-        lambda x, y, l2, tol: svm.tube.fit(
+        lambda x, y, l2, tol: svm.regression.fit(
             x, y, l2=l2, epsilon=EPSILON, kernel="linear", tol=tol
         ),
         NUMBERS,

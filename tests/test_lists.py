@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxml.reduction import recommend
-from jaxml.reduction.recommend import lists
+from jaxml.reduction.recommend import _lists as lists
 from tests.common.samples import Made
 
 RANDOM = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import pytest
 import statsmodels.api as sm
 from sklearn.linear_model import LogisticRegression
 
-from jaxml.optimize import Status, check
+from jaxml import Status, check
 from jaxml.regression import logistic
 from tests.depth import cases
 
@@ -26,8 +26,8 @@ SAMPLES = {
     "spins": np.sign(RANDOM.normal(size=(12, 3))),
     "ising_couplings.l2": 0.1,
     "contrasts": np.array([[1.0, -1.0, 0.0], [0.0, 1.0, 0.0]]),
-    "wald.found": logistic.inference(PARAMS, X, Y, l2=0.1),
-    "posterior_probability.found": logistic.inference(PARAMS, X, Y, l2=0.1),
+    "wald.inference": logistic.inference(PARAMS, X, Y, l2=0.1),
+    "posterior_probability.inference": logistic.inference(PARAMS, X, Y, l2=0.1),
 }
 M = 60
 DATA = RANDOM.normal(size=(M, 4))

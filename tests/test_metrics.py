@@ -172,9 +172,9 @@ def test_errors_of_0_have_no_slope():
 
 def test_a_threshold_is_no_row_of_weight_0():
     y, score = np.array([1, 0, 0, 1]), np.array([4.0, 3.0, 1.0, 2.0])
-    found = metrics.threshold(y, score, weights=[1, 0, 1, 1])
+    found = metrics.f1_threshold(y, score, weights=[1, 0, 1, 1])
     assert (found.value, found.f1) == (2, 1)
-    found = metrics.threshold(y, np.array([4.0, 1, 1, 0]), weights=[0, 0, 1, 1])
+    found = metrics.f1_threshold(y, np.array([4.0, 1, 1, 0]), weights=[0, 0, 1, 1])
     assert found.value == 0
 
 
@@ -271,10 +271,10 @@ def test_threshold_is_the_best_of_all():
     """Brute force, with scores that are equal and with weights."""
     y, score = RANDOM.integers(0, 2, 30), RANDOM.integers(0, 8, 30).astype(np.float32)
     for weights in (np.ones(30), RANDOM.integers(1, 4, 30)):
-        found = metrics.threshold(y, score, weights=weights)
+        found = metrics.f1_threshold(y, score, weights=weights)
         rows = np.repeat(np.arange(30), weights.astype(int))
         scores = [oracle.f1_score(y[rows], score[rows] >= s) for s in score]
         np.testing.assert_allclose(found.f1, max(scores), rtol=1e-6)
         best = max(s for s, f in zip(score, scores) if f > max(scores) - 1e-9)
         assert found.value == best
-    assert np.isnan(metrics.threshold(np.zeros(3, int), np.arange(3.0)).f1)
+    assert np.isnan(metrics.f1_threshold(np.zeros(3, int), np.arange(3.0)).f1)

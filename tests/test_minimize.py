@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxml import _check, optimize
-from jaxml.optimize import Status, minimize
+import jaxml
+from jaxml import Status, _check, optimize
+from jaxml.optimize import minimize
 from tests import problems
 from tests.common.samples import Made
 
@@ -173,7 +174,7 @@ START = {"w": np.zeros(3, np.float32)}
 
 @pytest.mark.long
 def test_a_pytree_with_data_and_a_hyper_parameter():
-    fit = optimize.check(minimize(bowl, START, X, l2=0.5))
+    fit = jaxml.check(minimize(bowl, START, X, l2=0.5))
     np.testing.assert_allclose(fit.params["w"], 1 / (X + 0.5), rtol=1e-5)
     np.testing.assert_allclose(fit.cost, -0.5 * np.sum(1 / (X + 0.5)), rtol=1e-5)
     slope = jax.grad(bowl)(fit.params, X, l2=0.5)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxml import check
-from jaxml.optimize import Status
+from jaxml import Status, check
 from jaxml.reduction import pca
 from jaxml.reduction.pca import missing
 from tests.common.samples import Made

@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 import jaxml
 from jaxml.evaluate import metrics
-from jaxml.optimize.fit import Status
+from jaxml.optimize._fit import Status
 from jaxml.reduction import mixture
 from tests.common.samples import Made
 from tests.depth import cases
@@ -274,7 +274,7 @@ def test_anomalies(x64):
     y = np.r_[np.zeros(M, int), np.ones(9, int)]
     fit = mixture.fit(mixture.init(KEY, X, k=K), X)
     score = -mixture.log_density(fit.params, both)
-    found = metrics.threshold(y, score)
+    found = metrics.f1_threshold(y, score)
     brute = [metrics.f1(y, np.asarray(score >= s), k=2)[1] for s in score]
     np.testing.assert_allclose(found.f1, max(brute), rtol=1e-12)
     np.testing.assert_allclose(

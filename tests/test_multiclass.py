@@ -10,8 +10,7 @@ from sklearn.datasets import load_iris
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
 
-from jaxml import check
-from jaxml.optimize import Status
+from jaxml import Status, check
 from jaxml.regression import kernels
 from jaxml.regression.svm import kernel as svm
 from jaxml.regression.svm import multiclass

@@ -21,7 +21,7 @@ SAMPLES = {
     "xor.x": np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]),
 }
 ROUGH = {
-    "step": "a threshold",
+    "heaviside": "a threshold",
     "predict": "a threshold",
     "learn": "the answers, and so the corrections, jump",
 }
@@ -48,7 +48,7 @@ def test_activations_by_their_formulas(x64):
     np.testing.assert_array_equal(neuron.relu(Z), np.maximum(Z, 0))
     np.testing.assert_allclose(neuron.softplus(Z), np.log1p(np.exp(Z)), rtol=1e-14)
     np.testing.assert_array_equal(neuron.linear(Z), Z)
-    np.testing.assert_array_equal(neuron.step(Z), (Z > 0).astype(float))
+    np.testing.assert_array_equal(neuron.heaviside(Z), (Z > 0).astype(float))
 
 
 def test_activations_far_out():
@@ -136,7 +136,7 @@ def test_fit_separates_within_novikoffs_bound():
 def test_fit_says_that_xor_cannot_be_learnt():
     start = neuron.Params(jnp.zeros(3), jnp.int32(0))
     fit = neuron.fit(start, TABLE, [0, 1, 1, 0], max_iter=50)
-    with pytest.raises(jaxml.optimize.fit.FitError, match="EXHAUSTED"):
+    with pytest.raises(jaxml.optimize._fit.FitError, match="EXHAUSTED"):
         jaxml.check(fit)
     assert int(fit.steps) == 50
 
@@ -165,4 +165,4 @@ def test_bad_input():
         neuron.gate("xor")
     many = jax.vmap(lambda y: neuron.fit(start, TABLE, y, max_iter=5).status)
     status = many(jnp.array([[0, 0, 0, 1], [0, 1, 2, 0]]))
-    assert status.tolist()[1] == jaxml.optimize.Status.INVALID
+    assert status.tolist()[1] == jaxml.Status.INVALID

@@ -9,9 +9,9 @@ import optax
 import pytest
 from jax.extend.core import jaxprs_in_params
 
-from jaxml import optimize
-from jaxml.optimize import Status, minimize
-from jaxml.optimize.fit import check
+from jaxml import Status, optimize
+from jaxml.optimize import minimize
+from jaxml.optimize._fit import check
 from tests import problems
 from tests.problems import BOXBOD, MGH09, MISRA1A
 

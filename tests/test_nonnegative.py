@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import non_negative_factorization
 
-from jaxml.optimize import Status, check
+from jaxml import Status, check
 from jaxml.reduction import recommend
 from jaxml.reduction.recommend import nonnegative
 from tests import ratings as data

@@ -11,7 +11,7 @@ import scipy.stats
 from jaxml import plot
 from jaxml.data import datasets
 from jaxml.evaluate import calibration, selection
-from jaxml.optimize.fit import Status
+from jaxml.optimize._fit import Status
 from jaxml.plot import _canvas
 from jaxml.regression import curve, lasso, linear, ridge, svm
 
@@ -50,9 +50,9 @@ def test_given_axes_are_used_and_returned():
         lambda ax: plot.misclassified(x, y, y[::-1], shape=(8, 8), ax=ax),
         lambda ax: plot.decision_regions(left_of_0, POINTS, SIDES, ax=ax),
         lambda ax: plot.margin(height, POINTS, SIDES, ax=ax),
-        lambda ax: plot.curve(GRID, GRID, GRID, GRID, ax=ax),
+        lambda ax: plot.band(GRID, GRID, GRID, GRID, ax=ax),
         lambda ax: plot.residuals(GRID, GRID[::-1], ax=ax),
-        lambda ax: plot.quantiles(GRID, 0 * GRID, ax=ax),
+        lambda ax: plot.qq(GRID, 0 * GRID, ax=ax),
         lambda ax: plot.coefficient_path([1.0, 2.0], np.eye(2), ax=ax),
         lambda ax: plot.learning_curve(CURVE, ax=ax),
         lambda ax: plot.validation_curve(CURVE, ax=ax),
@@ -232,7 +232,7 @@ def test_margin_of_machines():
     plane = svm.fit(x, y, l2=0.1, loss="hinge").params
     kernel = svm.kernel.fit(x, y, l2=0.1).params
     for scores, support in [
-        (lambda grid: svm.scores(plane, grid), svm.support(plane)),
+        (lambda grid: svm.scores(plane, grid), svm.support_mask(plane)),
         (lambda grid: svm.kernel.scores(kernel, grid), svm.kernel.support_mask(kernel)),
     ]:
         ax = draw(plot.margin(scores, x, y, support=support))
@@ -275,7 +275,7 @@ def test_curve_of_least_squares():
     found = linear.inference(params, x, y)
     shuffled = RANDOM.permutation(GRID)[:, None]
     band = linear.band(params, found, shuffled)
-    ax = draw(plot.curve(x, y, shuffled, band))
+    ax = draw(plot.band(x, y, shuffled, band))
     (line,) = ax.lines
     order = np.argsort(shuffled[:, 0])
     np.testing.assert_array_equal(line.get_xdata(), GRID)
@@ -294,11 +294,11 @@ def test_curve_of_least_squares():
 
 
 def test_curve_of_any_model():
-    band = curve.Band(GRID - 1, GRID, GRID + 1)
-    wide = curve.Band(GRID - 3, GRID, GRID + 2)
+    band = curve.Band(GRID, GRID - 1, GRID + 1)
+    wide = curve.Band(GRID, GRID - 3, GRID + 2)
     sigma = np.linspace(0.1, 0.3, 30)
     x, y = POINTS.T
-    ax = draw(plot.curve(x, y, GRID, band, prediction=wide, sigma=sigma))
+    ax = draw(plot.band(x, y, GRID, band, prediction=wide, sigma=sigma))
     edges = [ends(area)[1:] for area in ax.collections[:2]]
     np.testing.assert_allclose(edges[0], [GRID - 3, GRID + 2])
     np.testing.assert_allclose(edges[1], [GRID - 1, GRID + 1])
@@ -308,7 +308,7 @@ def test_curve_of_any_model():
 
 
 def test_curve_alone():
-    ax = draw(plot.curve(*POINTS.T, GRID, jnp.asarray(GRID)))
+    ax = draw(plot.band(*POINTS.T, GRID, jnp.asarray(GRID)))
     assert legend(ax) == ["fit", "data"]
 
 
@@ -335,7 +335,7 @@ def test_residuals_in_units_of_their_errors():
 
 def test_quantiles_as_scipy_has_them():
     y, h = POINTS.T
-    ax = draw(plot.quantiles(y, h))
+    ax = draw(plot.qq(y, h))
     area, points = ax.collections
     z, r = np.asarray(points.get_offsets()).T
     places = (np.arange(1, 31) - 0.375) / 30.25
@@ -350,7 +350,7 @@ def test_quantiles_as_scipy_has_them():
 def test_quantiles_have_the_band_they_claim():
     """95 % about the true line; what is told of the line through the quartiles."""
     m = 100
-    area, points = plot.quantiles(RANDOM.normal(2, 3, m), np.zeros(m)).collections
+    area, points = plot.qq(RANDOM.normal(2, 3, m), np.zeros(m)).collections
     z = np.asarray(points.get_offsets())[:, 0]
     _, low, high = ends(area)
     spread = np.ptp(low + high) / 2 / np.ptp(z)
@@ -369,7 +369,7 @@ def test_quantiles_have_the_band_they_claim():
 def test_coefficient_path():
     x, y = POINTS, POINTS @ [2.0, -1.0] + SIDES
     l2s = np.array([1.0, 0.01, 10.0, 0.1])
-    w = ridge.path(x, y, l2s).w
+    w = ridge.path(x, y, l2s=l2s).w
     names = ["age", "dose"]
     ax = draw(plot.coefficient_path(l2s, w, names=names, chosen=0.1))
     zero, *lines, mark = ax.lines
@@ -400,7 +400,7 @@ def test_coefficient_path_names_the_largest():
 
 # --- scores ------------------------------------------------------------------------
 
-CURVE = selection.Curve(
+CURVE = selection.ScoreCurve(
     np.array([30.0, 10.0, 20.0]),
     np.array([[0.8, 1.0, 0.9], [0.9, 1.0, 0.8]]),
     np.array([[0.7, 0.2, 0.5], [0.6, 0.4, 0.5]]),
@@ -432,7 +432,7 @@ def test_scores_that_failed_are_told():
     test = np.concatenate([test, np.full((1, 3), np.nan)])
     status = np.concatenate([status, np.zeros((1, 3), int)])
     train = CURVE.train[[0, 1, 1]]
-    ax = draw(plot.learning_curve(selection.Curve(CURVE.at, train, test, status)))
+    ax = draw(plot.learning_curve(selection.ScoreCurve(CURVE.at, train, test, status)))
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [np.nan, 0.5, 0.65])
     assert legend(ax)[2] == "no score"
     np.testing.assert_allclose(ax.collections[2].get_offsets()[:, 0], [10])
@@ -440,7 +440,7 @@ def test_scores_that_failed_are_told():
 
 
 def test_one_fold_has_no_error():
-    one = selection.Curve(CURVE.at, *(each[:1] for each in CURVE[1:]))
+    one = selection.ScoreCurve(CURVE.at, *(each[:1] for each in CURVE[1:]))
     ax = draw(plot.validation_curve(one, log=False, name="γ", chosen=20))
     assert not ax.collections
     assert ax.get_title() == "one fold"
@@ -549,27 +549,27 @@ Y = np.zeros(5, int)
             lambda: plot.margin(lambda g: g, POINTS, SIDES),
             r"scores\(grid\) has shape \(40000, 2\)",
         ),
-        (lambda: plot.curve(X, Y, GRID, GRID), r"x has shape \(5, 4\)"),
-        (lambda: plot.curve(Y, Y[:4], GRID, GRID), r"y has shape \(4,\)"),
-        (lambda: plot.curve(Y, Y, GRID, GRID[:4]), r"band has shape \(4,\)"),
-        (lambda: plot.curve(Y, Y, GRID, CURVE), "band must be a Band or an array"),
+        (lambda: plot.band(X, Y, GRID, GRID), r"x has shape \(5, 4\)"),
+        (lambda: plot.band(Y, Y[:4], GRID, GRID), r"y has shape \(4,\)"),
+        (lambda: plot.band(Y, Y, GRID, GRID[:4]), r"band has shape \(4,\)"),
+        (lambda: plot.band(Y, Y, GRID, CURVE), "band must be a Band or an array"),
         (
-            lambda: plot.curve(Y, Y, GRID, curve.Band(GRID, GRID, GRID[:4])),
+            lambda: plot.band(Y, Y, GRID, curve.Band(GRID, GRID, GRID[:4])),
             r"band.high has shape \(4,\)",
         ),
         (
-            lambda: plot.curve(Y, Y, GRID, GRID, prediction=GRID),
+            lambda: plot.band(Y, Y, GRID, GRID, prediction=GRID),
             "prediction must be a Band",
         ),
         (
-            lambda: plot.curve(Y, Y, GRID, GRID * np.inf),
+            lambda: plot.band(Y, Y, GRID, GRID * np.inf),
             "band holds non-finite",
         ),
-        (lambda: plot.curve(Y, Y, GRID, GRID, sigma=Y - 1), "sigma must not be neg"),
+        (lambda: plot.band(Y, Y, GRID, GRID, sigma=Y - 1), "sigma must not be neg"),
         (lambda: plot.residuals(Y, Y[:4]), r"predicted has shape \(4,\)"),
         (lambda: plot.residuals(Y, Y, sigma=Y), "sigma must be positive"),
-        (lambda: plot.quantiles(Y, Y), "y - predicted has quartiles that coincide"),
-        (lambda: plot.quantiles(Y * np.nan, Y), "y holds non-finite"),
+        (lambda: plot.qq(Y, Y), "y - predicted has quartiles that coincide"),
+        (lambda: plot.qq(Y * np.nan, Y), "y holds non-finite"),
         (lambda: plot.coefficient_path(Y + 1.0, X[:4]), r"w has shape \(4, 4\)"),
         (lambda: plot.coefficient_path(Y, X), "penalties must be positive"),
         (lambda: plot.coefficient_path(Y + 1, X, names="abc"), "names has length 3"),

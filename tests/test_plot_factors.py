@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from jaxml import recommend
-from jaxml.plot import factors
+from jaxml.plot import _factors as factors
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(40, 5)) * [3, 1, 0.5, 0.2, 0.1] + 7

@@ -10,7 +10,7 @@ import pytest
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from jaxml.physics import _chance, _clusters, ising, potts
+from jaxml.physics import _clusters, _random_bits, ising, potts
 
 EDGES = np.array([[0, 1], [1, 2], [2, 0], [2, 3], [3, 4]])
 COUPLINGS = np.array([1.0, 0.5, 0.8, 1.2, 0.3], np.float32)
@@ -123,9 +123,9 @@ def test_labels(p):
 def test_bonds_have_their_probability():
     """1 - e^(-J/T), and a bond of coupling 0 or at T = 0 never or always."""
     j = np.array([0.0, 1e-6, 0.5, 3.0, 40.0], np.float32)
-    limits = np.asarray(_chance.of_bond(j, jnp.float32(0.7)), float) / 2**31
+    limits = np.asarray(_random_bits.of_bond(j, jnp.float32(0.7)), float) / 2**31
     np.testing.assert_allclose(limits, -np.expm1(-j.astype(float) / 0.7), atol=3e-10)
-    cold = _chance.of_bond(j, jnp.float32(0))
+    cold = _random_bits.of_bond(j, jnp.float32(0))
     np.testing.assert_array_equal(cold, np.array([0, 1, 1, 1, 1]) * 2**31)
 
 

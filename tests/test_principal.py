@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from jaxml import check
-from jaxml.optimize import Status
+from jaxml import Status, check
 from jaxml.reduction import pca
 
 RNG = np.random.default_rng(0)
@@ -51,7 +50,9 @@ def test_scikit_learn(shape, solver, x64):
     np.testing.assert_allclose(mu, peer.mean_)
     ratio = pca.explained_variance_ratio(fit.params)
     np.testing.assert_allclose(ratio, peer.explained_variance_ratio_)
-    np.testing.assert_allclose(pca.retained(fit.params), np.cumsum(ratio))
+    np.testing.assert_allclose(
+        pca.cumulative_explained_variance(fit.params), np.cumsum(ratio)
+    )
     np.testing.assert_allclose(total, x.var(axis=0).sum())
     np.testing.assert_allclose(noise * (n - K), total - variances.sum())
     assert fit.residual < 1e-14
@@ -82,7 +83,9 @@ def test_courses_formulas(x64):
     fit = check(pca.fit(x, k=K))
     np.testing.assert_allclose(fit.params.variances, s[:K])
     np.testing.assert_allclose(aligned(fit.params.u, u[:, :K]), 1)
-    np.testing.assert_allclose(pca.retained(fit.params)[-1], s[:K].sum() / s.sum())
+    np.testing.assert_allclose(
+        pca.cumulative_explained_variance(fit.params)[-1], s[:K].sum() / s.sum()
+    )
     again = x @ u[:, :K] @ u[:, :K].T
     np.testing.assert_allclose(pca.reconstruct(fit.params, x), again, atol=1e-12)
 

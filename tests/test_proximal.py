@@ -10,7 +10,8 @@ import pytest
 from scipy import optimize
 from sklearn import linear_model
 
-from jaxml.optimize import Status, check, proximal
+from jaxml import Status, check
+from jaxml.optimize import proximal
 from tests.common.samples import Made
 from tests.depth import cases
 

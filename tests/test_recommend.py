@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxml import ranking, recommend
+from jaxml import check, ranking, recommend
 from jaxml.data import datasets
 from jaxml.evaluate import metrics
-from jaxml.optimize import check
 from jaxml.reduction.recommend import _layout
 from tests import ratings as data
 from tests.ratings import ITEMS, MANY, USERS
@@ -82,13 +81,13 @@ def test_same_key_same_bits(monkeypatch):
     choices = {"l2": 0.1, "learning_rate": 0.1, "batch": 50, "epochs": 2}
     runs = (
         lambda: recommend.fit(plain, ratings, l2=1.0, max_iter=3),
-        lambda: recommend.feedback.fit(plain, ratings, l2=1.0, max_iter=3),
+        lambda: recommend.implicit.fit(plain, ratings, l2=1.0, max_iter=3),
         lambda: recommend.nonnegative.fit(positive(key, **sizes), ratings, max_iter=3),
         lambda: recommend.variational.fit(
             recommend.variational.init(key, **sizes), ratings, max_iter=3
         ),
-        lambda: recommend.pairwise.fit(
-            recommend.pairwise.init(key, **sizes), key, who, what, **choices
+        lambda: recommend.bpr.fit(
+            recommend.bpr.init(key, **sizes), key, who, what, **choices
         ),
     )
     for run in runs:
@@ -115,7 +114,7 @@ y = rng.integers(1, 6, len(user))
 ratings = recommend.prepare(user, item, y, users=32, items=16)
 start = recommend.init(jax.random.key(0), users=32, items=16, k=3)
 laid = jax.device_put(start, split)
-for model, solver in ((recommend, "cholesky"), (recommend.feedback, "cg")):
+for model, solver in ((recommend, "cholesky"), (recommend.implicit, "cg")):
     options = {"l2": 1.0, "solver": solver, "max_iter": 5, "tol": 0}
     alone = model.fit(start, ratings, **options)
     shared = model.fit(laid, ratings, **options)
@@ -185,7 +184,7 @@ def test_lists_of_films():
         films.user, films.item, np.ones(len(train)), users=943, items=1682
     )
     start = recommend.init(jax.random.key(0), users=943, items=1682, k=16)
-    fit = recommend.feedback.fit(
+    fit = recommend.implicit.fit(
         start, ratings, l2=5.0, alpha=5.0, weights=train * 1.0, max_iter=10
     )
     everyone = np.arange(943)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import Ridge
 
-from jaxml.optimize import Status, check
+from jaxml import Status, check
 from jaxml.regression import linear, ridge
 from tests.depth import cases
 
@@ -105,7 +105,7 @@ def test_weights_have_no_unit(fit):
 @pytest.mark.parametrize("intercept", [True, False])
 def test_path_is_made_of_fits(intercept, x64):
     options = {"weights": WEIGHTS, "intercept": intercept}
-    path = ridge.path(X, Y, L2S, **options)
+    path = ridge.path(X, Y, l2s=L2S, **options)
     fits = jax.vmap(lambda l2: ridge.fit(X, Y, l2=l2, **options))(L2S)
     np.testing.assert_allclose(path.w, fits.params.w, atol=1e-12)
     np.testing.assert_allclose(path.b, fits.params.b, atol=1e-12)
@@ -125,7 +125,7 @@ def _hat(x, l2):
 def test_leave_one_out(kind, x64):
     """Against refits without each row, or one of its copies, at the same l2 Σw."""
     l2, total = 0.2, WEIGHTS.sum()
-    path = ridge.path(X, Y, np.array([l2]), weights=WEIGHTS, kind=kind)
+    path = ridge.path(X, Y, l2s=np.array([l2]), weights=WEIGHTS, kind=kind)
     error = 0
     for i in range(12):
         fewer = WEIGHTS.astype(float)
@@ -133,11 +133,11 @@ def test_leave_one_out(kind, x64):
         penalty = l2 * total / fewer.sum()
         params = ridge.fit(X, Y, l2=penalty, weights=fewer).params
         error += WEIGHTS[i] * (ridge.predict(params, X[[i]])[0] - Y[i]) ** 2 / total
-    np.testing.assert_allclose(path.left_out[0], error, rtol=1e-10)
+    np.testing.assert_allclose(path.leave_one_out[0], error, rtol=1e-10)
 
 
 def test_scores_against_the_hat_matrix(x64):
-    path = ridge.path(X, Y, L2S)
+    path = ridge.path(X, Y, l2s=L2S)
     for i, l2 in enumerate(L2S):
         hat = _hat(X, l2)
         r = Y - hat @ Y
@@ -145,7 +145,7 @@ def test_scores_against_the_hat_matrix(x64):
         gcv = np.mean(r**2) / (1 - np.trace(hat) / 12) ** 2
         np.testing.assert_allclose(path.gcv[i], gcv, rtol=1e-10)
         np.testing.assert_allclose(
-            path.left_out[i], np.mean((r / (1 - np.diag(hat))) ** 2), rtol=1e-10
+            path.leave_one_out[i], np.mean((r / (1 - np.diag(hat))) ** 2), rtol=1e-10
         )
 
 
@@ -158,7 +158,7 @@ def test_evidence_is_a_gaussian_integral(kind, x64):
         x, y = np.repeat(X, weights, axis=0), np.repeat(Y, weights)
         precision = np.ones(len(y))
     l2 = 0.3
-    found = ridge.path(X, Y, np.array([l2]), weights=weights, kind=kind).evidence[0]
+    found = ridge.path(X, Y, l2s=np.array([l2]), weights=weights, kind=kind).evidence[0]
     wide = 1e7
     cov = np.diag(1 / precision) + x @ x.T / (l2 * weights.sum()) + wide
     y = y - y.mean()
@@ -340,8 +340,8 @@ def test_refits_add_no_trace():
         (lambda: ridge.fit(X, Y, l2=[0.1, 0.2]), r"^l2 has shape \(2,\)"),
         (lambda: ridge.fit(X, Y, l2=0.1, solver="qr"), "^solver must be one of"),
         (lambda: ridge.constrained(X, Y, radius=0.0), "^radius must lie in"),
-        (lambda: ridge.path(X, Y, [0.1], kind="x"), "^kind must be one of"),
-        (lambda: ridge.path(X, Y, [0.1, -1.0]), r"^l2s must lie in \[0, inf\)"),
+        (lambda: ridge.path(X, Y, l2s=[0.1], kind="x"), "^kind must be one of"),
+        (lambda: ridge.path(X, Y, l2s=[0.1, -1.0]), r"^l2s must lie in \[0, inf\)"),
     ],
 )
 def test_refusals(call, message):

@@ -14,7 +14,7 @@ SAMPLES = {
     "k": 3,
     "params": scaling.Params(jnp.array([0.5, -1.0, 2.0]), jnp.array([1.0, 2.0, 0.5])),
     "z": jnp.arange(36.0).reshape(12, 3) / 7,
-    "held_out": 4,
+    "test_size": 4,
 }
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal([0.0, 5.0, -2.0], [1.0, 3.0, 0.1], (12, 3)).astype(np.float32)
@@ -169,7 +169,7 @@ def labels(sizes):
 def test_split_is_stratified(sizes, held_out):
     y, m = labels(sizes), sum(sizes)
     keys = jax.random.split(jax.random.key(1), 20)
-    cut = jax.jit(lambda key: scaling.split(key, y, held_out=held_out))
+    cut = jax.jit(lambda key: scaling.split(key, y, test_size=held_out))
     many = jax.jit(jax.vmap(cut))(keys)
     assert many.train.shape == (20, m - held_out)
     assert many.test.shape == (20, held_out)
@@ -184,7 +184,7 @@ def test_split_is_stratified(sizes, held_out):
 def test_split_holds_out_every_row_equally_often():
     y = labels((11, 6, 3))
     keys = jax.random.split(jax.random.key(2), 4000)
-    test = jax.jit(jax.vmap(lambda key: scaling.split(key, y, held_out=7).test))(keys)
+    test = jax.jit(jax.vmap(lambda key: scaling.split(key, y, test_size=7).test))(keys)
     often = np.bincount(np.ravel(test), minlength=20) / 4000
     # 4000 draws with p = 0.35: the standard error is 0.0075; 20 rows, so 4 of them.
     np.testing.assert_allclose(often, 7 / 20, atol=0.03)
@@ -194,7 +194,7 @@ def test_split_holds_out_every_row_equally_often():
 
 def test_split_in_order_is_random():
     y = np.zeros(100, int)
-    parts = scaling.split(jax.random.key(3), y, held_out=50)
+    parts = scaling.split(jax.random.key(3), y, test_size=50)
     for rows in parts:
         assert abs(np.corrcoef(np.arange(50), rows)[0, 1]) < 0.5
 
@@ -218,9 +218,9 @@ def test_split_in_order_is_random():
             r"^params.shift has shape",
         ),
         (lambda: scaling.one_hot(np.array([0, 3]), k=3), r"^y holds the label 3"),
-        (lambda: split(held_out=12), r"^held_out must be below m = 12, not 12"),
-        (lambda: split(held_out=0), r"^held_out must be at least 1"),
-        (lambda: split(held_out=0.3), r"^held_out must be a Python int"),
+        (lambda: split(test_size=12), r"^test_size must be below m = 12, not 12"),
+        (lambda: split(test_size=0), r"^test_size must be at least 1"),
+        (lambda: split(test_size=0.3), r"^test_size must be a Python int"),
     ],
 )
 def test_bad_input(call, message):
@@ -228,6 +228,6 @@ def test_bad_input(call, message):
         call()
 
 
-def split(held_out):
+def split(test_size):
     y = np.arange(12) % 3
-    return scaling.split(jax.random.key(0), y, held_out=held_out)
+    return scaling.split(jax.random.key(0), y, test_size=test_size)

@@ -9,11 +9,10 @@ import pytest
 from sklearn import linear_model, pipeline, preprocessing
 from sklearn import model_selection as oracle
 
-from jaxml import _check
+from jaxml import Fit, Status, _check
 from jaxml._check import Labels, NonNegative, Rows, Targets, Weights
 from jaxml.data import scaling
 from jaxml.evaluate import metrics, selection
-from jaxml.optimize import Fit, Status
 from jaxml.regression import linear, logistic
 from jaxml.regression import ridge as library
 from tests.test_folds import folds_of
@@ -188,10 +187,10 @@ def test_nan_does_not_win():
     """Not even against a cost of infinity, the worst there is."""
     grid = {"l2": np.array([1e5, 1.0])}
     scores = selection.cross_validate(
-        ridge, infinite_or_nan, X, Y, folds=FOLDS, grid=grid, greater=False
+        ridge, infinite_or_nan, X, Y, folds=FOLDS, grid=grid, greater_is_better=False
     )
     assert np.isnan(scores.mean[0])
-    assert scores.best == scores.simplest == 1
+    assert scores.best == scores.one_standard_error == 1
 
 
 def test_leave_one_out_of_200_is_one_trace(x64):
@@ -206,7 +205,7 @@ def test_leave_one_out_of_200_is_one_trace(x64):
             y,
             folds=folds,
             grid={"l2": [0.0]},
-            greater=False,
+            greater_is_better=False,
             chunk=chunk,
         )
         for chunk in (None, 64, 7)
@@ -224,7 +223,7 @@ def test_leave_one_out_of_200_is_one_trace(x64):
 @pytest.mark.long
 def test_chunks_need_less_memory():
     """Compiled for 200 folds of 200 rows at once, and for 10 at a time."""
-    from jaxml.evaluate.selection.scores import _cross_validate
+    from jaxml.evaluate.selection._scores import _cross_validate
 
     x, y = jnp.ones((200, N)), jnp.ones(200)
     train, test = (f.astype(jnp.float32) for f in selection.leave_one_out(200))
@@ -268,20 +267,20 @@ def _fixed(x, y, *, weights, l2):
 @pytest.mark.long
 def test_one_standard_error_rule(x64):
     scores = selection.cross_validate(
-        ridge, mean_squares, X, Y, folds=FOLDS, grid={"l2": L2}, greater=False
+        ridge, mean_squares, X, Y, folds=FOLDS, grid={"l2": L2}, greater_is_better=False
     )
     mean, error = np.asarray(scores.mean), np.asarray(scores.error)
     best = mean.argmin()
     assert scores.best == best
-    simplest = np.flatnonzero(mean <= mean[best] + error[best])[0]
-    assert scores.simplest == simplest
-    assert simplest < best
+    one_standard_error = np.flatnonzero(mean <= mean[best] + error[best])[0]
+    assert scores.one_standard_error == one_standard_error
+    assert one_standard_error < best
     one = jax.tree.map(lambda a: a[:1], FOLDS)
     single = selection.cross_validate(
-        ridge, mean_squares, X, Y, folds=one, grid={"l2": L2}, greater=False
+        ridge, mean_squares, X, Y, folds=one, grid={"l2": L2}, greater_is_better=False
     )
     assert np.isnan(single.error).all()
-    assert single.simplest == single.best == np.argmin(single.test[0])
+    assert single.one_standard_error == single.best == np.argmin(single.test[0])
 
 
 def test_failed_fits_are_not_chosen():
@@ -294,7 +293,7 @@ def test_failed_fits_are_not_chosen():
         np.testing.assert_array_equal(np.isnan(each), np.tile(failed, (K, 1)))
     np.testing.assert_array_equal(np.isnan(scores.mean), failed)
     assert scores.best in (1, 3)
-    assert scores.simplest in (1, 3)
+    assert scores.one_standard_error in (1, 3)
     none = selection.cross_validate(ridge, r2, X, Y, folds=FOLDS, grid={"l2": [1e7]})
     assert none.best == 0
     assert np.isnan(none.mean[0])
@@ -324,7 +323,7 @@ def test_rows_of_weight_0_are_absent(x64):
         folds=selection.leave_one_out(M),
         grid={"l2": L2},
         weights=weights,
-        greater=False,
+        greater_is_better=False,
     )
     short = selection.cross_validate(
         ridge,
@@ -333,7 +332,7 @@ def test_rows_of_weight_0_are_absent(x64):
         Y[:50],
         folds=selection.leave_one_out(50),
         grid={"l2": L2},
-        greater=False,
+        greater_is_better=False,
     )
     np.testing.assert_allclose(padded.test[:50], short.test, rtol=1e-9)
     assert np.isnan(padded.test[50:]).all()
@@ -579,7 +578,7 @@ def accuracy(params, x, y, *, weights):
 def test_ridge_of_the_library(x64):
     ours, theirs = (
         selection.cross_validate(
-            fit, cost, X, Y, folds=FOLDS, grid={"l2": L2}, greater=False
+            fit, cost, X, Y, folds=FOLDS, grid={"l2": L2}, greater_is_better=False
         )
         for fit, cost in ((library.fit, linear.cost), (ridge, mean_squares))
     )
@@ -597,7 +596,13 @@ def test_logistic_of_the_library(x64):
         (accuracy, True, "accuracy"),
     ):
         scores = selection.cross_validate(
-            fit, score, X, BINARY, folds=FOLDS, grid={"l2": L2}, greater=greater
+            fit,
+            score,
+            X,
+            BINARY,
+            folds=FOLDS,
+            grid={"l2": L2},
+            greater_is_better=greater,
         )
         assert (scores.status == Status.CONVERGED).all()
         for i in (4, 12):

@@ -6,8 +6,8 @@ import optax
 import pytest
 from sklearn import model_selection as oracle
 
+from jaxml import Status
 from jaxml.evaluate import selection
-from jaxml.optimize import Status
 from tests.test_scores import FOLDS, KEY, X, Y, mean_squares, ridge
 
 SAMPLES = {
@@ -98,7 +98,13 @@ def test_descend_finds_what_a_fine_grid_finds(x64):
         assert found.status == Status.CONVERGED
         fine = np.geomspace(1e-3, 10, 4001)
         scores = selection.cross_validate(
-            ridge, mean_squares, X, Y, folds=FOLDS, grid={"l2": fine}, greater=False
+            ridge,
+            mean_squares,
+            X,
+            Y,
+            folds=FOLDS,
+            grid={"l2": fine},
+            greater_is_better=False,
         )
         assert found.cost <= scores.mean.min()
         np.testing.assert_allclose(found.cost, scores.mean.min(), rtol=1e-6)

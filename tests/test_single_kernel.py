@@ -8,7 +8,8 @@ import jaxlib
 import numpy as np
 from sklearn import linear_model
 
-from jaxml.optimize import _single_kernel, check
+from jaxml import check
+from jaxml.optimize import _single_kernel
 from jaxml.regression import lasso
 
 

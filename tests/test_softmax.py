@@ -9,8 +9,8 @@ import optax
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from jaxml import Status, check
 from jaxml.data.scaling import one_hot
-from jaxml.optimize import Status, check
 from jaxml.regression import logistic, softmax
 from tests.depth import cases
 from tests.test_logistic import least, problems

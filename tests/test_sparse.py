@@ -11,7 +11,8 @@ from scipy.special import entr
 from scipy.special import softmax as chances_of
 from sklearn import datasets as sklearn
 
-from jaxml.optimize import Status, _quadratic, check
+from jaxml import Status, check
+from jaxml.optimize import _quadratic
 from jaxml.regression import _sparse, logistic, softmax
 from tests.depth import cases
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxml.plot import spins
+from jaxml.plot import _spins as spins
 
 pytest.importorskip("matplotlib")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize
 
-from jaxml.optimize import Status
+from jaxml import Status
 from jaxml.physics import statmech
 from tests.common.samples import Made
 

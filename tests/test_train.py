@@ -11,8 +11,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxml import feedforward, train
-from jaxml.optimize import Status, _batches, bar
+from jaxml import Status, feedforward, train
+from jaxml.optimize import _bar as bar
+from jaxml.optimize import _batches
 from tests.common.samples import Made
 
 SIZES = (3, 4, 2)
@@ -351,7 +352,7 @@ def test_early_stopping_returns_the_best_validated(runner):
     assert int(fit.steps) == 7  # the best was the fourth, three more without gain
     assert float(fit.params) == 4
     assert int(fit.residual) == 3
-    score = np.asarray(fit.history["score"])
+    score = np.asarray(fit.history["validation_score"])
     np.testing.assert_array_equal(score[:7], -((np.arange(1, 8) - 4.0) ** 2))
     assert not np.isfinite(score[7:]).any()
     assert len(score) == 20
@@ -519,7 +520,7 @@ def test_bad_input():
         ),
         (
             lambda: train.epoch(update, state, (data[0], data[1][:5]), batch=3),
-            "^data must be arrays of one number of rows",
+            "^data must be arrays with equal row counts",
         ),
         (
             lambda: train.run(

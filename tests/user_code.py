@@ -7,8 +7,8 @@ import numpy as np
 import optax
 
 import jaxml
-from jaxml import feedforward, kmeans, linear, logistic, mixture, pca, svm
-from jaxml.optimize import minimize, train
+from jaxml import feedforward, kmeans, linear, logistic, mixture, pca, svm, train
+from jaxml.optimize import minimize
 from jaxml.regression import kernels
 
 x = np.random.default_rng(0).normal(size=(30, 4))

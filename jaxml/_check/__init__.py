@@ -28,7 +28,7 @@ from jaxml._check.annotations import Static as Static
 from jaxml._check.annotations import Targets as Targets
 from jaxml._check.annotations import Unchecked as Unchecked
 from jaxml._check.annotations import Weights as Weights
-from jaxml._check.declare import checked as checked
+from jaxml._check.declare import checkify as checkify
 from jaxml._check.declare import fit as fit
 from jaxml._check.declare import host as host
 from jaxml._check.declare import limits as limits

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import checkify
+from jax.experimental import checkify as jax_checkify
 
 from jaxml._check import kinds, ranges
 from jaxml._check.annotations import Argument, Role, Shown, read
@@ -53,7 +53,7 @@ def fit(function=None, /, *, also=None):
 
 
 def host(function: Callable[P, R]) -> Callable[P, R]:
-    """Declare a function of the host: it reads files, draws, or drives other ones."""
+    """Declare a function that runs on the host: it reads files, or drives others."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -135,22 +135,22 @@ def _read(function: Callable) -> tuple[inspect.Signature, Declared]:
     signature = inspect.signature(function)
     parameters = signature.parameters
     more = next((n for n, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
-    found = {
+    result = {
         name: read(name, p.annotation, p.default)
         for name, p in parameters.items()
         if name != more
     }
     roles: dict[Any, list[Argument]] = {role: [] for role in (*Role, "array", "tree")}
-    for argument in found.values():
+    for argument in result.values():
         roles[argument.role or ("array" if argument.shape else "tree")].append(argument)
     roles["tree"] += roles[Role.UNCHECKED]
     arrays = roles["array"]
     keywords = {n for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     loose = {a.name for a in arrays if a.of.classes or a.name in keywords}
     parts = roles[Role.STATIC], roles[Role.KEY], arrays, roles["tree"]
-    declared = Declared(found, *parts, roles[Role.SCALAR], more, loose)
+    declared = Declared(result, *parts, roles[Role.SCALAR], more, loose)
     shown = [
-        p.replace(annotation=Shown(found[n].shown)) if n in found else p
+        p.replace(annotation=Shown(result[n].shown)) if n in result else p
         for n, p in parameters.items()
     ]
     return signature.replace(parameters=shown), declared
@@ -235,10 +235,10 @@ def _given(argument: Argument, arguments) -> bool:
 
 def _limits_of_functions(arguments, declared: Declared) -> dict[str, str | None]:
     """The limits that functions among the arguments declare for their own."""
-    found: dict[str, str | None] = {}
+    result: dict[str, str | None] = {}
     for argument in declared.statics:
-        found |= limits(arguments[argument.name])
-    return found
+        result |= limits(arguments[argument.name])
+    return result
 
 
 def limits(function: Any) -> dict[str, str | None]:
@@ -306,15 +306,15 @@ def _valid(value, argument: Argument, k: Any) -> jax.Array:
 
 
 @host
-def checked(function: Callable[P, R]) -> Callable[P, R]:
+def checkify(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function raise where its arithmetic first goes wrong, also under jit.
 
-    `jaxml.checked(f)(x)` runs f under checkify: NaN, division by zero and indices out
+    `jaxml.checkify(f)(x)` runs f under checkify: NaN, division by zero and indices out
     of bounds raise checkify.JaxRuntimeError and name the line. For finding faults;
     slower than f.
     """
-    errors = checkify.float_checks | checkify.index_checks
-    run = jax.jit(checkify.checkify(function, errors=errors))
+    errors = jax_checkify.float_checks | jax_checkify.index_checks
+    run = jax.jit(jax_checkify.checkify(function, errors=errors))
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:

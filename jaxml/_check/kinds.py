@@ -144,7 +144,7 @@ def option(name: str, value, options: Iterable):
 
 
 def key(value) -> None:
-    """Refuse what is no single new-style key."""
+    """Require one typed key."""
     dtype = getattr(value, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         kind = f"an array of {dtype}" if dtype is not None else repr(value)

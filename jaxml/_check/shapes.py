@@ -109,7 +109,7 @@ def _all_or_none(arrays, together):
     every = [forms for _, forms, _ in arrays]
     some = {a for forms in every if len(forms) > 1 for form in forms for a in form}
     fixed = {a for forms in every for a in set.intersection(*map(set, forms))}
-    found = []
+    result = []
     for letter in sorted(some - fixed):
         those = [each for each in arrays if any(letter in f for f in each[1])]
         first = [chosen for name, _, chosen in those if name in together][:1]
@@ -117,8 +117,8 @@ def _all_or_none(arrays, together):
         for name, forms, chosen in those:
             has = letter in chosen
             if has != there and (has or name in together):
-                found.append((name, [f for f in forms if (letter in f) == there]))
-    return found
+                result.append((name, [f for f in forms if (letter in f) == there]))
+    return result
 
 
 def _form(forms, shape, known):

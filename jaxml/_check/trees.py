@@ -130,15 +130,15 @@ def fields(name: str, value) -> dict[str, tuple[Any, tuple]]:
 
     `w: Annotated[jax.Array, "n|n t"]`; one that is None is left out.
     """
-    found = {}
+    result = {}
     for field, hint in hints_of(type(value)).items():
         leaf, path, shape = getattr(value, field), f"{name}.{field}", _shape(hint, name)
         if shape is not None and leaf is not None:
             leaf = leaf if hasattr(leaf, "shape") else np.asarray(leaf)
-            found[path] = leaf, shape.forms
+            result[path] = leaf, shape.forms
         elif field_names(type(leaf)):
-            found |= fields(path, leaf)
-    return found
+            result |= fields(path, leaf)
+    return result
 
 
 def _shape(hint, owner: str = "") -> Shape | None:

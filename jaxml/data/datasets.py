@@ -33,6 +33,21 @@ from jaxml._check import Array, Key
 from jaxml._programs import cache_home
 from jaxml.physics import ising, onsager
 
+__all__ = [
+    "FILES",
+    "Data",
+    "DataError",
+    "File",
+    "MovieLens",
+    "Spins",
+    "digits",
+    "fashion_mnist",
+    "ising_samples",
+    "mnist",
+    "movielens_100k",
+    "wheat_seeds",
+]
+
 LIMIT = 1 << 26  # bytes; no file here is larger when it is decompressed
 
 TEMPERATURES = tuple(round(1.6 + 0.1 * i, 1) for i in range(14))  # of `ising_samples`
@@ -168,9 +183,9 @@ def digits(*, scale: float | None = None) -> Data:
 
     """
     factor = _scale(scale)
-    found = resources.files("jaxml.data").joinpath(DIGITS.name)
-    content = found.read_bytes()
-    _verify(content, DIGITS, str(found))
+    result = resources.files("jaxml.data").joinpath(DIGITS.name)
+    content = result.read_bytes()
+    _verify(content, DIGITS, str(result))
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return Data(_scaled(file["x"], factor), file["y"].astype(np.int32))
 
@@ -191,7 +206,7 @@ def mnist(*, scale: float | None = None) -> tuple[Data, Data]:
 
     Raises:
         ValueError: a scale that is not a number.
-        DataError: a damaged file, or one that is neither here nor to be had.
+        DataError: a damaged file, or one neither cached nor downloadable.
 
     """
     return _images("mnist", _scale(scale))
@@ -218,7 +233,7 @@ def wheat_seeds() -> Data:
     in J. Brownlee's copy, which repairs the tabs of the original.
 
     Raises:
-        DataError: a damaged file, or one that is neither here nor to be had.
+        DataError: a damaged file, or one neither cached nor downloadable.
 
     """
     (file,) = FILES["wheat-seeds"]
@@ -246,7 +261,7 @@ def movielens_100k() -> MovieLens:
         MovieLens; users and items count from 0, in the order of u.data.
 
     Raises:
-        DataError: a damaged file, or one that is neither here nor to be had.
+        DataError: a damaged file, or one neither cached nor downloadable.
 
     """
     data, items, *tests = (_member("ml-100k", ARCHIVE, file) for file in MOVIELENS)
@@ -459,10 +474,10 @@ def _open(path: Path, file: File) -> bytes:
 
 
 def _verify(content: bytes, file: File, where: str) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != file.sha256:
+    result = hashlib.sha256(content).hexdigest()
+    if result != file.sha256:
         raise DataError(
-            f"{where} is damaged: its SHA-256 is {found}, not {file.sha256}"
+            f"{where} is damaged: its SHA-256 is {result}, not {file.sha256}"
         )
 
 

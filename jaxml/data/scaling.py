@@ -14,6 +14,17 @@ from jaxml import _check
 from jaxml._check import Array, Count, Key, Labels, Rows, Static, Weights
 from jaxml._units import power_of_two, shares
 
+__all__ = [
+    "Params",
+    "Split",
+    "invert",
+    "min_max",
+    "one_hot",
+    "split",
+    "standardise",
+    "transform",
+]
+
 
 class Params(NamedTuple):
     """A scale for each column: z = (x - shift) / scale."""
@@ -26,8 +37,8 @@ class Params(NamedTuple):
 class Split(NamedTuple):
     """Indices of rows, disjoint, in random order: `x[split.train], y[split.train]`."""
 
-    train: jax.Array  # (m - held_out,) int32
-    test: jax.Array  # (held_out,) int32
+    train: jax.Array  # (m - test_size,) int32
+    test: jax.Array  # (test_size,) int32
 
 
 @_check.pure(jit=True)
@@ -133,8 +144,8 @@ def one_hot(y: Annotated[Array, "m:labels k"], *, k: Count) -> jax.Array:
 
 
 @_check.pure(jit=True)
-def split(key: Key, y: Labels, *, held_out: Static[int]) -> Split:
-    """Split rows at random, each class in proportion: h = held_out rows into test.
+def split(key: Key, y: Labels, *, test_size: Static[int]) -> Split:
+    """Split rows at random, each class in proportion: test_size rows into test.
 
     Of a class with m_c rows, m_c h/m rounded up or down are held out; every row is,
     with probability h/m. Rows are laid in the order of their class, shuffled within
@@ -144,35 +155,36 @@ def split(key: Key, y: Labels, *, held_out: Static[int]) -> Split:
     Args:
         key: jax.random.key(seed).
         y: (m,) labels.
-        held_out: h, rows in test, 0 < h < m; for folds and several splits, vmap keys.
+        test_size: rows in test, 0 < test_size < m; for folds and several splits, vmap
+            keys.
 
     Returns:
         Split(train, test), arrays of indices, each in random order.
 
     Raises:
-        ValueError: held_out that is not an int between 1 and m - 1.
+        ValueError: test_size that is not an int between 1 and m - 1.
 
     """
     m = len(y)
-    if _check.count("held_out", held_out) >= m:
-        raise ValueError(f"held_out must be below m = {m}, not {held_out}")
+    if _check.count("test_size", test_size) >= m:
+        raise ValueError(f"test_size must be below m = {m}, not {test_size}")
     within, offset, order = jax.random.split(key, 3)
     rows = jax.random.permutation(within, m)
     rows = rows[jnp.argsort(y[rows], stable=True)]
     # On the host, in 64 bits: p h is beyond int32 for long data.
-    steps = np.arange(m, dtype=np.int64) * held_out % m
+    steps = np.arange(m, dtype=np.int64) * test_size % m
     start = jax.random.randint(offset, (), 0, m)
     # steps + start < 2m, and s mod m = s - m from m on: this too stays in int32.
     places = jnp.asarray(steps.astype(np.int32)) + start
-    test = jnp.where(places >= m, places - m, places) < held_out
+    test = jnp.where(places >= m, places - m, places) < test_size
     shuffle = jax.random.permutation(order, m)
     # Stable, so that both parts keep the random order; exactly h come last.
     rows = rows[shuffle][jnp.argsort(test[shuffle], stable=True)].astype(jnp.int32)
-    return Split(rows[: m - held_out], rows[m - held_out :])
+    return Split(rows[: m - test_size], rows[m - test_size :])
 
 
 def _weights(weights, x):
-    """Weights as frequencies; NaN for a negative one, which only a trace lets in."""
+    """Weights as frequencies; NaN for a negative one, possible only under tracing."""
     if weights is None:
         return jnp.ones(len(x), x.dtype)
     return jnp.where(weights >= 0, weights, jnp.nan)

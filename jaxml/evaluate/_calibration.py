@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._units import relative, shares
 from jaxml.data.scaling import one_hot
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 
 BINNINGS = ("width", "mass")
 RUNAWAY = 0.1  # change of some logit in a last step from which there is no minimum
 
 
 def valid(y, p, weights):
-    """Probabilities and weights; NaN for what only a trace lets in."""
+    """Probabilities and weights; NaN for what is possible only under tracing."""
     k = 2 if p.ndim == 1 else p.shape[1]
     _check.labels("y", y, k)
     good = (p >= 0) & (p <= 1)
@@ -101,14 +101,14 @@ def by_autodiff(cost: Callable) -> Callable:
     return lambda theta: (*jax.value_and_grad(cost)(theta), jax.hessian(cost)(theta))
 
 
-def told(found: Fit, moves, weights):
+def told(result: Fit, moves, weights):
     """The status, UNBOUNDED where the last step still moved a logit by much."""
     moves = jnp.abs(moves)
     moves = moves if moves.ndim == 1 else moves.max(axis=1)
     moving = jnp.where(weights > 0, moves, 0).max() > RUNAWAY
-    ended = (found.status == Status.CONVERGED) | (found.status == Status.SINGULAR)
-    unbounded = ended & moving & (found.steps > 0)
-    return jnp.where(unbounded, Status.UNBOUNDED, found.status).astype(jnp.int32)
+    ended = (result.status == Status.CONVERGED) | (result.status == Status.SINGULAR)
+    unbounded = ended & moving & (result.steps > 0)
+    return jnp.where(unbounded, Status.UNBOUNDED, result.status).astype(jnp.int32)
 
 
 def pool(y, w):
@@ -134,4 +134,4 @@ def pool(y, w):
         return jnp.cumsum(kept, dtype=jnp.int32), Progress(0 * residual, residual)
 
     start = jnp.maximum(jnp.cumsum(w > 0, dtype=jnp.int32) - 1, 0)
-    return iterate(step, start, tol=0.5, max_iter=m + 1, places=1).params
+    return iterate(step, start, tol=0.5, max_iter=m + 1, history_length=1).params

@@ -23,6 +23,17 @@ from jaxml import _check
 from jaxml._check import Count, Key, Scalar, Static, Unchecked, Weights
 from jaxml._units import unit_of
 
+__all__ = [
+    "Bootstrap",
+    "Interval",
+    "Jackknife",
+    "basic",
+    "bca",
+    "bootstrap",
+    "jackknife",
+    "percentile",
+]
+
 NUMBERS = 2**22  # so many weights are held at a time, if chunk does not say otherwise
 
 
@@ -236,13 +247,13 @@ def bca(
         _, apart, _ = _apart(values, None if weights is None else weights != 0)
         squares = jnp.sum(apart**2, axis=0)
         a = -jnp.sum(apart**3, axis=0) / (6 * squares**1.5)
-        found = []
+        result = []
         for side in (-1, 1):
             z = z0 + jax.scipy.special.ndtri((1 + side * confidence) / 2)
             share = jax.scipy.special.ndtr(z0 + z / (1 - a * z))
             usable = jnp.isfinite(z0) & jnp.isfinite(a) & valid
-            found.append(_quantile(draws, jnp.where(usable, share, jnp.nan)))
-        return tuple(found)
+            result.append(_quantile(draws, jnp.where(usable, share, jnp.nan)))
+        return tuple(result)
 
     leaves, structure = jax.tree.flatten(estimate)
     others = jax.tree.leaves(draws), jax.tree.leaves(values)
@@ -268,8 +279,8 @@ def _quantiles(draws, share):
 def _quantile(draws, share):
     """Quantiles of draws, (samples, …), at shares, (…)."""
     columns = draws.reshape(len(draws), -1).T
-    found = jax.vmap(jnp.quantile)(columns, share.ravel().astype(draws.dtype))
-    return found.reshape(share.shape)
+    result = jax.vmap(jnp.quantile)(columns, share.ravel().astype(draws.dtype))
+    return result.reshape(share.shape)
 
 
 def _apart(values, there):

@@ -38,9 +38,26 @@ from jaxml.evaluate._calibration import (
     valid,
     weights_or_ones,
 )
-from jaxml.optimize.convex import by_newton
-from jaxml.optimize.fit import Fit, Status
-from jaxml.optimize.implicit import solution
+from jaxml.optimize._convex import by_newton
+from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import solution
+
+__all__ = [
+    "Isotonic",
+    "Platt",
+    "Reliability",
+    "Temperature",
+    "Vector",
+    "brier",
+    "ece",
+    "isotonic",
+    "mce",
+    "platt",
+    "probability",
+    "reliability",
+    "temperature",
+    "vector",
+]
 
 
 class Temperature(NamedTuple):
@@ -238,9 +255,9 @@ def _between(s, score, f):
     left = right - 1
     beyond, gap = s >= score[right], score[right] - score[left]
     part = jnp.where(beyond | (s < score[left]), 0, s - score[left])
-    found = f[left] + part / jnp.where(gap > 0, gap, 1) * (f[right] - f[left])
+    result = f[left] + part / jnp.where(gap > 0, gap, 1) * (f[right] - f[left])
     # Rounding must not carry f beyond the next row's.
-    return jnp.where(beyond | (found > f[right]), f[right], found)
+    return jnp.where(beyond | (result > f[right]), f[right], result)
 
 
 @_check.fit
@@ -288,19 +305,19 @@ def temperature(
     def start_cost(theta):
         return log_loss(theta[0] * kept[0], *kept[1:])
 
-    found = by_newton(
+    result = by_newton(
         by_autodiff(start_cost), jnp.zeros(1, z.dtype), tol=tol, max_iter=max_iter
     )
-    beta, step = found.params.theta[0], found.params.direction[0]
-    status = told(found, step * kept[0], w)
+    beta, step = result.params.theta[0], result.params.direction[0]
+    status = told(result, step * kept[0], w)
     # Cold is separable; hot, or upside down, is no better than a constant.
     upside = (status == Status.CONVERGED) & (beta <= 0)
     status = jnp.where(upside, Status.UNBOUNDED, status).astype(jnp.int32)
     params, value = solution(
-        _temperature_cost, Temperature(1 / beta), found.cost, status, data, {}
+        _temperature_cost, Temperature(1 / beta), result.cost, status, data, {}
     )
     params = Temperature(size * params.temperature)
-    return found._replace(params=params, cost=value, status=status)
+    return result._replace(params=params, cost=value, status=status)
 
 
 def _temperature_cost(params, z, goals, weights):
@@ -351,16 +368,16 @@ def platt(
     def start_cost(theta):
         return _platt_cost(Platt(*theta), *kept)
 
-    found = by_newton(
+    result = by_newton(
         by_autodiff(start_cost), jnp.zeros(2, z.dtype), tol=tol, max_iter=max_iter
     )
-    status = jnp.where(alike, Status.SINGULAR, found.status)
-    status = jnp.maximum(status, found.status).astype(jnp.int32)
-    params = Platt(*found.params.theta)
-    params, value = solution(_platt_cost, params, found.cost, status, data, {})
+    status = jnp.where(alike, Status.SINGULAR, result.status)
+    status = jnp.maximum(status, result.status).astype(jnp.int32)
+    params = Platt(*result.params.theta)
+    params, value = solution(_platt_cost, params, result.cost, status, data, {})
     a = params.a / spread
     params = Platt(a, params.b - a * centre)
-    return found._replace(params=params, cost=value, status=status)
+    return result._replace(params=params, cost=value, status=status)
 
 
 def _scale(scores, weights):
@@ -424,18 +441,18 @@ def vector(
         blocks = [[jnp.diag(ww), jnp.diag(wb)], [jnp.diag(wb), jnp.diag(bb) + 1]]
         return value, jnp.concatenate(g), jnp.block(blocks) - products
 
-    found = by_newton(
+    result = by_newton(
         derivatives, jnp.zeros(2 * k, z.dtype), tol=tol, max_iter=max_iter
     )
-    step = _split(found.params.direction)
-    status = told(found, z * step.w[None] + step.b[None], w)
+    step = _split(result.params.direction)
+    status = told(result, z * step.w[None] + step.b[None], w)
     params, value = solution(
-        _vector_cost, _split(found.params.theta), found.cost, status, data, {}
+        _vector_cost, _split(result.params.theta), result.cost, status, data, {}
     )
     scaled = params.w / scale.scale
     b = params.b - scaled * scale.shift
     params = Vector(scaled, b - jnp.mean(b))
-    return found._replace(params=params, cost=value, status=status)
+    return result._replace(params=params, cost=value, status=status)
 
 
 def _split(theta) -> Vector:

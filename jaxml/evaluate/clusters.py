@@ -18,6 +18,8 @@ from jaxml._rows import each, product
 from jaxml._units import unit_of
 from jaxml.evaluate.metrics import confusion
 
+__all__ = ["adjusted_rand", "davies_bouldin", "mutual_information", "silhouette"]
+
 HUGE = 2.0**30  # in units of the largest entry: what is larger counts for nothing
 
 
@@ -59,13 +61,13 @@ def silhouette(
         mean = sums / jnp.where(counts > 0, counts, 1)[None]
         b = jnp.min(jnp.where(mine | (counts == 0)[None], jnp.inf, mean), axis=1)
         larger = jnp.maximum(a, b)
-        found = (b - a) / jnp.where(larger > 0, larger, 1)
-        return jnp.where(others > 0, found, 0)
+        result = (b - a) / jnp.where(larger > 0, larger, 1)
+        return jnp.where(others > 0, result, 0)
 
     number, there = jnp.arange(len(x), dtype=jnp.int32), (w > 0).astype(x.dtype)
-    found = each(of, x, number, labels, there)
+    result = each(of, x, number, labels, there)
     valid = (jnp.sum(counts > 0) > 1) & ~jnp.isnan(w).any()
-    return jnp.where(valid & jnp.isfinite(x).all(), found, jnp.nan)
+    return jnp.where(valid & jnp.isfinite(x).all(), result, jnp.nan)
 
 
 @_check.pure(jit=True)
@@ -101,9 +103,9 @@ def davies_bouldin(
     ratio = spread[:, None] + spread[None]
     ratio = ratio / jnp.sqrt(jnp.where(pair, between, 1))
     worst = jnp.max(jnp.where(pair, ratio, 0), axis=1)
-    found = jnp.sum(jnp.where(used, worst, 0)) / jnp.sum(used)
+    result = jnp.sum(jnp.where(used, worst, 0)) / jnp.sum(used)
     valid = (jnp.sum(used) > 1) & ~jnp.isnan(w).any() & jnp.isfinite(x).all()
-    return jnp.where(valid, found, jnp.nan)
+    return jnp.where(valid, result, jnp.nan)
 
 
 @_check.pure

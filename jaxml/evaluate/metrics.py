@@ -16,6 +16,21 @@ from jaxml._check import Array, Count, Labels, Targets, Weights
 from jaxml._units import relative, unit_of
 from jaxml.data.scaling import one_hot
 
+__all__ = [
+    "Threshold",
+    "accuracy",
+    "auc",
+    "confusion",
+    "f1",
+    "f1_threshold",
+    "log_loss",
+    "mae",
+    "precision",
+    "r2",
+    "recall",
+    "rmse",
+]
+
 
 @_check.pure(jit=True)
 def accuracy(
@@ -248,7 +263,7 @@ class Threshold(NamedTuple):
 
 
 @_check.pure(jit=True)
-def threshold(
+def f1_threshold(
     y: Annotated[Array, "m:labels 2"],
     score: Annotated[Array, "m"],
     *,
@@ -278,17 +293,17 @@ def threshold(
     score, positive, w = score[order], y[order] == 1, w[order]
     hits = jnp.cumsum(jnp.where(positive, w, 0))
     said = jnp.cumsum(w)
-    found = 2 * hits / (said + hits[-1])
+    result = 2 * hits / (said + hits[-1])
     # Rows of one score are on one side: only the last of them is a line.
     last = jnp.append(score[1:] < score[:-1], True)
-    best = jnp.argmax(jnp.where(last, found, -jnp.inf))
+    best = jnp.argmax(jnp.where(last, result, -jnp.inf))
     valid = ~jnp.isnan(score).any() & ((y == 0) | (y == 1)).all() & (hits[-1] > 0)
     value = jnp.where(valid, score[best], jnp.nan)
-    return Threshold(value, jnp.where(valid, found[best], jnp.nan))
+    return Threshold(value, jnp.where(valid, result[best], jnp.nan))
 
 
 def _valid(weights, like):
-    """Weights, 1 if None; NaN for a negative one, which only a trace lets in."""
+    """Weights, 1 if None; NaN for a negative one, possible only under tracing."""
     if weights is None:
         floating = jnp.issubdtype(like.dtype, jnp.floating)
         return jnp.ones(len(like), like.dtype if floating else float)

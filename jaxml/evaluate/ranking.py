@@ -19,6 +19,16 @@ import numpy as np
 from jaxml import _check
 from jaxml._check import Array, Count, Key, Labels, Rows, Weights
 
+__all__ = [
+    "Split",
+    "average_precision",
+    "latest",
+    "leave_out",
+    "ndcg",
+    "precision",
+    "recall",
+]
+
 Ranked = Annotated[Array, "m c:labels"]
 
 
@@ -69,8 +79,8 @@ def average_precision(
     hit = _gains(relevant, ranked)
     places = jnp.arange(1, ranked.shape[1] + 1, dtype=hit.dtype)
     best = jnp.minimum(jnp.sum(relevant, axis=1), len(places))
-    found = jnp.sum(hit * jnp.cumsum(hit, axis=1) / places[None], axis=1)
-    return _mean(found / _known(best), relevance, weights)
+    result = jnp.sum(hit * jnp.cumsum(hit, axis=1) / places[None], axis=1)
+    return _mean(result / _known(best), relevance, weights)
 
 
 @_check.pure
@@ -92,8 +102,8 @@ def ndcg(
     discount = 1 / jnp.log2(jnp.arange(2, count + 2, dtype=relevance.dtype))
     most = min(count, relevance.shape[1])
     ideal = jax.lax.top_k(relevance, most)[0] @ discount[:most]
-    found = _gains(relevance, ranked) @ discount
-    return _mean(found / _known(ideal), relevance, weights)
+    result = _gains(relevance, ranked) @ discount
+    return _mean(result / _known(ideal), relevance, weights)
 
 
 def _gains(relevance, ranked):

@@ -91,7 +91,7 @@ def check_units(a: jax.Array, y: jax.Array) -> None:
 
 
 def targets(a: jax.Array, y: jax.Array, loss, weights=None) -> jax.Array:
-    """y for the outputs a, NaN in rows that only a trace could let in."""
+    """y for the outputs a, NaN in rows that are possible only under tracing."""
     check_units(a, y)
     if loss == "quadratic" or _are_concrete(y, weights):
         return y

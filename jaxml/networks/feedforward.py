@@ -1,6 +1,6 @@
 """Feed-forward network: forward pass, costs, and back-propagation by hand.
 
-Section 3.3 of the course, with its errors put right. Layer l has s_l units;
+Section 3.3 of the course, with its errors corrected. Layer l has s_l units;
 z^(l+1) = Θ^(l) [1; a^(l)] and a^(l) = g(z^(l)), from a^(1) = x to a^(L); Θ^(l) is
 [s_(l+1) × (s_l + 1)] and maps layer l to l + 1, bias in column 0. Rows are examples.
 """
@@ -27,9 +27,29 @@ from jaxml._check import (
 )
 from jaxml.networks import _losses, neuron
 from jaxml.networks._losses import LOSSES as LOSSES
+from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import Fit, Status
-from jaxml.optimize.minimize import minimize
+
+__all__ = [
+    "LOSSES",
+    "Layers",
+    "Params",
+    "Slowdown",
+    "backprop",
+    "cost",
+    "deltas",
+    "ensemble",
+    "fit",
+    "forward",
+    "gradient_check",
+    "init",
+    "outputs",
+    "predict",
+    "probabilities",
+    "score",
+    "slowdown",
+]
 
 Unit = str | neuron.Activation  # an activation, by name or as a pair
 
@@ -68,8 +88,8 @@ def init(
     """Draw Θ^(l), (s_(l+1), s_l + 1), for layers of sizes = (s_1, …, s_L).
 
     key is a key, (). activation is g of the hidden layers: "sigmoid", "tanh", "relu",
-    "softplus", "linear", "step" or a neuron.Activation; output is g of layer L, one of
-    these or "softmax"; loss is as in cost. scheme is one of
+    "softplus", "linear", "heaviside" or a neuron.Activation; output is g of layer L,
+    one of these or "softmax"; loss is as in cost. scheme is one of
 
         "course": all entries uniform in (-ε, ε), ε = √6 / √(s_l + s_(l+1)) (Ng);
         "normal": all N(0, 1) (Nielsen 2015, chapter 1);
@@ -98,12 +118,12 @@ def init(
 def _float(dtype):
     """A float dtype, JAX's default if None."""
     try:
-        found = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-        if not jnp.issubdtype(found, jnp.floating):
+        result = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+        if not jnp.issubdtype(result, jnp.floating):
             raise TypeError
     except TypeError:
         raise ValueError(f"dtype must be a float dtype, not {dtype}") from None
-    return found
+    return result
 
 
 def _draw(key, n_in, n_out, scheme, dtype) -> jax.Array:
@@ -225,12 +245,12 @@ def deltas(
 
 
 def _deltas(params, layers, y):
-    found = [_losses.output_error(layers.a[-1], y, params.output, params.loss)]
+    result = [_losses.output_error(layers.a[-1], y, params.output, params.loss)]
     slope = neuron.named(params.activation).slope
     for theta, a in zip(params.theta[:0:-1], layers.a[-2:0:-1], strict=True):
         # δ_0 is dropped after the product: before, Θ would be copied at each step.
-        found.append((found[-1] @ theta)[:, 1:] * slope(a))
-    return tuple(reversed(found))
+        result.append((result[-1] @ theta)[:, 1:] * slope(a))
+    return tuple(reversed(result))
 
 
 @_check.pure(also=_losses.check_targets)
@@ -330,7 +350,7 @@ def fit(
     optimize.train with train.descend(feedforward.cost, gradient=feedforward.backprop).
     """
     hyper: dict[str, Any] = {"l2": l2, "l1": l1, "weights": weights}
-    found = minimize(
+    result = minimize(
         cost,
         params,
         *jax.lax.stop_gradient((x, y)),
@@ -341,8 +361,8 @@ def fit(
         **jax.lax.stop_gradient(hyper),
     )
     invalid = _losses.invalid_rows(y, params.loss, weights, jnp).any()
-    status = jnp.where(invalid, Status.INVALID, found.status).astype(jnp.int32)
-    return jax.lax.stop_gradient(found._replace(status=status))
+    status = jnp.where(invalid, Status.INVALID, result.status).astype(jnp.int32)
+    return jax.lax.stop_gradient(result._replace(status=status))
 
 
 @_check.pure

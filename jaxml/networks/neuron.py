@@ -12,7 +12,26 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, Positive, Rows, Static, Weights
-from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize._fit import Fit, Progress, iterate
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "Params",
+    "derivative",
+    "fit",
+    "gate",
+    "heaviside",
+    "learn",
+    "linear",
+    "named",
+    "predict",
+    "relu",
+    "sigmoid",
+    "softplus",
+    "tanh",
+    "xor",
+]
 
 
 class Activation(NamedTuple):
@@ -23,7 +42,7 @@ class Activation(NamedTuple):
 
 
 class Params(NamedTuple):
-    """A perceptron, and how often it had to be put right."""
+    """A perceptron, and how often it was corrected."""
 
     theta: Annotated[jax.Array, "n+1"]  # the threshold's bias, then the weights
     # int32, examples answered wrongly while learning
@@ -61,7 +80,7 @@ def linear(z: Array) -> jax.Array:
 
 
 @_check.pure
-def step(z: Array) -> jax.Array:
+def heaviside(z: Array) -> jax.Array:
     """1 where z > 0, else 0, elementwise, any shape: McCulloch and Pitts; g' = 0."""
     return jnp.where(jnp.isnan(z), z, z > 0)
 
@@ -72,7 +91,7 @@ ACTIVATIONS = {
     "relu": Activation(jax.nn.relu, lambda a: (a > 0).astype(a.dtype)),
     "softplus": Activation(jax.nn.softplus, lambda a: -jnp.expm1(-a)),
     "linear": Activation(lambda z: z, jnp.ones_like),
-    "step": Activation(step, jnp.zeros_like),
+    "heaviside": Activation(heaviside, jnp.zeros_like),
 }
 
 

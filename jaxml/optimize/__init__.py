@@ -1,16 +1,28 @@
-"""Minimisers that know no model."""
+"""Model-agnostic optimizers: what optax does not have, and derivatives of minima.
 
-from jaxml.optimize import proximal as proximal
-from jaxml.optimize import train as train
-from jaxml.optimize.conjugate import conjugate as conjugate
-from jaxml.optimize.constrained import constrained as constrained
-from jaxml.optimize.fit import Fit as Fit
-from jaxml.optimize.fit import Status as Status
-from jaxml.optimize.fit import best as best
-from jaxml.optimize.fit import check as check
-from jaxml.optimize.fit import iterate as iterate
-from jaxml.optimize.minimize import minimize as minimize
-from jaxml.optimize.newton import gauss_newton as gauss_newton
-from jaxml.optimize.newton import levenberg_marquardt as levenberg_marquardt
-from jaxml.optimize.newton import newton as newton
-from jaxml.optimize.newton import newton_cg as newton_cg
+`optimize.minimize` lowers any cost with any optax optimiser; `optimize.proximal` costs
+with kinks, `optimize.constrained` those with constraints. `optimize.conjugate`,
+`optimize.newton`, `optimize.newton_cg`, `optimize.gauss_newton` and
+`optimize.levenberg_marquardt` are optimisers for `minimize`; `optimize.iterate` is the
+loop that every fit runs.
+"""
+
+from jaxml.optimize import proximal
+from jaxml.optimize._conjugate import conjugate, scale_by_conjugate
+from jaxml.optimize._constrained import constrained
+from jaxml.optimize._fit import iterate
+from jaxml.optimize._minimize import minimize
+from jaxml.optimize._newton import gauss_newton, levenberg_marquardt, newton, newton_cg
+
+__all__ = [
+    "conjugate",
+    "constrained",
+    "gauss_newton",
+    "iterate",
+    "levenberg_marquardt",
+    "minimize",
+    "newton",
+    "newton_cg",
+    "proximal",
+    "scale_by_conjugate",
+]

@@ -106,7 +106,7 @@ def count_rows(data: Any, batch: int, weights: Any = None) -> int:
     """How many rows, m, all arrays of the data have, and the weights."""
     sizes = {len(leaf) if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
     if len(sizes) != 1 or 0 in sizes:
-        raise ValueError(f"data must be arrays of one number of rows, not {sizes}")
+        raise ValueError(f"data must be arrays with equal row counts, not {sizes}")
     m = sizes.pop()
     if not 1 <= batch <= m:
         raise ValueError(f"batch must be in 1 … m = {m}, not {batch}")

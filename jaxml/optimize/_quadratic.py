@@ -14,8 +14,8 @@ from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml._rows import product
+from jaxml.optimize._fit import Progress, iterate
 from jaxml.optimize._single_kernel import descend, padded
-from jaxml.optimize.fit import Progress, iterate
 from jaxml.optimize.proximal import accelerate, l1_penalty, l1_prox
 
 SWEEPS = 50  # the most sweeps over the coordinates in a turn
@@ -61,9 +61,9 @@ def minimum(model: Model, enough) -> Minimum:
 
     zero, none = jnp.zeros_like(model.theta), jnp.zeros_like(enough)
     start = Minimum(model.theta, zero, zero, none, none)
-    options: Any = {"max_iter": ROUNDS, "patience": SETTLED, "places": 1}
-    found = iterate(step, start, tol=1.0, **options).params
-    return found._replace(w=onward(model, found))
+    options: Any = {"max_iter": ROUNDS, "patience": SETTLED, "history_length": 1}
+    result = iterate(step, start, tol=1.0, **options).params
+    return result._replace(w=onward(model, result))
 
 
 def least_slope(w, gradient, limits) -> jax.Array:
@@ -115,15 +115,15 @@ def _among_first(size: int, hessian, some, slope):
     both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
     trace = 4 * size * jnp.finfo(slope.dtype).eps
     factor = cho_factor(h * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
-    found = cho_solve(factor, jnp.where(some, slope[:size], 0) / scale) / scale
-    return jnp.pad(found, (0, len(slope) - size))
+    result = cho_solve(factor, jnp.where(some, slope[:size], 0) / scale) / scale
+    return jnp.pad(result, (0, len(slope) - size))
 
 
 def _swept(model: Model, w, tol):
     n = len(w)
     after = (0, padded(n) - n)
     pull = -model.gradient - product(model.hessian, w - model.theta)
-    found = descend(
+    result = descend(
         jnp.pad(model.hessian, after),
         jnp.pad(pull, after),
         jnp.pad(w, after),
@@ -134,7 +134,7 @@ def _swept(model: Model, w, tol):
         sweeps=SWEEPS,
         positive=False,
     )
-    return found.w[:n]
+    return result.w[:n]
 
 
 def _accelerated(model: Model, w, tol):
@@ -144,5 +144,5 @@ def _accelerated(model: Model, w, tol):
 
     factors: Any = {"l1": 1.0, "factors": model.limits}
     prox, penalty = partial(l1_prox, **factors), partial(l1_penalty, **factors)
-    options: Any = {"tol": tol, "max_iter": SWEEPS, "places": 1}
+    options: Any = {"tol": tol, "max_iter": SWEEPS, "history_length": 1}
     return accelerate(smooth, prox, penalty, w, **options).params.params

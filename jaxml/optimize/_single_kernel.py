@@ -56,8 +56,8 @@ def descend(
     curvature = diagonal + l2
     inverse = 1 / jnp.where(curvature > 0, curvature, 1)
     call = _sequential(sweeps, positive)
-    found = call(gram, diagonal, inverse, limits, residual, w, count, tol)
-    return Descent(*found)
+    result = call(gram, diagonal, inverse, limits, residual, w, count, tol)
+    return Descent(*result)
 
 
 @functools.cache

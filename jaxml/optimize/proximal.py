@@ -15,9 +15,23 @@ import optax
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Scalar, Static
 from jaxml.optimize import _groups
+from jaxml.optimize._fit import Fit, Progress, iterate
+from jaxml.optimize._implicit import kinked_solution
 from jaxml.optimize._solver import names_taken
-from jaxml.optimize.fit import Fit, Progress, iterate
-from jaxml.optimize.implicit import kinked_solution
+
+__all__ = [
+    "Point",
+    "accelerate",
+    "box_prox",
+    "elastic_net_penalty",
+    "elastic_net_prox",
+    "group_penalty",
+    "group_prox",
+    "l1_penalty",
+    "l1_prox",
+    "nonnegative_prox",
+    "proximal",
+]
 
 PATIENCE = 500  # steps without any improvement: cycles of the momentum may be long
 GUESSES = 4  # products with the Hessian that make a first guess of the curvature
@@ -264,10 +278,10 @@ def proximal(
     )
     point = fit.params
     step = 1 / point.curvature
-    found, value = kinked_solution(
+    result, value = kinked_solution(
         smooth, nearest, kinks, point.params, fit.cost, fit.status, step, data, hyper
     )
-    return fit._replace(params=found, cost=value)
+    return fit._replace(params=result, cost=value)
 
 
 @_check.host
@@ -279,13 +293,13 @@ def accelerate(
     *,
     tol: NonNegative,
     max_iter: int,
-    places: int | None = None,
+    history_length: int | None = None,
 ) -> Fit:
     """The loop of `proximal`, for use inside jit: Fit.params is the last Point.
 
     smooth(p) and penalty(p) are scalars, prox(p, step) is like p. params, tol and
-    max_iter are those of `proximal`, places is that of `iterate`; nothing here has
-    derivatives.
+    max_iter are those of `proximal`, history_length is that of `iterate`; nothing here
+    has derivatives.
     """
     evaluate = jax.value_and_grad(smooth)
     vdot = optax.tree.vdot
@@ -319,7 +333,7 @@ def accelerate(
         # A longer step is tried where the search turned back and the cost can tell.
         next_ = jnp.where(turned & told, 0.5, 1) * curvature
         next_ = jnp.where(lower & ~told, jnp.maximum(next_, bend), next_)
-        found = Point(
+        result = Point(
             trial,
             next_.astype(curvature.dtype),
             onward,
@@ -329,8 +343,8 @@ def accelerate(
             Progress(new + penalty(trial), residual),
         )
         refused = point._replace(curvature=2 * curvature)
-        found = optax.tree.where(taken, found, refused)
-        return found, found.progress
+        result = optax.tree.where(taken, result, refused)
+        return result, result.progress
 
     value, grad = evaluate(params)
     curvature = _curvature(smooth, params, grad)
@@ -345,7 +359,7 @@ def accelerate(
         tol=tol,
         max_iter=max_iter,
         patience=PATIENCE,
-        places=places,
+        history_length=history_length,
     )
 
 

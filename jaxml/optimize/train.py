@@ -22,10 +22,12 @@ import optax
 from jaxml import _check
 from jaxml._check import Count, Key, Positive, Static, Weights
 from jaxml.optimize import _batches, _solver
+from jaxml.optimize._bar import Bar
 from jaxml.optimize._batches import Batch as Batch
+from jaxml.optimize._fit import UNRECORDED, Fit, Progress, Status, iterate
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.bar import Bar
-from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
+
+__all__ = ["Batch", "Descent", "State", "descend", "epoch", "fit", "run", "start"]
 
 ROWS = 1000  # rows of which the cost at the start is taken
 RISE = 0.5  # of the cost at the start; above it a run has not gone well
@@ -272,7 +274,8 @@ def fit(
 
     Fit.cost is the mean cost of the last epoch's batches, each before its step and
     weighed by the weights of its rows; Fit.residual the epochs since the best score;
-    Fit.history a dict of (epochs,) arrays: the mean of each metric, and "score".
+    Fit.history a dict of (epochs,) arrays: the mean of each metric, and
+    "validation_score".
     Training cuts off derivatives. A state that stands inside an epoch is INVALID: epoch
     and run can finish it.
     """
@@ -289,18 +292,19 @@ def fit(
         first = jnp.where(new, metrics["cost"][0], first).astype(dtype)
         status = jnp.int32(Status.RUNNING)
         if score is not None:
-            record["score"] = _score(score, state.params, validation).astype(dtype)
-            best = best.after(state.params, record["score"])
+            seen = _score(score, state.params, validation).astype(dtype)
+            record["validation_score"] = seen
+            best = best.after(state.params, seen)
         if patience is not None:
             status = jnp.where(best.since >= patience, Status.STOPPED, status)
         if score is not None:
-            finite = jnp.isfinite(record["score"])
+            finite = jnp.isfinite(record["validation_score"])
             status = jnp.where(finite, status, Status.NONFINITE)
         residual = best.since.astype(dtype)
         return (state, best, first), Progress(record["cost"], residual, status, record)
 
     carry = state, best, jnp.zeros((), dtype)
-    run = iterate(step, carry, tol=-1.0, max_iter=epochs, places=epochs)
+    run = iterate(step, carry, tol=-1.0, max_iter=epochs, history_length=epochs)
     (state, best, first), status = run.params, run.status
     params = state.params if patience is None else best.params
     last = (status == Status.EXHAUSTED) | (status == Status.FINISHED)
@@ -373,21 +377,22 @@ def run(
     try:
         with Bar(epochs) as bar:
             for _ in range(epochs):
-                ahead, *found = _whole_epoch(update, state, data, batch, weights)
-                means = _batches.means(found[0], found[1], m, batch)
+                ahead, *result = _whole_epoch(update, state, data, batch, weights)
+                means = _batches.means(result[0], result[1], m, batch)
                 record = {name: float(value) for name, value in means.items()}
                 if score is not None:
-                    record["score"] = float(
+                    record["validation_score"] = float(
                         _host_score(score, ahead.params, validation)
                     )
-                    best = best.after(ahead.params, record["score"])
+                    best = best.after(ahead.params, record["validation_score"])
                 state = ahead
-                first = first if records else float(found[0]["cost"][0])
+                first = first if records else float(result[0]["cost"][0])
                 records.append(record)
                 bar.show(record)
                 if after is not None:
                     after(state, record)
-                if not np.isfinite([record["cost"], record.get("score", 0)]).all():
+                seen = record["cost"], record.get("validation_score", 0)
+                if not np.isfinite(seen).all():
                     status = Status.NONFINITE
                 elif patience is not None and best.since >= patience:
                     status = Status.STOPPED
@@ -450,10 +455,10 @@ def _whole_epoch(update, state, data, batch, weights):
     steps = math.gcd(position, total) if position else None
     parts: list[Any] = []
     while not parts or int(state.position):
-        state, *found = _host_epoch(
+        state, *result = _host_epoch(
             update, state, data, batch=batch, weights=weights, steps=steps
         )
-        parts.append(found)
+        parts.append(result)
     return state, *jax.tree.map(lambda *each: jnp.concatenate(each), *parts)
 
 

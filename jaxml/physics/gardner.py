@@ -14,6 +14,8 @@ from jax.scipy.special import ndtr
 from jaxml import _check
 from jaxml._check import Scalar
 
+__all__ = ["capacity", "cover_count", "margin"]
+
 STEPS = 40  # of Newton's method; it needs about five, and ten near α = 2
 
 

@@ -12,8 +12,17 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Scalar, Weights
-from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.physics import statmech
+
+__all__ = [
+    "Bottleneck",
+    "Point",
+    "blahut_arimoto",
+    "gaussian_bottleneck",
+    "gaussian_rate",
+    "rate_distortion",
+]
 
 
 @_check.fit

@@ -28,7 +28,22 @@ from jaxml._check import (
     Scalar,
     Static,
 )
-from jaxml.physics import _chance, _checkerboard, _clusters, _sweeps, statmech
+from jaxml.physics import _checkerboard, _clusters, _random_bits, _sweeps, statmech
+
+__all__ = [
+    "Clusters",
+    "Run",
+    "binder_cumulant",
+    "energy",
+    "heat_bath",
+    "heat_capacity",
+    "init",
+    "magnetisation",
+    "sample",
+    "structure_factor",
+    "susceptibility",
+    "swendsen_wang",
+]
 
 METHODS = ("heat_bath", "swendsen_wang")
 
@@ -232,7 +247,7 @@ def _limits(temperature, coupling, field):
     h = coupling * jnp.array([-4.0, -2, 0, 2, 4], jnp.result_type(temperature)) + field
     rare = statmech.fermi_dirac(jnp.abs(2 * h), temperature=temperature)
     valid = jnp.isfinite(h).all() & jnp.isfinite(temperature) & (temperature >= 0)
-    return _chance.limit(rare, h > 0), valid
+    return _random_bits.limit(rare, h > 0), valid
 
 
 def _sweep(parts, key, limits):
@@ -245,7 +260,7 @@ def _sweep(parts, key, limits):
 
 def _colour(parts, key, limits, around, names):
     """Draw the sublattices named, of one colour; also Σ s_i s_j over their bonds."""
-    draws = _chance.bits_for_two(key, parts.a0.shape)
+    draws = _random_bits.bits_for_two(key, parts.a0.shape)
     new, bonds = {}, 0
     for name, bits, neighbours in zip(names, draws, around(parts)):
         total = sum(neighbours)
@@ -260,8 +275,8 @@ def _colour(parts, key, limits, around, names):
 def _flip_clusters(spins, key, temperature, coupling, field):
     """New spins; labels, counted through all lattices; the mean of m² over flips."""
     bond_key, flip_key = jax.random.split(key)
-    limit = _chance.of_bond(2 * jnp.abs(coupling), temperature)
-    bonds = _chance.bits(bond_key, (2, *spins.shape)) < limit
+    limit = _random_bits.of_bond(2 * jnp.abs(coupling), temperature)
+    bonds = _random_bits.bits(bond_key, (2, *spins.shape)) < limit
     ahead = jnp.stack([jnp.roll(spins, -1, axis) for axis in (-2, -1)])
     bonds &= (spins[None] * ahead > 0) == (coupling > 0)
     labels = _clusters.of_lattice(*bonds)
@@ -270,7 +285,9 @@ def _flip_clusters(spins, key, temperature, coupling, field):
     moments = moments.reshape(spins.shape)  # of a cluster, at its lowest site; else 0
     energy = 2 * field * moments
     rare = statmech.fermi_dirac(jnp.abs(energy), temperature=temperature)
-    keeps = _chance.bits(flip_key, spins.shape) < _chance.limit(rare, energy > 0)
+    keeps = _random_bits.bits(flip_key, spins.shape) < _random_bits.limit(
+        rare, energy > 0
+    )
     new = jnp.where(keeps.reshape(-1)[labels], spins, -spins)
     share = moments / (spins.shape[-2] * spins.shape[-1])
     mean = share * jnp.where(energy > 0, 1 - 2 * rare, 2 * rare - 1)

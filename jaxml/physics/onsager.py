@@ -16,6 +16,19 @@ import numpy as np
 from jaxml import _check
 from jaxml._check import NonNegative, Scalar, Static
 
+__all__ = [
+    "CRITICAL_TEMPERATURE",
+    "Levels",
+    "density_of_states",
+    "energy",
+    "free_energy",
+    "heat_capacity",
+    "log_partition",
+    "magnetisation",
+    "mean_energy",
+    "states",
+]
+
 CRITICAL_TEMPERATURE = 2 / math.log(1 + math.sqrt(2))  # 2.269185…, where sinh(2/T) = 1
 MOST = 20  # sites of a lattice all of whose states are written down
 ROUNDS = 13  # of the arithmetic-geometric mean, for moduli as near to 1 as floats are

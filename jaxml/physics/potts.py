@@ -19,7 +19,18 @@ import numpy as np
 
 from jaxml import _check
 from jaxml._check import AnyArray, Array, Count, Key, NonNegative, Scalar
-from jaxml.physics import _chance, _checkerboard, _clusters
+from jaxml.physics import _checkerboard, _clusters, _random_bits
+
+__all__ = [
+    "Clusters",
+    "critical_temperature",
+    "energy",
+    "heat_bath",
+    "init",
+    "lattice",
+    "order_parameter",
+    "swendsen_wang",
+]
 
 
 class Clusters(NamedTuple):
@@ -96,8 +107,8 @@ def swendsen_wang(
 def _swendsen_wang(key, spins, edges, couplings, temperature, q):
     bond_key, value_key = jax.random.split(key)
     n = len(spins)
-    limits = _chance.of_bond(couplings, temperature)
-    bonds = _chance.bits(bond_key, couplings.shape) < limits
+    limits = _random_bits.of_bond(couplings, temperature)
+    bonds = _random_bits.bits(bond_key, couplings.shape) < limits
     bonds &= spins[edges[:, 0]] == spins[edges[:, 1]]
     labels = _clusters.of_graph(bonds, edges, n)
     values = jax.random.randint(value_key, (n,), 0, q, jnp.int32)

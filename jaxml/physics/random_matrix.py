@@ -19,6 +19,28 @@ from jaxml._rows import product
 from jaxml._units import per_square, unit_of
 from jaxml.reduction._covariance import covariance
 
+__all__ = [
+    "Band",
+    "Largest",
+    "Significant",
+    "bbp_eigenvalue",
+    "bbp_overlap",
+    "bbp_spike",
+    "cumulative",
+    "density",
+    "edges",
+    "hard_threshold",
+    "largest",
+    "median",
+    "quantile",
+    "shrink",
+    "shrinkage",
+    "significant_components",
+    "singular_value",
+    "wigner_eigenvalue",
+    "wigner_overlap",
+]
+
 NARROW = 0.25  # √γ below which sums in closed form lose digits
 TERMS = 30  # of their series there: 0.25^28 is below rounding
 LOSSES = ("frobenius", "hard")

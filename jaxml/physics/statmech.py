@@ -18,9 +18,25 @@ from jax.scipy.special import logsumexp
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Positive, Rows, Scalar, Weights
 from jaxml._units import unit_of
-from jaxml.optimize.convex import by_newton
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.optimize.implicit import solution
+from jaxml.optimize._convex import by_newton
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._implicit import solution
+
+__all__ = [
+    "Params",
+    "boltzmann",
+    "bose_einstein",
+    "chemical_potential",
+    "entropy",
+    "fermi_dirac",
+    "free_energy",
+    "gibbs",
+    "grand_potential",
+    "heat_capacity",
+    "log_partition",
+    "maximum_entropy",
+    "mean_energy",
+]
 
 FAR = 1e4  # energy over T from which e^-x, and x e^-x, are 0 in every precision
 RUNAWAY = 0.1  # change of some λ·f in a last step from which there is no minimum
@@ -216,8 +232,8 @@ def _solve(energies, g, n, t):
     logit = jnp.log(n) - jnp.log(filled[-1] - n)
     lowest, highest = -half - beyond[0], half + beyond[-1]
     start = jnp.zeros_like(n), lowest + logit - 1, highest + logit + 1
-    found = iterate(step, start, tol=4 * eps, max_iter=200, places=1)
-    return last, next_, unit, found.params[0]
+    result = iterate(step, start, tol=4 * eps, max_iter=200, history_length=1)
+    return last, next_, unit, result.params[0]
 
 
 # --- one system: the canonical ensemble ----------------------------------------------
@@ -472,10 +488,10 @@ def maximum_entropy(
         weighted = (p[:, None] * centred).T
         return value, g, jnp.matmul(weighted, centred, precision="highest")
 
-    found = by_newton(derivatives, jnp.zeros_like(targets), tol=tol, max_iter=max_iter)
-    status = _bounded(f, w, found)
-    theta, value = solution(_dual, found.params.theta, found.cost, status, data, {})
-    return found._replace(params=Params(theta / unit), cost=value, status=status)
+    result = by_newton(derivatives, jnp.zeros_like(targets), tol=tol, max_iter=max_iter)
+    status = _bounded(f, w, result)
+    theta, value = solution(_dual, result.params.theta, result.cost, status, data, {})
+    return result._replace(params=Params(theta / unit), cost=value, status=status)
 
 
 def _unit(deviations, w):
@@ -497,9 +513,9 @@ def _dual(theta, features, targets, w, unit):
     return logsumexp(jnp.matmul(f, theta, precision="highest"), b=w)
 
 
-def _bounded(f, w, found: Fit):
+def _bounded(f, w, result: Fit):
     """The status, UNBOUNDED where the dual function has no minimum."""
-    z, moves = f @ found.params.theta, jnp.abs(f @ found.params.direction)
+    z, moves = f @ result.params.theta, jnp.abs(f @ result.params.direction)
     highest = jnp.where(w > 0, z, -jnp.inf).max()
     lowest = jnp.where(w > 0, z, jnp.inf).min()
     # If no λ·(f - μ) is positive, to go on along λ lowers the dual for ever.
@@ -507,10 +523,10 @@ def _bounded(f, w, found: Fit):
     # On the edge of what can be, the dual falls to a limit: the decrement vanishes, but
     # Newton's steps never cease to move some λ·f by about 1. Or the Hessian is singular
     # because some states have died out, and not because features are dependent.
-    moving = (found.steps > 0) & (jnp.where(w > 0, moves, 0).max() > RUNAWAY)
-    unbounded |= (found.status == Status.CONVERGED) & moving
-    singular = found.status == Status.SINGULAR
+    moving = (result.steps > 0) & (jnp.where(w > 0, moves, 0).max() > RUNAWAY)
+    unbounded |= (result.status == Status.CONVERGED) & moving
+    singular = result.status == Status.SINGULAR
     unbounded |= singular & (lowest - highest < jnp.log(jnp.finfo(z.dtype).eps) / 2)
-    worst = jnp.maximum(found.status, Status.UNBOUNDED)
+    worst = jnp.maximum(result.status, Status.UNBOUNDED)
     worst = jnp.where(singular, Status.UNBOUNDED, worst)
-    return jnp.where(unbounded, worst, found.status).astype(jnp.int32)
+    return jnp.where(unbounded, worst, result.status).astype(jnp.int32)

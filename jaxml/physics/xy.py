@@ -14,7 +14,19 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, Key, NonNegative, Scalar, Static
-from jaxml.physics import _chance, _checkerboard, _clusters, _sweeps
+from jaxml.physics import _checkerboard, _clusters, _random_bits, _sweeps
+
+__all__ = [
+    "Run",
+    "energy",
+    "init",
+    "magnetisation",
+    "overrelax",
+    "sample",
+    "stiffness",
+    "swendsen_wang",
+    "vortices",
+]
 
 TURN = 2 * math.pi
 
@@ -75,7 +87,9 @@ def swendsen_wang(
     x = jnp.cos(angles - direction)
     ahead = jnp.stack([jnp.roll(x, -1, axis) for axis in (-2, -1)])
     gain = jnp.maximum(2 * coupling * x[None] * ahead, 0)
-    bonds = _chance.bits(bond_key, gain.shape) < _chance.of_bond(gain, temperature)
+    bonds = _random_bits.bits(bond_key, gain.shape) < _random_bits.of_bond(
+        gain, temperature
+    )
     labels = _clusters.of_lattice(*bonds)
     flips = jax.random.bernoulli(flip_key, shape=(angles.size,))[labels]
     # From α to π - α, measured from the direction.
@@ -209,8 +223,8 @@ def stiffness(
     for difference in _differences(_lattices(angles)):
         current = jnp.sum(jnp.sin(difference), (-2, -1))
         sites = angles.shape[-2] * angles.shape[-1]
-        bend = coupling**2 / temperature * jnp.mean(current**2) / sites
-        means.append(coupling * jnp.mean(jnp.cos(difference)) - bend)
+        fluctuation = coupling**2 / temperature * jnp.mean(current**2) / sites
+        means.append(coupling * jnp.mean(jnp.cos(difference)) - fluctuation)
     return (means[0] + means[1]) / 2
 
 

@@ -1,4 +1,4 @@
-"""Pictures of what the other rooms return, with matplotlib (the extra `jaxml[plot]`).
+"""Pictures of other modules' results, with matplotlib (the extra `jaxml[plot]`).
 
 Every function draws into the Axes it is given as `ax`, or into those of a new Figure,
 and returns the Axes. Nothing is shown and no state of pyplot is touched: after
@@ -15,29 +15,42 @@ import numpy as np
 
 from jaxml import _check
 from jaxml.plot import _canvas
-from jaxml.plot._canvas import COLOURS as COLOURS
-from jaxml.plot._canvas import LINES as LINES
-from jaxml.plot._canvas import MARKERS as MARKERS
-from jaxml.plot.classes import confusion as confusion
-from jaxml.plot.classes import decision_regions as decision_regions
-from jaxml.plot.classes import margin as margin
-from jaxml.plot.clusters import bifurcations as bifurcations
-from jaxml.plot.clusters import clusters as clusters
-from jaxml.plot.components import projections as projections
-from jaxml.plot.components import reconstructions as reconstructions
-from jaxml.plot.components import scree as scree
-from jaxml.plot.factors import factor_neighbours as factor_neighbours
-from jaxml.plot.images import first_layer as first_layer
-from jaxml.plot.images import misclassified as misclassified
-from jaxml.plot.regression import coefficient_path as coefficient_path
-from jaxml.plot.regression import curve as curve
-from jaxml.plot.regression import quantiles as quantiles
-from jaxml.plot.regression import residuals as residuals
-from jaxml.plot.scores import learning_curve as learning_curve
-from jaxml.plot.scores import reliability as reliability
-from jaxml.plot.scores import validation_curve as validation_curve
-from jaxml.plot.spins import component as component
-from jaxml.plot.spins import lattices as lattices
+from jaxml.plot._canvas import COLOURS, LINES, MARKERS
+from jaxml.plot._classes import confusion, decision_regions, margin
+from jaxml.plot._clusters import bifurcations, clusters
+from jaxml.plot._components import projections, reconstructions, scree
+from jaxml.plot._curves import band, coefficient_path, qq, residuals
+from jaxml.plot._factors import factor_neighbours
+from jaxml.plot._images import first_layer, misclassified
+from jaxml.plot._scores import learning_curve, reliability, validation_curve
+from jaxml.plot._spins import component, lattices
+
+__all__ = [
+    "COLOURS",
+    "LINES",
+    "MARKERS",
+    "band",
+    "bifurcations",
+    "clusters",
+    "coefficient_path",
+    "component",
+    "confusion",
+    "decision_regions",
+    "factor_neighbours",
+    "first_layer",
+    "history",
+    "lattices",
+    "learning_curve",
+    "margin",
+    "misclassified",
+    "projections",
+    "qq",
+    "reconstructions",
+    "reliability",
+    "residuals",
+    "scree",
+    "validation_curve",
+]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -87,7 +87,7 @@ def unknown(x, centres) -> Assigned:
     )
 
 
-def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
+def assign(result: Assigned, rows: Rows, centres, active=None) -> Assigned:
     """Give the nearest centre to each row of which it is not certain (Hamerly, 2010).
 
     An accelerator looks at all rows, and so does one block: what is saved would be
@@ -95,32 +95,32 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
     """
     m = len(rows.x)
 
-    def uncertain(found, rows):
-        need = found.upper > found.lower
+    def uncertain(result, rows):
+        need = result.upper > result.lower
         count = jnp.sum(need, dtype=jnp.int32)
         order = jnp.flatnonzero(need, size=m + -m % ROWS, fill_value=m)
 
-        def block(i, found):
+        def block(i, result):
             chosen = jax.lax.dynamic_slice_in_dim(order, i * ROWS, ROWS)
             near = nearest(rows, centres, active, chosen)
-            old = found.label.at[chosen].get(mode="clip")
-            change = _change(rows, chosen, old, near.label, found.points)
-            return found._replace(
-                label=found.label.at[chosen].set(near.label, mode="drop"),
-                upper=found.upper.at[chosen].set(jnp.sqrt(near.upper), mode="drop"),
-                lower=found.lower.at[chosen].set(jnp.sqrt(near.lower), mode="drop"),
-                sums=jax.tree.map(jnp.add, found.sums, change),
+            old = result.label.at[chosen].get(mode="clip")
+            change = _change(rows, chosen, old, near.label, result.points)
+            return result._replace(
+                label=result.label.at[chosen].set(near.label, mode="drop"),
+                upper=result.upper.at[chosen].set(jnp.sqrt(near.upper), mode="drop"),
+                lower=result.lower.at[chosen].set(jnp.sqrt(near.lower), mode="drop"),
+                sums=jax.tree.map(jnp.add, result.sums, change),
             )
 
-        found = found._replace(fresh=count == m)
-        return jax.lax.fori_loop(0, (count + ROWS - 1) // ROWS, block, found)
+        result = result._replace(fresh=count == m)
+        return jax.lax.fori_loop(0, (count + ROWS - 1) // ROWS, block, result)
 
-    def every(found, rows):
+    def every(result, rows):
         near = nearest(rows, centres, active)
         # From the same points the same rows have the same mean, to the last bit.
-        same = near.label == found.label
+        same = near.label == result.label
         same = jnp.all(same if rows.weights is None else same | (rows.weights == 0))
-        points = jnp.where(same, found.points, centres)
+        points = jnp.where(same, result.points, centres)
         return Assigned(
             label=near.label,
             upper=jnp.sqrt(near.upper),
@@ -131,8 +131,8 @@ def assign(found: Assigned, rows: Rows, centres, active=None) -> Assigned:
         )
 
     if m <= 2 * ROWS or jax.device_count() > 1:
-        return every(found, rows)
-    return jax.lax.platform_dependent(found, rows, cpu=uncertain, default=every)
+        return every(result, rows)
+    return jax.lax.platform_dependent(result, rows, cpu=uncertain, default=every)
 
 
 def _taken(rows: Rows, chosen) -> Rows:
@@ -170,16 +170,16 @@ def nearest(rows: Rows, centres, active=None, chosen=None) -> Nearest:
     first = exact if rows.x.shape[1] <= NARROW else by_product
     # Those that are unsure are taken from all rows, as a block would have to be copied.
     if chosen is None:
-        found, again, source = each(first, rows.x), exact, rows.x
+        result, again, source = each(first, rows.x), exact, rows.x
     else:
         taken = lambda chosen: rows.x.at[chosen].get(mode="clip")
-        found, source = first(taken(chosen)), chosen
+        result, source = first(taken(chosen)), chosen
         again = lambda chosen: exact(taken(chosen))
     if first is exact:
-        return found
-    found, unsure = found
-    closer = lambda: replaced(found, again, unsure, source)
-    return jax.lax.cond(anywhere(unsure), closer, lambda: found)
+        return result
+    result, unsure = result
+    closer = lambda: replaced(result, again, unsure, source)
+    return jax.lax.cond(anywhere(unsure), closer, lambda: result)
 
 
 def _by_product(rows: Rows, centres, active):
@@ -316,51 +316,51 @@ def _means(points, sums: Sums):
     return points + sums.x / jnp.where(sums.members == 0, 1, sums.weight)[:, None]
 
 
-def cost_of(found: Assigned, centres):
+def cost_of(result: Assigned, centres):
     """J, (), in units, of centres, from what the rows of each cluster sum to."""
-    sums, step = found.sums, centres - found.points
+    sums, step = result.sums, centres - result.points
     own = sums.weight * jnp.sum(step * step, axis=1)
     square = jnp.sum(sums.square + own) - 2 * jnp.vdot(step, sums.x)
     weight = jnp.sum(sums.weight)
     return jnp.maximum(square, 0) / jnp.where(weight == 0, 1, weight)
 
 
-def settled(found: Assigned, rows: Rows, centres):
+def settled(result: Assigned, rows: Rows, centres):
     """The centres as means of rows that are summed anew, without what rounding left."""
-    sums = summed(rows, found.label, centres)
+    sums = summed(rows, result.label, centres)
     return jnp.where(sums.members[:, None] == 0, centres, _means(centres, sums))
 
 
-def moved(found: Assigned, rows: Rows, centres, active=None):
+def moved(result: Assigned, rows: Rows, centres, active=None):
     """The centres as means, the bounds at them, and whether another pass is due.
 
     A cluster that is empty takes the row that is farthest from its centre, once all
     rows were looked at.
     """
-    empty = found.sums.members == 0
-    new = jnp.where(empty[:, None], centres, _means(found.points, found.sums))
+    empty = result.sums.members == 0
+    new = jnp.where(empty[:, None], centres, _means(result.points, result.sums))
     if active is not None:
         empty &= active
     # A row that is left out must not become a centre.
-    seen = found.upper
+    seen = result.upper
     if rows.weights is not None:
         seen = jnp.where(rows.weights > 0, seen, 0)
     farthest = row(rows.x, jnp.argmax(seen)) / rows.unit
     exact = jnp.min(jnp.sum((farthest[None] - centres) ** 2, axis=1))
-    moving = empty.any() & found.fresh & (exact > 0)
+    moving = empty.any() & result.fresh & (exact > 0)
     first = jnp.argmax(empty)
     new = new.at[first].set(jnp.where(moving, farthest, new[first]))
-    points = jnp.where(empty[:, None], new, found.points)
-    unsure = empty.any() & ~found.fresh
+    points = jnp.where(empty[:, None], new, result.points)
+    unsure = empty.any() & ~result.fresh
     up = 1 + 4 * jnp.finfo(new.dtype).eps  # for what is rounded here
     way = up * jnp.sqrt(jnp.sum((new - centres) ** 2, axis=1))
-    upper = up * (found.upper + jnp.where(unsure, jnp.inf, way[found.label]))
-    lower = found.lower - up * jnp.max(way)
+    upper = up * (result.upper + jnp.where(unsure, jnp.inf, way[result.label]))
+    lower = result.lower - up * jnp.max(way)
     lower -= (up - 1) * jnp.abs(lower)
-    found = found._replace(
-        upper=upper, lower=lower, points=points, sums=_without(found.sums, empty)
+    result = result._replace(
+        upper=upper, lower=lower, points=points, sums=_without(result.sums, empty)
     )
-    return new, found, moving | unsure
+    return new, result, moving | unsure
 
 
 def _without(sums: Sums, empty) -> Sums:

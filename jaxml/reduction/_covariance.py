@@ -36,8 +36,8 @@ def covariance(x: jax.Array, weights: jax.Array | None) -> Covariance:
         return triangle(weighted, with_ones(x))
 
     weight = len(x) if weights is None else jnp.sum(weights)
-    found = mirrored(total(sums, x, weights)) / weight
-    square, shift = found[:, :-1], found[:, -1]
+    result = mirrored(total(sums, x, weights)) / weight
+    square, shift = result[:, :-1], result[:, -1]
     return Covariance(centre + shift, square - jnp.outer(shift, shift))
 
 

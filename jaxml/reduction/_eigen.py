@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._rows import product
-from jaxml.optimize.fit import Progress, iterate
+from jaxml.optimize._fit import Progress, iterate
 
 LARGE = 500  # rows from which few of many pairs are iterated for
 EXTRA = 8  # columns of the iteration more than are asked for

@@ -58,14 +58,14 @@ def by_products(gaussians: Gaussian, near, careful):
     order = jnp.flatnonzero(careful, size=len(careful))
     count = jnp.sum(careful, dtype=jnp.int32)
 
-    def corrected(found, one):
+    def corrected(result, one):
         """Found, of which the first axis is that of the Gaussians, with one(k)."""
 
-        def put(i, found):
+        def put(i, result):
             k = order[i]
-            return jax.tree.map(lambda f, o: f.at[k].set(o), found, one(k))
+            return jax.tree.map(lambda f, o: f.at[k].set(o), result, one(k))
 
-        return jax.lax.fori_loop(0, count, put, found)
+        return jax.lax.fori_loop(0, count, put, result)
 
     def sums(x, w):
         y = x - near[None]
@@ -77,13 +77,13 @@ def by_products(gaussians: Gaussian, near, careful):
         joint = corrected(product(theta, features.T), lambda k: log_density(of(k), x))
         share, value = responsibilities(joint)
         share = share * w[None]
-        found = product(share, features)
-        second = found[:, : -n - 1]
+        result = product(share, features)
+        second = result[:, : -n - 1]
         if paired:
             second = unfolded(second, n)
-        moments = found[:, -n - 1 : -1], second
+        moments = result[:, -n - 1 : -1], second
         one = lambda k: moments_of((gaussians.mean[k], share[k]), x, paired)
-        return Sums(found[:, -1], *corrected(moments, one)), jnp.vdot(w, value)
+        return Sums(result[:, -1], *corrected(moments, one)), jnp.vdot(w, value)
 
     return sums
 

@@ -18,9 +18,24 @@ from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Weights
 from jaxml._rows import each, mean, total
 from jaxml._units import per_square, unit_of
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.physics import statmech
-from jaxml.reduction._levels import clusters, covariances, in_units, levels
+from jaxml.reduction._boltzmann import clusters, covariances, in_units, levels
+
+__all__ = [
+    "Observables",
+    "Params",
+    "Path",
+    "cooling",
+    "cost",
+    "critical_temperature",
+    "fit",
+    "observables",
+    "path",
+    "predict",
+    "probability",
+    "step",
+]
 
 PUSH = 0.1  # of its spread: how far from it the halves of a cluster begin
 LEAST = 1e-6  # of F: what an exchange of clusters must gain
@@ -47,7 +62,7 @@ def probability(params: Params, x: Rows, *, temperature: NonNegative) -> jax.Arr
         ValueError: params for another number of columns, values not finite.
 
     """
-    return _boltzmann(params, x, temperature, lambda found: found)
+    return _boltzmann(params, x, temperature, lambda result: result)
 
 
 @_check.pure(jit=True)
@@ -57,7 +72,7 @@ def predict(params: Params, x: Rows, *, temperature: NonNegative) -> jax.Array:
     params hold centres, (k, n), and shares, (k,); x, (m, n), and temperature as in
     `probability`, which raises the same.
     """
-    label = lambda found: jnp.argmax(found, axis=1).astype(jnp.int32)
+    label = lambda result: jnp.argmax(result, axis=1).astype(jnp.int32)
     return _boltzmann(params, x, temperature, label)
 
 
@@ -135,10 +150,10 @@ def critical_temperature(
     """
     w, unit = _ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
-    found = clusters(
+    result = clusters(
         params, x, w, per_square(temperature, unit), second=True, unit=unit
     )
-    highest = jnp.linalg.eigvalsh(covariances(found))[:, -1]
+    highest = jnp.linalg.eigvalsh(covariances(result))[:, -1]
     return 2 * jnp.maximum(highest, 0) * unit * unit
 
 
@@ -184,7 +199,7 @@ def fit(
         max_iter: most steps; near a critical temperature there are many.
 
     Returns:
-        Fit with Params, and F at the last but one of them.
+        Fit with Params, and F at the penultimate iterate.
 
     Raises:
         ValueError: params for another number of columns, values not finite.
@@ -194,11 +209,11 @@ def fit(
     """
     w, unit = _ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
-    found = _minimum(params, x, w, per_square(temperature, unit), tol, max_iter, unit)
-    params = found.params._replace(centres=found.params.centres * unit)
-    cost, history = (a * unit * unit for a in (found.cost, found.history))
-    found = found._replace(params=params, cost=cost, history=history)
-    return jax.lax.stop_gradient(found)
+    result = _minimum(params, x, w, per_square(temperature, unit), tol, max_iter, unit)
+    params = result.params._replace(centres=result.params.centres * unit)
+    cost, history = (a * unit * unit for a in (result.cost, result.history))
+    result = result._replace(params=params, cost=cost, history=history)
+    return jax.lax.stop_gradient(result)
 
 
 def _minimum(params, x, w, temperature, tol, max_iter, unit) -> Fit:
@@ -209,7 +224,7 @@ def _minimum(params, x, w, temperature, tol, max_iter, unit) -> Fit:
         scale = jnp.where(value > 0, value, 1)
         return new, Progress(value, jnp.sqrt(jnp.vdot(new.shares, moved) / scale))
 
-    return iterate(advance, params, tol=tol, max_iter=max_iter, places=1)
+    return iterate(advance, params, tol=tol, max_iter=max_iter, history_length=1)
 
 
 # --- the tree ------------------------------------------------------------------------
@@ -298,11 +313,11 @@ def path(
     temperatures = jax.lax.stop_gradient(temperatures)
 
     def settle(tree, temperature, before):
-        found = _minimum(tree.params, x, w, temperature, tol, max_iter, 1)
-        critical, push = _modes(found.params, x, w, temperature)
-        tree = tree._replace(params=found.params)
-        status = jnp.maximum(before, found.status)
-        return _Settled(tree, found.cost, critical, push, status)
+        result = _minimum(tree.params, x, w, temperature, tol, max_iter, 1)
+        critical, push = _modes(result.params, x, w, temperature)
+        tree = tree._replace(params=result.params)
+        status = jnp.maximum(before, result.status)
+        return _Settled(tree, result.cost, critical, push, status)
 
     def cool(tree, temperature):
         now = settle(tree, temperature, jnp.int32(Status.CONVERGED))
@@ -428,8 +443,8 @@ def _single(x, k, weights) -> Params:
 
 def _modes(params, x, w, temperature):
     """The critical temperatures, (k,), and how far to push each cluster, (k, n)."""
-    found = clusters(params, x, w, temperature, second=True)
-    values, vectors = jnp.linalg.eigh(covariances(found))
+    result = clusters(params, x, w, temperature, second=True)
+    values, vectors = jnp.linalg.eigh(covariances(result))
     variance = jnp.maximum(values[:, -1], 0)
     direction = vectors[:, :, -1]
     # LAPACK's sign is arbitrary.
@@ -447,8 +462,8 @@ def _means(params, x, weights, temperature, observables_):
 
     def sums(x, w):
         x = in_units(x, unit)
-        found = [levels(each, params, x, temperature) for each in observables_]
-        return [jnp.vdot(w, each) for each in found], jnp.sum(w)
+        result = [levels(each, params, x, temperature) for each in observables_]
+        return [jnp.vdot(w, each) for each in result], jnp.sum(w)
 
     values, weight = total(sums, x, _ones(weights, x))
     return [value / weight for value in values], unit
@@ -466,11 +481,11 @@ def _in_units(params: Params, temperature):
 
 def _step(params: Params, x, w, temperature, unit):
     """New centres and shares, and F at those given; x alone is not in units yet."""
-    found = clusters(params, x, w, temperature, unit=unit)
+    result = clusters(params, x, w, temperature, unit=unit)
     weight = jnp.sum(w)
-    counts = jnp.where(found.counts == 0, 1, found.counts)
-    centres = params.centres + found.first / counts[:, None]
-    return Params(centres, found.counts / weight), found.free_energy / weight
+    counts = jnp.where(result.counts == 0, 1, result.counts)
+    centres = params.centres + result.first / counts[:, None]
+    return Params(centres, result.counts / weight), result.free_energy / weight
 
 
 def _ones(weights, x):

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._rows import each, product
-from jaxml.optimize.fit import UNRECORDED, Fit, Status
+from jaxml.optimize._fit import UNRECORDED, Fit, Status
 from jaxml.reduction._eigen import Pairs, iterated, leading, left_over, misfit
 from jaxml.regression import kernels
+
+__all__ = ["Params", "fit", "transform"]
 
 LARGE = 16_384  # rows from which the matrix of kernels, 1 GiB then, is not kept
 ENTRIES = 2**26  # of that matrix at a time
@@ -113,8 +115,8 @@ def fit(
     root = jnp.where(some, jnp.sqrt(jnp.where(some, share, 1)), share)
     rows = x - _origin(x, share, kernel)
     decompose = _by_matrix if m <= LARGE else _by_blocks
-    found = decompose(rows, share, root, gamma, offset, k, kernel)
-    pairs, total, centre, push = found
+    result = decompose(rows, share, root, gamma, offset, k, kernel)
+    pairs, total, centre, push = result
     residual, status = _judged(*jax.lax.stop_gradient((pairs, push)))
     valid = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
     pairs = Pairs(*[_derived(leaf, valid) for leaf in pairs])
@@ -146,10 +148,10 @@ def _by_blocks(x, share, root, gamma, offset, k, kernel):
     blocks = jnp.pad(x, ((0, -m % size), (0, 0))).reshape(-1, size, x.shape[1])
 
     def gram(v):
-        found = jax.lax.map(
+        result = jax.lax.map(
             lambda rows: product(kernels.matrix(rows, x, **options), v), blocks
         )
-        return found.reshape(-1, v.shape[1])[:m]
+        return result.reshape(-1, v.shape[1])[:m]
 
     middle = gram(share[:, None])[:, 0]
     centre = middle - jnp.vdot(share, middle)
@@ -167,9 +169,9 @@ def _by_blocks(x, share, root, gamma, offset, k, kernel):
 @_by_blocks.defjvp
 def _by_blocks_jvp(k, kernel, primals, tangents):
     """NaN: the derivative of a direction takes all others, and so the matrix."""
-    found = _by_blocks(*primals, k, kernel)
+    result = _by_blocks(*primals, k, kernel)
     slope = jnp.nan * sum(jnp.sum(tangent) for tangent in tangents)
-    return found, jax.tree.map(lambda leaf: jnp.ones_like(leaf) * slope, found)
+    return result, jax.tree.map(lambda leaf: jnp.ones_like(leaf) * slope, result)
 
 
 def _judged(pairs: Pairs, push: jax.Array) -> tuple[jax.Array, jax.Array]:

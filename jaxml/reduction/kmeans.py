@@ -17,7 +17,7 @@ from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Rows, Static, Weights
 from jaxml._distances import NARROW, anywhere, differences, euclidean, squared
 from jaxml._rows import each, product
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize.train import Batch, State
 from jaxml.reduction._assign import (
     FEW,
@@ -32,6 +32,20 @@ from jaxml.reduction._assign import (
     summed,
     unknown,
 )
+
+__all__ = [
+    "Gap",
+    "Params",
+    "cost",
+    "elbow",
+    "fit",
+    "gap",
+    "init",
+    "mini_batch",
+    "predict",
+    "step",
+    "transform",
+]
 
 METHODS = ("++", "parallel", "random")
 ROUNDS = 5  # of "parallel"
@@ -62,7 +76,7 @@ def cost(params: Params, x: Rows, *, weights: Weights | None = None) -> jax.Arra
 
 @_check.pure(jit=True)
 def predict(params: Params, x: Rows) -> jax.Array:
-    """c(i) = argmin_k |xᵢ - μ_k|², (m,) int32; the first of centres as near.
+    """c(i) = argmin_k |xᵢ - μ_k|², (m,) int32; ties: lowest index.
 
     params hold centres, (k, n); x, (m, n), rows. Raises ValueError if they do not
     agree.
@@ -90,10 +104,10 @@ def step(params: Params, x: Rows, *, weights: Weights | None = None) -> Params:
     """
     rows = about_mean(x, weights)
     centres = params.centres / rows.unit
-    found = jax.lax.stop_gradient(assign(unknown(x, centres), rows, centres))
+    result = jax.lax.stop_gradient(assign(unknown(x, centres), rows, centres))
     # Once more, as the sums of the pass above have no derivatives.
-    found = found._replace(sums=summed(rows, found.label, found.points))
-    return Params(moved(found, rows, centres)[0] * rows.unit)
+    result = result._replace(sums=summed(rows, result.label, result.points))
+    return Params(moved(result, rows, centres)[0] * rows.unit)
 
 
 @_check.fit
@@ -133,35 +147,37 @@ def fit(
     if len(params.centres) > len(x):
         k, m = len(params.centres), len(x)
         raise ValueError(f"params has k = {k} centres, more than the m = {m} rows of x")
-    found = _lloyd(x, weights, params.centres, tol, max_iter)
-    return jax.lax.stop_gradient(found._replace(params=Params(found.params)))
+    result = _lloyd(x, weights, params.centres, tol, max_iter)
+    return jax.lax.stop_gradient(result._replace(params=Params(result.params)))
 
 
 def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
     rows = about_mean(x, weights)
 
     def advance(state):
-        centres, found = state
-        found = assign(found, rows, centres, active)
-        new, found, again = moved(found, rows, centres, active)
-        value = cost_of(found, centres)
+        centres, result = state
+        result = assign(result, rows, centres, active)
+        new, result, again = moved(result, rows, centres, active)
+        value = cost_of(result, centres)
         change = jnp.sum((new - centres) ** 2)
         # Where J is 0 nothing moves, but for a cluster that was empty.
         change = change / jnp.where(value == 0, 1, value / x.shape[1])
         change = jnp.where(again, jnp.inf, change)
-        return (new, found), Progress(value * rows.unit * rows.unit, change)
+        return (new, result), Progress(value * rows.unit * rows.unit, change)
 
     centres = centres / rows.unit
-    found = iterate(advance, (centres, unknown(x, centres)), tol=tol, max_iter=max_iter)
-    centres, assigned = found.params
+    result = iterate(
+        advance, (centres, unknown(x, centres)), tol=tol, max_iter=max_iter
+    )
+    centres, assigned = result.params
     centres = settled(assigned, rows, centres) * rows.unit
     value, counts = distortion(x, weights, centres, active)
     empty = counts == 0
     if active is not None:
         empty &= active
-    status = jnp.where(empty.any(), Status.SINGULAR, found.status)
-    status = jnp.maximum(found.status, status).astype(jnp.int32)
-    return found._replace(params=centres, cost=value, status=status)
+    status = jnp.where(empty.any(), Status.SINGULAR, result.status)
+    status = jnp.maximum(result.status, status).astype(jnp.int32)
+    return result._replace(params=centres, cost=value, status=status)
 
 
 # --- where to start ------------------------------------------------------------------
@@ -327,9 +343,9 @@ def mini_batch(state: State, key: Key, batch: Batch):
     x, w, centres = batch.data, batch.weights, state.params.centres
     rows = about(centres, x, w)
     centres = centres / rows.unit
-    found = assign(unknown(x, centres), rows, centres)
-    value = cost_of(found, centres) * rows.unit * rows.unit
-    sums = found.sums  # from the centres, as one pass looks at all rows
+    result = assign(unknown(x, centres), rows, centres)
+    value = cost_of(result, centres) * rows.unit * rows.unit
+    sums = result.sums  # from the centres, as one pass looks at all rows
     seen = state.extra + sums.weight
     step = sums.x / jnp.where(seen == 0, 1, seen)[:, None]
     state = state._replace(params=Params((centres + step) * rows.unit), extra=seen)
@@ -422,8 +438,8 @@ def gap(
 
     own, drawn = jax.random.split(key)
     logs = jax.lax.map(reference, jax.random.split(drawn, count))
-    found = jnp.mean(logs, axis=0) - jnp.log(elbow(own, x, **options))
+    result = jnp.mean(logs, axis=0) - jnp.log(elbow(own, x, **options))
     spread = jnp.std(logs, axis=0) * math.sqrt(1 + 1 / count)
-    enough = found[:-1] >= found[1:] - spread[1:]
+    enough = result[:-1] >= result[1:] - spread[1:]
     best = jnp.where(enough.any(), jnp.argmax(enough), k - 1)
-    return Gap(found, spread, (best + 1).astype(jnp.int32))
+    return Gap(result, spread, (best + 1).astype(jnp.int32))

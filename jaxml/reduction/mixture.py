@@ -15,8 +15,22 @@ from jax.scipy.linalg import solve_triangular
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Rows, Static, Weights
 from jaxml._rows import each, mean, product, total
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.reduction import _gaussians, kmeans
+
+__all__ = [
+    "Criteria",
+    "Params",
+    "cost",
+    "criteria",
+    "fit",
+    "init",
+    "log_density",
+    "predict",
+    "responsibilities",
+    "sample",
+    "step",
+]
 
 Kind = Literal["full", "tied", "diagonal", "spherical"]
 KINDS = {"full": "k n n", "tied": "n n", "diagonal": "k n", "spherical": "k"}
@@ -43,7 +57,7 @@ def log_density(params: Params, x: Rows) -> jax.Array:
     """log p(xᵢ) = log Σ_k π_k N(xᵢ; μ_k, Σ_k), (m,), for the rows of x, (m, n).
 
     params as in `fit`. What is least dense is an anomaly:
-    `metrics.threshold` finds where to draw the line. Raises ValueError if params are
+    `metrics.f1_threshold` finds where to draw the line. Raises ValueError if params are
     for another number of columns or another covariance; NaN where a covariance is not
     positive.
     """
@@ -89,9 +103,9 @@ def _cost(params, x, weights):
     joint = _joint(params)
 
     def sums(x, w):
-        found = jax.nn.logsumexp(joint(_present(x, w, params.means[0])), axis=0)
-        w = jnp.ones_like(found) if w is None else w
-        return jnp.vdot(w, found), jnp.sum(w)
+        result = jax.nn.logsumexp(joint(_present(x, w, params.means[0])), axis=0)
+        w = jnp.ones_like(result) if w is None else w
+        return jnp.vdot(w, result), jnp.sum(w)
 
     value, count = total(sums, x, weights)
     return -value / count
@@ -213,14 +227,14 @@ def fit(
     rounding = _rounding(params, gaussians, near[None])
     zero = jnp.zeros((), x.dtype)  # as if steps grew: one alone has no rate
     start = _State(params, gaussians, ~(rounding <= ROUGH), none, zero)
-    found = iterate(advance, start, tol=tol, max_iter=max_iter)
-    params = found.params.params
+    result = iterate(advance, start, tol=tol, max_iter=max_iter)
+    params = result.params.params
     value = _cost(params, x, weights)
-    lost = ~jnp.isfinite(value) | (found.status == Status.NONFINITE)
+    lost = ~jnp.isfinite(value) | (result.status == Status.NONFINITE)
     lost &= jnp.isfinite(near).all()
-    status = jnp.where(lost, Status.SINGULAR, found.status).astype(jnp.int32)
-    found = found._replace(params=params, cost=value, status=status)
-    return jax.lax.stop_gradient(found)
+    status = jnp.where(lost, Status.SINGULAR, result.status).astype(jnp.int32)
+    result = result._replace(params=params, cost=value, status=status)
+    return jax.lax.stop_gradient(result)
 
 
 @_check.pure(jit=True)
@@ -272,9 +286,9 @@ def _expect(state: _State, x, weights, near=None):
         x = _present(x, w, means[0])
         return pass_(x, jnp.ones_like(x[:, 0]) if w is None else w)
 
-    found, likelihood = total(sums, x, weights)
+    result, likelihood = total(sums, x, weights)
     weight = len(x) if weights is None else jnp.sum(weights)
-    return found, about, -likelihood / weight
+    return result, about, -likelihood / weight
 
 
 def _maximise(sums: _gaussians.Sums, about, covariance, floor, wide=None) -> Params:

@@ -22,6 +22,8 @@ from jaxml._rows import each
 from jaxml._units import unit_of
 from jaxml.physics import _clusters, potts
 
+__all__ = ["Graph", "Samples", "clusters", "neighbours", "sample"]
+
 
 class Graph(NamedTuple):
     """Which rows are neighbours, and how strongly they are coupled."""
@@ -84,9 +86,9 @@ def _nearest(x, count):
     sites = jnp.arange(len(x), dtype=jnp.int32)
 
     def of(rows, number):
-        found = squared(rows, x, own=number)
-        found = jnp.where(number[:, None] == sites[None], jnp.inf, found)
-        return jax.lax.top_k(-found, count)[1].astype(jnp.int32)
+        result = squared(rows, x, own=number)
+        result = jnp.where(number[:, None] == sites[None], jnp.inf, result)
+        return jax.lax.top_k(-result, count)[1].astype(jnp.int32)
 
     return each(of, x, sites)
 
@@ -137,11 +139,11 @@ def sample(
         key, temperature = key_and_temperature
 
         def step(spins, key):
-            found = potts.swendsen_wang(
+            result = potts.swendsen_wang(
                 key, spins, edges, couplings, q=q, temperature=temperature
             )
-            m = potts.order_parameter(found.spins, q=q)
-            return found.spins, (m, found.labels[first] == found.labels[second])
+            m = potts.order_parameter(result.spins, q=q)
+            return result.spins, (m, result.labels[first] == result.labels[second])
 
         def count(carry, key):
             spins, sums = carry

@@ -9,7 +9,7 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml._rows import Normal, normal, product, row, svd, total, with_ones
 from jaxml._units import shares_of, unit_of
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.regression import _refined
 
 CALM = 10  # steps for which an estimate of "cg" has to be good
@@ -123,8 +123,8 @@ def by_cholesky(x, y, weights, intercept: bool) -> Solved:
     """The normal equations, once refined with the residuals of the rows."""
     equations = normal(x, y, weights, intercept)
     factors = definite(equations.gram)
-    found = refined(equations, factors.solve, 0, x, y, weights, intercept)
-    return Solved(*found, factors.lost(far_off(equations, len(x))))
+    result = refined(equations, factors.solve, 0, x, y, weights, intercept)
+    return Solved(*result, factors.lost(far_off(equations, len(x))))
 
 
 def far_off(equations: Normal, m: int) -> jax.Array:
@@ -155,10 +155,10 @@ def refined(
     # From here on without the rows: the cost is a parabola, and what is left of its
     # slope is what rounding w has changed.
     step = w - first
-    bend = product(gram, step) + penalty * step
+    curved = product(gram, step) + penalty * step
     value += 0.5 * jnp.sum(penalty * first**2) - 0.5 * jnp.vdot(db, db)
-    value += jnp.vdot(slope + 0.5 * bend, step)
-    return w, b - product(mean_x, step) - db, value, jnp.linalg.norm(slope + bend)
+    value += jnp.vdot(slope + 0.5 * curved, step)
+    return w, b - product(mean_x, step) - db, value, jnp.linalg.norm(slope + curved)
 
 
 class Definite(NamedTuple):
@@ -278,8 +278,8 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
         s = back(r)
         energy = jnp.sum(s**2, axis=0)
         own = jnp.sum(state.p**2, axis=0)
-        bend = jnp.where(own > 0, curvature / jnp.where(own > 0, own, 1), jnp.inf)
-        least = jnp.minimum(state.least, bend)
+        ratio = jnp.where(own > 0, curvature / jnp.where(own > 0, own, 1), jnp.inf)
+        least = jnp.minimum(state.least, ratio)
         p = s + (energy / jnp.where(state.energy > 0, state.energy, 1))[None] * state.p
         left = excess(r, energy, least)
         calm = jnp.where(left <= tol, state.calm + 1, 0)
@@ -317,17 +317,17 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
     nothing = jnp.where(jnp.all(first == 0), 0, jnp.inf).astype(null.dtype)
     start = Progress(null, nothing, jnp.int32(Status.RUNNING))
     fit = iterate(step, state, start, tol=tol, max_iter=max_iter, patience=50)
-    found = fit.params
+    result = fit.params
     # Where no step is better any more, what is left may be rounding.
-    end = judged(found)[1]
+    end = judged(result)[1]
     rounding = 16 * jnp.finfo(x.dtype).eps
     settled = (fit.status == Status.STALLED) & (end.residual <= rounding) & (tol > 0)
     status = jnp.where(settled, Status.CONVERGED, fit.status).astype(jnp.int32)
-    w = found.v / scale * (of_y / of_x)
+    w = result.v / scale * (of_y / of_x)
     return fit._replace(
         params=(w, mean_y - product(mean_x, w)),
         cost=end.cost * of_y * of_y,
-        residual=jnp.where(found.calm > 0, end.residual, fit.residual),
+        residual=jnp.where(result.calm > 0, end.residual, fit.residual),
         status=status,
         history=fit.history * of_y * of_y,
     )

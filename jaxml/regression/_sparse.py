@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxml.optimize._convex import ENOUGH
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._implicit import kinked_solution
 from jaxml.optimize._quadratic import Model, least_slope, minimum
-from jaxml.optimize.convex import ENOUGH
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.optimize.implicit import kinked_solution
 from jaxml.optimize.proximal import l1_penalty, l1_prox
-from jaxml.regression._planes import Frame, Problem, ended
+from jaxml.regression._linear_loss import Frame, Problem, ended
 
 TOGETHER = 1024  # the most θ of one model
 BLOCK = 64  # θ up to which all are in it; of more, H is made in blocks of so many
@@ -54,16 +54,16 @@ def limits(frame: Frame, l1, intercept: bool) -> jax.Array:
     return jnp.append(l1 / frame.scale, zero)
 
 
-def solution(cost, found: Fit, status, data, hyper, limits):
+def solution(cost, result: Fit, status, data, hyper, limits):
     """(θ, F) of `by_models` with derivatives; cost(θ, *data, **hyper) is J."""
     return kinked_solution(
         lambda theta, data, hyper: cost(theta, *data, **hyper[0]),
         lambda theta, step, hyper: l1_prox(theta, step, l1=1.0, factors=hyper[1]),
         lambda theta, hyper: l1_penalty(theta, l1=1.0, factors=hyper[1]),
-        found.params,
-        found.cost,
+        result.params,
+        result.cost,
         status,
-        jnp.ones_like(found.cost),
+        jnp.ones_like(result.cost),
         data,
         (hyper, limits),
     )
@@ -92,18 +92,22 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
         old = state.theta, state.value, state.part
         theta, value, part = optax.tree.where(taken, new, old)
         damping = _damped(state.damping, fall, state.decrease)
-        bend = part.model.hessian + damping * jnp.eye(len(part.which), dtype=eps.dtype)
-        found = minimum(part.model._replace(hessian=bend), tol**2 * value)
-        away = found.decrease + found.left + part.outside
+        damped = part.model.hessian + damping * jnp.eye(
+            len(part.which), dtype=eps.dtype
+        )
+        result = minimum(part.model._replace(hessian=damped), tol**2 * value)
+        away = result.decrease + result.left + part.outside
         told = taken & (damping == 0)
-        flat = (away <= 4 * eps * value) & (found.decrease > 0.5 * state.decrease)
+        flat = (away <= 4 * eps * value) & (result.decrease > 0.5 * state.decrease)
         flat &= told & jnp.isfinite(state.value)
-        direction = jnp.zeros_like(theta).at[part.which].set(found.w - part.model.theta)
+        direction = (
+            jnp.zeros_like(theta).at[part.which].set(result.w - part.model.theta)
+        )
         status = jnp.where(flat, Status.CONVERGED, Status.RUNNING)
         status = jnp.where(value < problem.floor, Status.UNBOUNDED, status)
         share = away / jnp.maximum(value, jnp.finfo(value.dtype).tiny)
         residual = jnp.where(told, jnp.sqrt(share), residual)
-        state = State(theta, direction, value, part, found.decrease, damping)
+        state = State(theta, direction, value, part, result.decrease, damping)
         return (state, residual), Progress(value, residual, status)
 
     # From a value of ∞ the first trial, where the search begins, is always taken.
@@ -111,8 +115,8 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
     far, shape = jnp.full_like(none, jnp.inf), jax.eval_shape(look, problem.start)[1]
     part = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
     state = State(theta, 0 * theta, far, part, none, none)
-    found = iterate(step, (state, far), tol=tol, max_iter=max_iter, patience=PATIENCE)
-    return ended(problem, found._replace(params=found.params[0]))
+    result = iterate(step, (state, far), tol=tol, max_iter=max_iter, patience=PATIENCE)
+    return ended(problem, result._replace(params=result.params[0]))
 
 
 def _damped(damping, fall, decrease):

@@ -16,7 +16,7 @@ class Table(NamedTuple):
 
     standard_error: Any  # Params
     statistic: Any  # Params, t or z: coefficient over standard error
-    p: Any  # Params, P of so large a statistic if the coefficient were 0
+    p: Any  # Params, p-value of the statistic, if the coefficient were 0
     low: Any  # Params, the lower end of the confidence interval
     high: Any  # Params, the upper end
     # of the coefficients, b last; one of each target

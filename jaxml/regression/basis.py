@@ -29,6 +29,22 @@ from jaxml._units import unit_of
 from jaxml.regression import kernels
 from jaxml.regression.kernels import Kernel
 
+__all__ = [
+    "Nystroem",
+    "RandomFourier",
+    "b_spline",
+    "exponents",
+    "fourier",
+    "init_nystroem",
+    "init_random_fourier",
+    "knots",
+    "nystroem",
+    "polynomial",
+    "radial",
+    "random_fourier",
+    "whitened",
+]
+
 
 class RandomFourier(NamedTuple):
     """Waves, drawn at random, whose products average to a kernel."""
@@ -280,11 +296,11 @@ def _quantiles(column, w, share, spacing: str):
         return values[jnp.minimum(place, jnp.sum(w > 0) - 1)]
 
     low, high = ranked(whole), ranked(whole + 1)
-    found = low + (rank - whole) * (high - low)
+    result = low + (rank - whole) * (high - low)
     if spacing == "uniform":
-        found = found[0] + share * (found[-1] - found[0])
+        result = result[0] + share * (result[-1] - result[0])
     wrong = jnp.isnan(column).any() | jnp.isnan(count[-1])
-    return jnp.where(wrong, jnp.nan, found)
+    return jnp.where(wrong, jnp.nan, result)
 
 
 # --- features of kernels ------------------------------------------------------------

@@ -36,12 +36,14 @@ from jaxml._check import (
 )
 from jaxml._rows import product
 from jaxml._units import relative, unit_of
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._implicit import solution
+from jaxml.optimize._minimize import PATIENCE
+from jaxml.optimize._newton import levenberg_marquardt
 from jaxml.optimize._solver import Solver, accepted, build, check
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.optimize.implicit import solution
-from jaxml.optimize.minimize import PATIENCE
-from jaxml.optimize.newton import levenberg_marquardt
 from jaxml.regression import _bounded, _student
+
+__all__ = ["Band", "Inference", "band", "fit", "inference"]
 
 ROUNDING = 4  # ulp of y: a projection of the residual below that is rounding
 
@@ -65,8 +67,8 @@ class Inference(NamedTuple):
 class Band(NamedTuple):
     """A curve between two others."""
 
+    mean: jax.Array  # (m,) f(θ, x)
     low: jax.Array  # (m,)
-    middle: jax.Array  # (m,) f(θ, x)
     high: jax.Array  # (m,)
 
 
@@ -168,8 +170,8 @@ def fit(
         )
         free = optax.apply_updates(free, updates)
         value, slope = jax.value_and_grad(objective)(free)
-        found, rounding = progress(free, value)
-        return (free, memory, value, slope, rounding), found
+        result, rounding = progress(free, value)
+        return (free, memory, value, slope, rounding), result
 
     def progress(free, value):
         cosine, rounding = _cosine(free, *fixed, model=model)
@@ -198,9 +200,9 @@ def fit(
     undetermined = (status == Status.CONVERGED) & _singular(_factor(jacobian)[0])
     status = jnp.where(undetermined, Status.SINGULAR, status).astype(jnp.int32)
     free, value = solution(cost, free, search.cost, status, everything, {})
-    found = _bounded.params(free, bounds, start)
+    result = _bounded.params(free, bounds, start)
     value, history = value * unit * unit, search.history * unit * unit
-    return search._replace(params=found, cost=value, status=status, history=history)
+    return search._replace(params=result, cost=value, status=status, history=history)
 
 
 @_check.pure(jit=True)
@@ -281,7 +283,7 @@ def inference(
 def band(
     model: Static[Callable[..., jax.Array]],
     params: Any,
-    table: Inference,
+    inference: Inference,
     x: Annotated[Array, "m|m n"],
     *,
     sigma: Annotated[Array, "m", "(0, inf)"] | None = None,
@@ -295,7 +297,7 @@ def band(
     Args:
         model: f(params, x) -> (m,); static.
         params: the parameters that `fit` found.
-        table: what `inference` says of them.
+        inference: what `inference` says of them.
         x: (m,) or (m, n) where to draw the curve.
         sigma: (m,) standard deviations of measurements there, as in `fit`, for a
             prediction; 1 if None.
@@ -312,13 +314,15 @@ def band(
         raise ValueError("sigma belongs to a prediction: pass kind='prediction'")
     flat, unravel = ravel_pytree(_shapely(model, params, x))
     g = jax.jacfwd(lambda v: model(unravel(v), x))(flat)
-    _check.shapes(params=(flat, "p"), **{"table.covariance": (table.covariance, "p p")})
-    variance = jnp.sum(product(g, table.covariance) * g, axis=1)
+    _check.shapes(
+        params=(flat, "p"), **{"inference.covariance": (inference.covariance, "p p")}
+    )
+    variance = jnp.sum(product(g, inference.covariance) * g, axis=1)
     if kind == "prediction":
-        variance += table.variance * (1 if sigma is None else sigma**2)
-    t = _critical(confidence, table.dof)
-    middle, half = model(params, x), t * jnp.sqrt(variance)
-    return Band(middle - half, middle, middle + half)
+        variance += inference.variance * (1 if sigma is None else sigma**2)
+    t = _critical(confidence, inference.dof)
+    mean, half = model(params, x), t * jnp.sqrt(variance)
+    return Band(mean, mean - half, mean + half)
 
 
 # --- the cost ------------------------------------------------------------------------
@@ -460,7 +464,7 @@ def _data(model, params, x, y, sigma, noise, weights) -> _Data:
             )
         data = _Data(x, y, None, None, jnp.linalg.cholesky(noise))
         return data._replace(unit=_unit(_white(data, y)))
-    if sigma is not None:  # only a trace lets others in
+    if sigma is not None:  # others only under tracing
         sigma = jnp.where(sigma > 0, sigma, jnp.nan)
     if weights is not None:
         # A row that is absent may lie where the model is not finite: it is moved to

@@ -17,6 +17,23 @@ from jaxml._check import Array, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._distances import root, squared
 from jaxml._units import per_square, unit_of
 
+__all__ = [
+    "KERNELS",
+    "Kernel",
+    "bound",
+    "diagonal",
+    "laplacian",
+    "linear",
+    "matern",
+    "matrix",
+    "median_gamma",
+    "polynomial",
+    "rbf",
+    "scale_gamma",
+    "sigmoid",
+    "squared_distances",
+]
+
 Kernel = str | Callable[..., jax.Array]  # a kernel, by name or as a function of a, b
 COARSE = 128  # γ‖a‖² up to which a product's error, ε times it, leaves k its digits
 DEGREE = 3  # of a polynomial, unless it is said
@@ -269,7 +286,7 @@ def _product(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _weights(x: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """Weights, NaN for a negative one, which only a trace lets in."""
+    """Weights, NaN for a negative one, possible only under tracing."""
     if weights is None:
         return jnp.ones(len(x), x.dtype)
     return jnp.where(weights >= 0, weights, jnp.nan)

@@ -19,10 +19,10 @@ from jaxml._check import (
 )
 from jaxml._rows import mean, product, with_b, with_ones
 from jaxml._units import relative, shares_of, unit_of
+from jaxml.optimize._fit import LONGEST, UNRECORDED, Fit, Status
+from jaxml.optimize._implicit import solution
+from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import PLACES, UNRECORDED, Fit, Status
-from jaxml.optimize.implicit import solution
-from jaxml.optimize.minimize import minimize
 from jaxml.regression._least_squares import (
     by_cg,
     by_cholesky,
@@ -32,6 +32,19 @@ from jaxml.regression._least_squares import (
 )
 from jaxml.regression._student import fisher, quantile, two_sided
 from jaxml.regression._table import Table, residual, rows, table
+
+__all__ = [
+    "Band",
+    "Inference",
+    "Params",
+    "band",
+    "cost",
+    "fit",
+    "gradient",
+    "inference",
+    "locally_weighted",
+    "predict",
+]
 
 SOLVERS = ("auto", "qr", "cholesky", "svd", "cg")
 SMALL = 1e7  # m n² up to which "auto" means QR
@@ -155,16 +168,18 @@ def fit(
     fixed = jax.lax.stop_gradient((x, y if y.ndim > 1 else y[:, None], weights))
     if isinstance(solver, str):
         _check.option("solver", solver, SOLVERS)
-        found = _search(_chosen(solver, x, intercept), *fixed, intercept, tol, max_iter)
+        result = _search(
+            _chosen(solver, x, intercept), *fixed, intercept, tol, max_iter
+        )
     else:
-        found = _descend(solver, *fixed, intercept, learning_rate, tol, max_iter)
-    params = found.params
+        result = _descend(solver, *fixed, intercept, learning_rate, tol, max_iter)
+    params = result.params
     if y.ndim == 1:
         params = jax.tree.map(lambda a: a[..., 0], params)
     # Without an intercept b is no parameter: None is a tree without leaves.
     free = params if intercept else Params(params.w, None)
-    free, value = solution(_cost, free, found.cost, found.status, (x, y, weights), {})
-    return found._replace(params=with_b(free), cost=value)
+    free, value = solution(_cost, free, result.cost, result.status, (x, y, weights), {})
+    return result._replace(params=with_b(free), cost=value)
 
 
 def _cost(params, x, y, weights):
@@ -194,8 +209,8 @@ def _search(solver: str, x, y, weights, intercept: bool, tol, max_iter: int) -> 
     """A Fit for y, (m, t), by one of our own solvers."""
     data = x, y, weights
     if solver == "cg":
-        found = by_cg(*data, intercept, tol, max_iter)
-        return found._replace(params=Params(*found.params))
+        result = by_cg(*data, intercept, tol, max_iter)
+        return result._replace(params=Params(*result.params))
     if solver == "auto":
         solved = by_cholesky(*data, intercept)
         solved = jax.lax.cond(
@@ -209,7 +224,7 @@ def _search(solver: str, x, y, weights, intercept: bool, tol, max_iter: int) -> 
     status = jnp.where(solved.lost <= LOST, Status.CONVERGED, Status.SINGULAR)
     clean = jnp.isfinite(jnp.sum(x) + jnp.sum(y))
     status = jnp.where(clean, status, Status.NONFINITE).astype(jnp.int32)
-    history = jnp.full(min(max_iter, PLACES), UNRECORDED, x.dtype)
+    history = jnp.full(min(max_iter, LONGEST), UNRECORDED, x.dtype)
     params, steps = Params(solved.w, solved.b), jnp.int32(0)
     return Fit(params, solved.cost, solved.residual, steps, status, history)
 
@@ -220,7 +235,7 @@ def _descend(
     """A Fit for y, (m, t), by an optax optimiser, from 0."""
     w = jnp.zeros((x.shape[1], y.shape[1]), x.dtype)
     start = Params(w, jnp.zeros_like(w[0]) if intercept else None)
-    found = minimize(
+    result = minimize(
         _cost,
         start,
         x,
@@ -232,8 +247,8 @@ def _descend(
         max_iter=max_iter,
     )
     if intercept:
-        return found
-    return found._replace(params=Params(found.params.w, jnp.zeros_like(w[0])))
+        return result
+    return result._replace(params=Params(result.params.w, jnp.zeros_like(w[0])))
 
 
 class Inference(NamedTuple):
@@ -248,7 +263,7 @@ class Inference(NamedTuple):
     aic: Annotated[jax.Array, "|t:sums"]  # 2p - 2 log L
     bic: Annotated[jax.Array, "|t:sums"]  # p log m - 2 log L
     f: Annotated[jax.Array, "|t"]  # F of all weights against none
-    f_p: Annotated[jax.Array, "|t"]  # P of so large an F if all weights were 0
+    f_p: Annotated[jax.Array, "|t"]  # p-value of F, if all weights were 0
 
 
 @_check.pure(jit=True)
@@ -295,10 +310,10 @@ def inference(
     if y.ndim == 1:
         return _inference(params, x, y, *options)
     each = jax.vmap(lambda w, b, y: _inference(Params(w, b), x, y, *options), (1, 0, 1))
-    found = each(params.w, params.b, y)
+    result = each(params.w, params.b, y)
     # The targets are the last axis of Params, as `fit` has them.
-    turned = jax.tree.map(lambda a: a.T if a.ndim == 2 else a, found.table)
-    return found._replace(table=turned)
+    turned = jax.tree.map(lambda a: a.T if a.ndim == 2 else a, result.table)
+    return result._replace(table=turned)
 
 
 def _inference(params, x, y, weights, kind, covariance, intercept, confidence):
@@ -315,7 +330,7 @@ def _inference(params, x, y, weights, kind, covariance, intercept, confidence):
         of_w = unit_of(weights)
         weights = weights / of_w
     change = Params(of_y / of_x, of_y)
-    found = _in_units(
+    result = _in_units(
         jax.tree.map(jnp.divide, params, change),
         x / of_x[None],
         y / of_y,
@@ -326,21 +341,21 @@ def _inference(params, x, y, weights, kind, covariance, intercept, confidence):
         confidence,
     )
     flat = jnp.append(change.w, change.b) if intercept else change.w
-    of_table = found.table
+    of_table = result.table
     natural = {
         name: jax.tree.map(jnp.multiply, getattr(of_table, name), change)
         for name in ("standard_error", "low", "high")
     }
     # The density of y has the unit 1 / y.
-    more = jax.lax.stop_gradient(jnp.log(of_y)) * (found.dof + len(flat))
-    return found._replace(
+    more = jax.lax.stop_gradient(jnp.log(of_y)) * (result.dof + len(flat))
+    return result._replace(
         table=of_table._replace(
             **natural, covariance=of_table.covariance * flat[:, None] * flat[None]
         ),
-        variance=found.variance * of_y * of_w * of_y,
-        log_likelihood=found.log_likelihood - more,
-        aic=found.aic + 2 * more,
-        bic=found.bic + 2 * more,
+        variance=result.variance * of_y * of_w * of_y,
+        log_likelihood=result.log_likelihood - more,
+        aic=result.aic + 2 * more,
+        bic=result.bic + 2 * more,
     )
 
 
@@ -364,7 +379,7 @@ def _in_units(params, x, y, weights, kind, covariance, intercept, confidence):
         factor = seen / dof if covariance == "HC1" else 1
         meat = factor * r**2 / one / free**power
         spread = product(by_rows.influence.T, by_rows.influence * meat[:, None])
-    found = table(
+    result = table(
         theta,
         spread,
         quantile(confidence, dof),
@@ -380,7 +395,7 @@ def _in_units(params, x, y, weights, kind, covariance, intercept, confidence):
     slopes = p - intercept
     f = (total - squares) / slopes / variance
     return Inference(
-        found,
+        result,
         dof,
         variance,
         of_r2,
@@ -412,7 +427,7 @@ class Band(NamedTuple):
 @_check.pure
 def band(
     params: Params,
-    found: Inference,
+    inference: Inference,
     x: Annotated[Array, "q n"],
     *,
     confidence: Annotated[Scalar, "(0, 1)"] = 0.95,
@@ -421,7 +436,7 @@ def band(
 
     Args:
         params: of one target.
-        found: their `inference`.
+        inference: their `inference`.
         x: (q, n) rows to predict.
         confidence: () coverage of the intervals.
 
@@ -435,16 +450,16 @@ def band(
     h = predict(params, x)
     _check.shapes(**{"params.w": (params.w, "n")})
     n = x.shape[1]
-    covariance = found.table.covariance
+    covariance = inference.table.covariance
     a = with_ones(x, len(covariance) > n)
-    t = quantile(jnp.asarray(confidence, x.dtype), found.dof)
+    t = quantile(jnp.asarray(confidence, x.dtype), inference.dof)
     variance = jnp.sum(product(a, covariance) * a, axis=1)
     # In units so small that the square of an error is not a number, nothing is known.
-    error = found.table.standard_error
+    error = inference.table.standard_error
     error = jnp.append(error.w, error.b)[: len(covariance)]
     lost = (jnp.diagonal(covariance) == 0) & (error > 0)
     variance = jnp.where(lost.any(), jnp.nan, variance)
-    near, far = t * jnp.sqrt(variance), t * jnp.sqrt(variance + found.variance)
+    near, far = t * jnp.sqrt(variance), t * jnp.sqrt(variance + inference.variance)
     return Band(h, h - near, h + near, h - far, h + far)
 
 

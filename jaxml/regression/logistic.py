@@ -24,20 +24,20 @@ from jaxml._check import (
     Weights,
 )
 from jaxml._rows import product, with_b, with_ones
+from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import solution
+from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import Fit, Status
-from jaxml.optimize.implicit import solution
-from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty
 from jaxml.regression import _sparse as sparse
 from jaxml.regression import linear
-from jaxml.regression._planes import (
+from jaxml.regression._linear_loss import (
     Frame,
     average,
     by_gradients,
     class_weighted,
     fermi,
-    frame,
+    frame_of,
     params_of,
     penalties,
     plane,
@@ -49,6 +49,23 @@ from jaxml.regression._planes import (
 )
 from jaxml.regression._student import chi2
 from jaxml.regression._table import Table, table
+
+__all__ = [
+    "Centred",
+    "Couplings",
+    "Inference",
+    "Params",
+    "cost",
+    "fit",
+    "gradient",
+    "inference",
+    "ising_couplings",
+    "logits",
+    "posterior_probability",
+    "predict",
+    "probability",
+    "wald",
+]
 
 SOLVERS = ("auto", "newton", "lbfgs")
 WIDE = 500  # columns from which "auto" means L-BFGS
@@ -176,7 +193,7 @@ def fit(
         x: (m, n) rows.
         y: (m,) labels 0 and 1, or probabilities of 1.
         l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
-        l1: () weight of Σ |wⱼ|; None for none, which is solved faster than 0.
+        l1: () weight of Σ |wⱼ|; None drops the term; faster than 0.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows, a weight of 0 leaves a row out.
         class_weights: (2,) factors of the weights of the rows of each class.
@@ -218,7 +235,7 @@ def fit(
     )
     more: dict[str, Any] = {"tol": tol, "max_iter": max_iter}
     if l1 is None and not own:
-        found = minimize(
+        result = minimize(
             _raw,
             start,
             *data,
@@ -229,9 +246,9 @@ def fit(
         )
     else:
         wide = solver == "lbfgs" or (solver == "auto" and x.shape[1] > WIDE)
-        found = _planar(data, l2, l1, wide, intercept, **more)
-    w, b = with_b(found.params)
-    return found._replace(params=Params(w, b))
+        result = _planar(data, l2, l1, wide, intercept, **more)
+    w, b = with_b(result.params)
+    return result._replace(params=Params(w, b))
 
 
 def _losses(z, y):
@@ -247,34 +264,34 @@ def _raw(params, x, y, weights, *, l2):
 def _planar(data, l2, l1, wide: bool, intercept: bool, tol, max_iter: int) -> Fit:
     """Our own solvers, which see the columns in a Frame."""
     x, y, weights, l2_fixed, l1_fixed = jax.lax.stop_gradient((*data, l2, l1))
-    seat = frame(x, weights, l2_fixed, intercept)
-    problem = fermi, x, y, weights, seat, l2_fixed, intercept
+    frame = frame_of(x, weights, l2_fixed, intercept)
+    problem = fermi, x, y, weights, frame, l2_fixed, intercept
     if l1 is not None:
-        limits = sparse.limits(seat, l1, intercept)
-        found = sparse.by_models(plane(*problem, l1_fixed), limits, tol, max_iter)
+        limits = sparse.limits(frame, l1, intercept)
+        result = sparse.by_models(plane(*problem, l1_fixed), limits, tol, max_iter)
     elif wide:
-        found = by_gradients(plane(*problem), tol, max_iter)
+        result = by_gradients(plane(*problem), tol, max_iter)
     else:
-        found = plane_newton(*problem, tol, max_iter)
-    status = found.status
+        result = plane_newton(*problem, tol, max_iter)
+    status = result.status
     if intercept:
         both = jnp.stack([y, 1 - y], axis=1)
         status = without_rows(status, average(both, weights))
-    data, hyper = (*data, seat), {"l2": l2}
+    data, hyper = (*data, frame), {"l2": l2}
     if l1 is not None:
-        theta, value = sparse.solution(_cost, found, status, data, hyper, limits)
+        theta, value = sparse.solution(_cost, result, status, data, hyper, limits)
     else:
-        theta, value = solution(_cost, found.params, found.cost, status, data, hyper)
-    params = params_of(theta, seat, intercept)
-    return found._replace(params=params, cost=value, status=status)
+        theta, value = solution(_cost, result.params, result.cost, status, data, hyper)
+    params = params_of(theta, frame, intercept)
+    return result._replace(params=params, cost=value, status=status)
 
 
-def _cost(theta, x, y, weights, seat, *, l2):
+def _cost(theta, x, y, weights, frame, *, l2):
     """J of θ in a frame."""
     w, b = split(theta, x.shape[1])
-    z = product(standard(x, seat), w) + (0 if b is None else b)
+    z = product(standard(x, frame), w) + (0 if b is None else b)
     value = average(_losses(z, y), weights)
-    return value + 0.5 * jnp.vdot(penalties(seat, l2), w**2)
+    return value + 0.5 * jnp.vdot(penalties(frame, l2), w**2)
 
 
 # --- what the coefficients are worth -------------------------------------------------
@@ -300,7 +317,7 @@ class Inference(NamedTuple):
     bic: Annotated[jax.Array, ":sums"]  # p log Σ wᵢ - 2 log L
     # 2 (log L - null), a χ² of n if all weights were 0
     ratio: Annotated[jax.Array, ":sums"]
-    ratio_p: Annotated[jax.Array, ""]  # P of so large a ratio then
+    ratio_p: Annotated[jax.Array, ""]  # p-value of the ratio
     centred: Centred  # what the table's covariance comes from; exact far from x = 0
 
 
@@ -348,7 +365,7 @@ def inference(
     theta = jnp.append(params.w, params.b) if intercept else params.w
     critical = jax.scipy.special.ndtri(0.5 + 0.5 * confidence)
     nan = jnp.full((), jnp.nan, x.dtype)
-    found = table(
+    result = table(
         theta,
         _moved(about, -about.centre),
         critical,
@@ -368,7 +385,7 @@ def inference(
     ratio, p = 2 * (likelihood - null), len(theta)
     slopes = jnp.asarray(x.shape[1], x.dtype)
     return Inference(
-        found,
+        result,
         likelihood,
         null,
         1 - likelihood / null,
@@ -382,15 +399,15 @@ def inference(
 
 def _centred(params, x, y, w, l2, covariance, intercept) -> Centred:
     """What is known of w and of z amid the rows, where they hardly depend."""
-    scale = frame(x, w, l2, intercept).scale
+    scale = frame_of(x, w, l2, intercept).scale
     centre = average(x, w) if intercept else jnp.zeros_like(x[0])
-    seat = Frame(centre, scale)
+    frame = Frame(centre, scale)
     theta = params.w * scale
     if intercept:
         theta = jnp.append(theta, params.b + product(centre, params.w))
-    hessian = plane(fermi, x, y, w, seat, l2, intercept).whole(theta)[2]
+    hessian = plane(fermi, x, y, w, frame, l2, intercept).whole(theta)[2]
     if covariance == "sandwich":
-        a = with_ones(standard(x, seat), intercept)
+        a = with_ones(standard(x, frame), intercept)
         r = jax.nn.sigmoid(product(a, theta)) - y
         meat = product((a * (w * r**2)[:, None]).T, a)
         inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
@@ -413,13 +430,13 @@ def _moved(about: Centred, shift) -> jax.Array:
 
 @_check.pure
 def wald(
-    params: Params, found: Inference, contrasts: Annotated[Array, "r n"]
+    params: Params, inference: Inference, contrasts: Annotated[Array, "r n"]
 ) -> tuple[jax.Array, jax.Array]:
-    """W = (Cw)ᵀ (C cov(w) Cᵀ)⁻¹ Cw, (), a χ² of r if Cw = 0, and P of so large a W, ().
+    """W = (Cw)ᵀ (C cov(w) Cᵀ)⁻¹ Cw, (), a χ² of r if Cw = 0, and its p-value, ().
 
     Args:
         params: w, (n,) and b.
-        found: their `inference`.
+        inference: their `inference`.
         contrasts: (r, n) C, a row for each combination of weights that may be 0.
 
     Raises:
@@ -429,7 +446,7 @@ def wald(
 
     """
     n = params.w.size
-    covariance, unit = found.centred.covariance[:n, :n], found.centred.unit[:n]
+    covariance, unit = inference.centred.covariance[:n, :n], inference.centred.unit[:n]
     c = contrasts * unit[None]
     size = jnp.max(jnp.abs(c), axis=1)
     size = jnp.where(size > 0, size, 1)
@@ -441,12 +458,12 @@ def wald(
 
 
 @_check.pure
-def posterior_probability(params: Params, found: Inference, x: Rows) -> jax.Array:
+def posterior_probability(params: Params, inference: Inference, x: Rows) -> jax.Array:
     """∫ σ(z) N(z; ẑ, s²) dz ≈ σ(ẑ / √(1 + πs²/8)), (m,): less sure where data are far.
 
     Args:
         params: the minimum: w, (n,), and b.
-        found: its `inference`, with the l2 of the prior.
+        inference: its `inference`, with the l2 of the prior.
         x: (m, n) rows.
 
     Raises:
@@ -456,7 +473,7 @@ def posterior_probability(params: Params, found: Inference, x: Rows) -> jax.Arra
 
     """
     z = logits(params, x)
-    covariance, centre, unit = found.centred
+    covariance, centre, unit = inference.centred
     a = (x - centre[None]) * unit[: x.shape[1]][None]
     if len(covariance) > x.shape[1]:
         a = jnp.concatenate([a, jnp.broadcast_to(unit[-1], (len(x), 1))], axis=1)
@@ -505,12 +522,12 @@ def ising_couplings(
     def one(index):
         j, rest = index
         y = (spins[:, j] > 0).astype(jnp.int32)
-        found = fit(spins[:, rest], y, l2=l2, weights=weights, tol=1e-6)
+        result = fit(spins[:, rest], y, l2=l2, weights=weights, tol=1e-6)
         # A search that met NaN stands where it began.
-        valid = jnp.where(found.status < Status.INVALID, 0.5, jnp.nan)
+        valid = jnp.where(result.status < Status.INVALID, 0.5, jnp.nan)
         valid = valid.astype(spins.dtype)
-        row = jnp.zeros(n, spins.dtype).at[rest].set(valid * found.params.w)
-        return row, valid * found.params.b, found.status
+        row = jnp.zeros(n, spins.dtype).at[rest].set(valid * result.params.w)
+        return row, valid * result.params.b, result.status
 
     # One after the other: all at once would need n copies of the spins.
     j, h, status = jax.lax.map(one, (jnp.arange(n), others))

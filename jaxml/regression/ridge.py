@@ -18,8 +18,8 @@ from jaxml._check import (
 )
 from jaxml._rows import normal, product, svd, with_b
 from jaxml._units import relative, shares_of, unit_of
-from jaxml.optimize.fit import UNRECORDED, Fit, Progress, Status, iterate
-from jaxml.optimize.implicit import solution
+from jaxml.optimize._fit import UNRECORDED, Fit, Progress, Status, iterate
+from jaxml.optimize._implicit import solution
 from jaxml.regression import linear
 from jaxml.regression._least_squares import (
     Solved,
@@ -30,6 +30,19 @@ from jaxml.regression._least_squares import (
     value_and_gradient,
 )
 from jaxml.regression.linear import Params
+
+__all__ = [
+    "Constrained",
+    "Scored",
+    "constrained",
+    "cost",
+    "degrees_of_freedom",
+    "fit",
+    "gradient",
+    "path",
+    "predict",
+    "scored",
+]
 
 SOLVERS = ("auto", "primal", "dual")
 LOST = 1e-3  # the relative error of w from which equations count as singular
@@ -157,8 +170,8 @@ def _primal(x, y, weights, l2, intercept: bool) -> Solved:
     gram, n = equations.gram, x.shape[1]
     solve, factors = _factorised(lambda l2: gram + jnp.diag(l2), l2, n)
     penalty = _spread(l2, equations.cross)
-    found = refined(equations, solve, penalty, x, y, weights, intercept)
-    return Solved(*found, jnp.max(factors.lost(far_off(equations, len(x)))))
+    result = refined(equations, solve, penalty, x, y, weights, intercept)
+    return Solved(*result, jnp.max(factors.lost(far_off(equations, len(x)))))
 
 
 def _dual(x, y, weights, l2, intercept: bool) -> Solved:
@@ -210,13 +223,13 @@ class Scored(NamedTuple):
     b: jax.Array  # ()
     cost: jax.Array  # () J
     dof: jax.Array  # () effective degrees of freedom, the intercept counted
-    left_out: jax.Array  # () mean squared error of rows left out one by one
+    leave_one_out: jax.Array  # () mean squared error of rows left out one by one
     gcv: jax.Array  # () the same with leverages replaced by their mean
     evidence: jax.Array  # () log P(y | x, l2), the noise at its best
 
 
 @_check.host
-def path(x: Array, y: Array, l2s: Array, **options: Any) -> Scored:
+def path(x: Array, y: Array, *, l2s: Array, **options: Any) -> Scored:
     """`scored` for each of l2s, (p,), from one decomposition: Scored with (p,) of each.
 
     x, (m, n), y, (m,), and options are those of `scored`. For use inside jit or not.
@@ -257,8 +270,8 @@ def scored(
     Raises:
         ValueError: an unknown kind, shapes that do not agree, values out of range.
 
-    Source: Allen (1974) for left_out; Golub, Heath and Wahba (1979) for gcv; MacKay
-    (1992) for evidence.
+    Source: Allen (1974) for leave_one_out; Golub, Heath and Wahba (1979) for gcv;
+    MacKay (1992) for evidence.
 
     """
     _check.option("kind", kind, ("precision", "frequency"))
@@ -284,7 +297,7 @@ def scored(
     dof = jnp.vdot(square, filters)
     error = jnp.vdot(share * r, r)
     free = 1 - leverage / jnp.where(copies > 0, copies, 1)
-    left_out = jnp.vdot(share * r, r / free**2)
+    leave_one_out = jnp.vdot(share * r, r / free**2)
     gcv = error / (1 - (dof + intercept) / seen) ** 2
     value = 0.5 * (error + l2 * jnp.vdot(along, along))
     of_noise = seen - intercept
@@ -296,8 +309,8 @@ def scored(
         evidence += 0.5 * jnp.sum(jnp.log(jnp.where(weights > 0, weights, 1)))
     w *= unit
     b = mean_y - jnp.vdot(w, mean_x)
-    value, left_out, gcv = (a * unit * unit for a in (value, left_out, gcv))
-    return Scored(w, b, value, dof + intercept, left_out, gcv, evidence)
+    value, leave_one_out, gcv = (a * unit * unit for a in (value, leave_one_out, gcv))
+    return Scored(w, b, value, dof + intercept, leave_one_out, gcv, evidence)
 
 
 def _principal(x, y, share):
@@ -404,13 +417,13 @@ def constrained(
     of_y = unit_of(targets, weights, axis=0)
     of_w = of_y / of_x
     ball = _Ball(rows / of_x, targets / of_y, share, radius / of_w)
-    found, params, value = _in_ball(ball, tol, max_iter)
+    result, params, value = _in_ball(ball, tol, max_iter)
     w, multiplier = params[0] * of_w, params[1] * of_x * of_x
     b = mean_y - jnp.vdot(mean_x, w)
-    return found._replace(
+    return result._replace(
         params=Constrained(w, b, multiplier),
         cost=value * of_y * of_y,
-        history=found.history * of_y * of_y,
+        history=result.history * of_y * of_y,
     )
 
 
@@ -436,8 +449,8 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
     doubt = _doubt(fixed, square, cross, kept)
     square, cross = kept * square, kept * cross
     limit = jnp.maximum(tol, ROUNDING * jnp.finfo(square.dtype).eps)
-    found = _secular(fixed, square, cross, limit, max_iter)
-    binding = found.params > 0
+    result = _secular(fixed, square, cross, limit, max_iter)
+    binding = result.params > 0
 
     def newton(ball, w, multiplier):
         """A step for (G + λ) w = c and |w| = radius, and the force at w.
@@ -462,11 +475,11 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
         return w + step - price * direction, jnp.maximum(multiplier + price, 0)
 
     w = product(
-        axes, jnp.where(kept, cross / jnp.where(kept, square + found.params, 1), 0)
+        axes, jnp.where(kept, cross / jnp.where(kept, square + result.params, 1), 0)
     )
     # What rounding of the factors leaves, steps with the rows themselves mend.
     start = jax.lax.fori_loop(
-        0, REFINEMENTS, lambda _, at: newton(fixed, *at), (w, found.params)
+        0, REFINEMENTS, lambda _, at: newton(fixed, *at), (w, result.params)
     )
     # One more from the root leaves it there, and has its derivative.
     w, multiplier = newton(ball, *jax.lax.stop_gradient(start))
@@ -481,7 +494,7 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
     off = jnp.where(binding, jnp.abs(off), jax.nn.relu(off))
     residual = jax.lax.stop_gradient(jnp.maximum(excess, off))
     failed = jnp.where(
-        found.status == Status.CONVERGED, jnp.int32(Status.STALLED), found.status
+        result.status == Status.CONVERGED, jnp.int32(Status.STALLED), result.status
     )
     good = residual <= jnp.where(tol > 0, limit, 0)
     status = jnp.where(good, jnp.int32(Status.CONVERGED), failed)
@@ -491,7 +504,7 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
     params, value = jax.tree.map(
         lambda a: _derived(a, valid.astype(a.dtype)), ((w, multiplier), value)
     )
-    return found._replace(residual=residual, status=status), params, value
+    return result._replace(residual=residual, status=status), params, value
 
 
 def _doubt(ball: _Ball, square, cross, kept):
@@ -543,9 +556,9 @@ def _secular(ball: _Ball, square, cross, tol, max_iter: int) -> Fit:
     def at(multiplier):
         part = jnp.where(some, cross / jnp.where(some, square + multiplier, 1), 0)
         length = jnp.linalg.norm(part)
-        bend = jnp.sum(jnp.where(some, part**2 / (square + multiplier), 0))
+        curvature = jnp.sum(jnp.where(some, part**2 / (square + multiplier), 0))
         cost = 0.5 * energy - jnp.vdot(part, cross) + 0.5 * jnp.vdot(part**2, square)
-        return length, bend, cost
+        return length, curvature, cost
 
     def progress(multiplier, length, cost):
         excess = length / ball.radius - 1
@@ -553,16 +566,16 @@ def _secular(ball: _Ball, square, cross, tol, max_iter: int) -> Fit:
         return Progress(cost, jnp.where(idle, 0, jnp.abs(excess)))
 
     def step(state):
-        multiplier, length, bend = state
-        new = multiplier + (length / ball.radius - 1) * length**2 / bend
+        multiplier, length, curvature = state
+        new = multiplier + (length / ball.radius - 1) * length**2 / curvature
         new = jnp.maximum(new, 0)
-        length, bend, cost = at(new)
-        return (new, length, bend), progress(new, length, cost)
+        length, curvature, cost = at(new)
+        return (new, length, curvature), progress(new, length, cost)
 
     zero = jnp.zeros_like(ball.radius)
-    length, bend, cost = at(zero)
+    length, curvature, cost = at(zero)
     start = progress(zero, length, cost)
-    found = iterate(
-        step, (zero, length, bend), start, tol=tol, max_iter=max_iter, patience=5
+    result = iterate(
+        step, (zero, length, curvature), start, tol=tol, max_iter=max_iter, patience=5
     )
-    return found._replace(params=found.params[0])
+    return result._replace(params=result.params[0])

@@ -23,21 +23,21 @@ from jaxml._check import (
 )
 from jaxml._rows import each, product, total, with_b, with_ones
 from jaxml.data.scaling import one_hot
+from jaxml.optimize._fit import UNRECORDED, Fit
+from jaxml.optimize._implicit import solution
+from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import UNRECORDED, Fit
-from jaxml.optimize.implicit import solution
-from jaxml.optimize.minimize import minimize
 from jaxml.optimize.proximal import l1_penalty
 from jaxml.regression import _sparse as sparse
 from jaxml.regression import linear, logistic
-from jaxml.regression._planes import (
+from jaxml.regression._linear_loss import (
     Frame,
     Problem,
     average,
-    bent,
     by_gradients,
     by_hessians,
-    frame,
+    frame_of,
+    framed_curvatures,
     moved_origin,
     origin,
     params_of,
@@ -51,6 +51,17 @@ from jaxml.regression._planes import (
     standard,
     without_rows,
 )
+
+__all__ = [
+    "Params",
+    "cost",
+    "fit",
+    "gradient",
+    "logits",
+    "one_vs_all",
+    "predict",
+    "probability",
+]
 
 SOLVERS = ("auto", "newton", "lbfgs")
 FEW = 64  # parameters up to which "auto" means Newton's method
@@ -181,7 +192,7 @@ def fit(
         y: (m,) labels in 0…k-1, or probabilities, (m, k).
         k: how many classes there are.
         l2: () the course's λ/m; scikit-learn's C is 1 / (l2 Σ wᵢ). b is not penalised.
-        l1: () weight of Σ |W|; None for none, which is solved faster than 0.
+        l1: () weight of Σ |W|; None drops the term; faster than 0.
         weights: (m,) weights w of the rows; 1 if None. Integer weights are repeated
             rows, a weight of 0 leaves a row out.
         class_weights: (k,) factors of the weights of the rows of each class.
@@ -221,7 +232,7 @@ def fit(
     start = linear.Params(jnp.zeros((n, k), x.dtype), b)
     more: dict[str, Any] = {"tol": tol, "max_iter": max_iter}
     if l1 is None and not own:
-        found = minimize(
+        result = minimize(
             _whole,
             start,
             *data,
@@ -233,9 +244,9 @@ def fit(
     else:
         small = (n + intercept) * k <= FEW
         newton = solver == "newton" or (solver == "auto" and small)
-        found = _planar(data, l2, l1, k, newton, intercept, **more)
-    w, b = with_b(found.params)
-    return found._replace(params=Params(w, b))
+        result = _planar(data, l2, l1, k, newton, intercept, **more)
+    w, b = with_b(result.params)
+    return result._replace(params=Params(w, b))
 
 
 @_check.fit
@@ -279,14 +290,14 @@ def one_vs_all(
     def one(c):
         return logistic.fit(x, (y == c).astype(jnp.int32), **options)
 
-    found = jax.vmap(one)(jnp.arange(k))
-    params = Params(found.params.w.T, found.params.b)
+    result = jax.vmap(one)(jnp.arange(k))
+    params = Params(result.params.w.T, result.params.b)
     return Fit(
         params,
-        cost=jnp.sum(found.cost),
-        residual=jnp.max(found.residual),
-        steps=jnp.max(found.steps),
-        status=jnp.max(found.status),
+        cost=jnp.sum(result.cost),
+        residual=jnp.max(result.residual),
+        steps=jnp.max(result.steps),
+        status=jnp.max(result.status),
         history=jnp.full(1, UNRECORDED, x.dtype),
     )
 
@@ -324,66 +335,68 @@ def _whole(params, x, y, weights, *, l2):
 def _planar(data, l2, l1, k: int, newton: bool, intercept: bool, tol, max_iter) -> Fit:
     """They see the columns in a Frame; Fit with Params."""
     x, y, weights, l2_fixed, l1_fixed = jax.lax.stop_gradient((*data, l2, l1))
-    seat = frame(x, weights, l2_fixed, intercept)
-    problem = _planes(x, y, weights, seat, l2_fixed, intercept, l1_fixed)
+    frame = frame_of(x, weights, l2_fixed, intercept)
+    problem = _planes(x, y, weights, frame, l2_fixed, intercept, l1_fixed)
     if l1 is not None:
-        limits = sparse.limits(seat, l1, intercept)
+        limits = sparse.limits(frame, l1, intercept)
         limits = jnp.repeat(limits, k).reshape(-1, k)
-        found = sparse.by_models(problem, limits.ravel(), tol, max_iter)
+        result = sparse.by_models(problem, limits.ravel(), tol, max_iter)
     else:
         search = by_hessians if newton else by_gradients
-        found = search(problem, tol, max_iter)
-    status = found.status
+        result = search(problem, tol, max_iter)
+    status = result.status
     if intercept:
         status = without_rows(status, average(y, weights))
-    theta = found.params.reshape(-1, k)
+    theta = result.params.reshape(-1, k)
     free = slice(None) if l1 is None else slice(x.shape[1], None)
     theta = theta.at[free].add(-jnp.mean(theta[free], axis=1, keepdims=True))
-    data, hyper = (*data, seat), {"l2": l2}
-    found = found._replace(params=theta)
+    data, hyper = (*data, frame), {"l2": l2}
+    result = result._replace(params=theta)
     if l1 is not None:
-        theta, value = sparse.solution(_sparse_cost, found, status, data, hyper, limits)
+        theta, value = sparse.solution(
+            _sparse_cost, result, status, data, hyper, limits
+        )
     else:
-        theta, value = solution(_cost, theta, found.cost, status, data, hyper)
-    params = params_of(theta, seat, intercept)
+        theta, value = solution(_cost, theta, result.cost, status, data, hyper)
+    params = params_of(theta, frame, intercept)
     if l1 is not None and intercept:  # w need not sum to 0, and another origin moves b
         params = params._replace(b=params.b - jnp.mean(params.b))
-    return found._replace(params=params, cost=value, status=status)
+    return result._replace(params=params, cost=value, status=status)
 
 
-def _cost(theta, x, y, weights, seat, *, l2):
+def _cost(theta, x, y, weights, frame, *, l2):
     """J of θ, (p, k), in a frame, and half the squares of its sums over classes."""
-    value = _data_cost(theta, x, y, weights, seat, l2)
+    value = _data_cost(theta, x, y, weights, frame, l2)
     return value + 0.5 * jnp.sum(jnp.sum(theta, axis=1) ** 2)
 
 
-def _sparse_cost(theta, x, y, weights, seat, *, l2):
+def _sparse_cost(theta, x, y, weights, frame, *, l2):
     """The same with the square of the sum of b alone: l1 holds that of W."""
-    value = _data_cost(theta, x, y, weights, seat, l2)
+    value = _data_cost(theta, x, y, weights, frame, l2)
     return value + 0.5 * jnp.sum(jnp.sum(theta[x.shape[1] :], axis=1) ** 2)
 
 
-def _data_cost(theta, x, y, weights, seat, l2):
+def _data_cost(theta, x, y, weights, frame, l2):
     w, b = split(theta, x.shape[1])
-    z = product(standard(x, seat), w) + (0 if b is None else b[None])
+    z = product(standard(x, frame), w) + (0 if b is None else b[None])
     value = average(_losses(z, y), weights)
-    squares = jnp.vdot(penalties(seat, l2), jnp.sum(w**2, axis=1))
+    squares = jnp.vdot(penalties(frame, l2), jnp.sum(w**2, axis=1))
     return value + 0.5 * squares
 
 
-def _planes(x, y, weights, seat, l2, intercept: bool, l1) -> Problem:
+def _planes(x, y, weights, frame, l2, intercept: bool, l1) -> Problem:
     """The Problem of k planes; θ is (p, k), raveled. l1 may hold the weights too."""
     n, k = x.shape[1], y.shape[1]
     p = n + intercept
     share = None if weights is None else shares(weights)
-    l2s = jnp.append(penalties(seat, l2), jnp.zeros(intercept, x.dtype))
+    l2s = jnp.append(penalties(frame, l2), jnp.zeros(intercept, x.dtype))
     l2s = jnp.repeat(l2s, k)
     near = origin(x, intercept)
     light = _derivatives(x, y, share, near, intercept, False)
-    light = moved_origin(light, seat, near, intercept)
-    whole = penalised(_derivatives(x, y, share, seat, intercept, True), l2s)
-    bends = _curvatures(x, y, share, near, intercept)
-    bends = bent(bends, seat, near, intercept, 0)
+    light = moved_origin(light, frame, near, intercept)
+    whole = penalised(_derivatives(x, y, share, frame, intercept, True), l2s)
+    hessian = _curvatures(x, y, share, near, intercept)
+    hessian = framed_curvatures(hessian, frame, near, intercept, 0)
 
     # What l1 holds need not be held by more.
     free = jnp.arange(p) >= (0 if l1 is None else n)
@@ -403,17 +416,17 @@ def _planes(x, y, weights, seat, l2, intercept: bool, l1) -> Problem:
         value, slope = light(theta.reshape(p, k))
         return value, even_of(slope)
 
-    def bends_even(theta):
-        bend = bends(theta.reshape(p, k))
+    def even_hessian(theta):
+        product_with = hessian(theta.reshape(p, k))
 
         def along(v):
-            found = bend(v.reshape(p, k))
-            return even_of(found) + l2s * v
+            result = product_with(v.reshape(p, k))
+            return even_of(result) + l2s * v
 
         return along
 
     def moves(change):
-        between = Frame(seat.centre - near.centre, seat.scale)
+        between = Frame(frame.centre - near.centre, frame.scale)
         w, b = params_of(change.reshape(p, k), between, intercept)
         z = product(standard(x, near), w) + (0 if b is None else b[None])
         return jnp.max(seen(jnp.max(jnp.abs(z), axis=1), weights))
@@ -422,12 +435,12 @@ def _planes(x, y, weights, seat, l2, intercept: bool, l1) -> Problem:
     holds = l2 if l1 is None else l2 + l1
     lowest = separated(y, weights, holds, intercept)
     slopes = penalised(even, l2s)
-    some = _block(x, y, share, seat, intercept, l2s)
+    some = _block(x, y, share, frame, intercept, l2s)
     most, held = len(x) * k, holds > 0
-    return Problem(slopes, bends_even, gauged, some, moves, start, most, held, lowest)
+    return Problem(slopes, even_hessian, gauged, some, moves, start, most, held, lowest)
 
 
-def _curvatures(x, y, share, seat, intercept: bool):
+def _curvatures(x, y, share, frame, intercept: bool):
     """θ to v, (p, k) both, to the Hessian without penalty times v."""
     n = x.shape[1]
 
@@ -436,10 +449,10 @@ def _curvatures(x, y, share, seat, intercept: bool):
 
     def of(theta):
         def chances_of(x):
-            return jax.nn.softmax(planes(standard(x, seat), theta), axis=1)
+            return jax.nn.softmax(planes(standard(x, frame), theta), axis=1)
 
         def sums(v, x, chances, w):
-            x = standard(x, seat)
+            x = standard(x, frame)
             z = planes(x, v)
             mean = jnp.sum(chances * z, axis=1, keepdims=True)
             r = w[:, None] * chances * (z - mean)
@@ -457,20 +470,20 @@ def _curvatures(x, y, share, seat, intercept: bool):
     return of
 
 
-def _block(x, y, share, seat, intercept: bool, l2s):
+def _block(x, y, share, frame, intercept: bool, l2s):
     """θ to a function of rows and columns, raveled: that part of H, with b's gauge."""
     n, k = x.shape[1], y.shape[1]
 
     def of(theta):
         def of_rows(x):
-            z = product(with_ones(standard(x, seat), intercept), theta)
+            z = product(with_ones(standard(x, frame), intercept), theta)
             chances = jax.nn.softmax(z, axis=1)
             return chances, product(chances, 1 - jnp.eye(k, dtype=x.dtype))
 
         def sums(rows, columns, x, w, chances, others):
-            left = some_columns(x, seat, rows // k) * w[:, None]
+            left = some_columns(x, frame, rows // k) * w[:, None]
             left = left * chances[:, rows % k]
-            right = some_columns(x, seat, columns // k)
+            right = some_columns(x, frame, columns // k)
             alike = product((left * others[:, rows % k]).T, right)
             return alike, product(left.T, right * chances[:, columns % k])
 
@@ -491,7 +504,7 @@ def _block(x, y, share, seat, intercept: bool, l2s):
     return of
 
 
-def _derivatives(x, y, share, seat, intercept: bool, hessian: bool):
+def _derivatives(x, y, share, frame, intercept: bool, hessian: bool):
     """θ, (p, k), to J without penalty and its gradient; or θ raveled, with Hessian.
 
     share, (m,), are the weights over their sum, or None.
@@ -503,7 +516,7 @@ def _derivatives(x, y, share, seat, intercept: bool, hessian: bool):
         theta = theta.reshape(p, k)
 
         def sums(x, y, share):
-            x = standard(x, seat)
+            x = standard(x, frame)
             z = product(x, theta[:n]) + (theta[n][None] if intercept else 0)
             w = jnp.ones_like(x[:, 0]) if share is None else share
             w, whole = w[:, None], jnp.sum(y, axis=1)[:, None]
@@ -526,10 +539,10 @@ def _derivatives(x, y, share, seat, intercept: bool, hessian: bool):
             alike = product(spread(chances * others).T, a)
             return *first, alike, product(spread(chances).T, each)
 
-        found = total(sums, x, y, share)
+        result = total(sums, x, y, share)
         if share is None:
-            found = jax.tree.map(lambda s: s / len(x), found)
-        value, of_w, of_b, *h = found
+            result = jax.tree.map(lambda s: s / len(x), result)
+        value, of_w, of_b, *h = result
         slope = jnp.concatenate([of_w.T, of_b[None]])[:p]
         if not hessian:
             return value, slope

@@ -32,7 +32,7 @@ HYPER = {"l1": 0.05, "l2": 0.1, "learning_rate": 0.2, "temperature": 1.5}
 
 def given(module, what: str, default: Any) -> Any:
     """The SAMPLES or ROUGH of the tests of a module."""
-    name = "tests.test_" + module.__name__.rpartition(".")[2]
+    name = "tests.test_" + module.__name__.rpartition(".")[2].lstrip("_")
     try:
         return getattr(importlib.import_module(name), what, default)
     except ModuleNotFoundError as error:

@@ -19,7 +19,7 @@ from jaxml import calibration, recommend
 from tests.ratings import FEW
 
 # oja and sanger take a rate in units of x, and learn variances at that rate; what mixes
-# forces on w and on b, as kkt_residual and imbalance, has no unit.
+# forces on w and on b, as kkt_residual and kkt_residual, has no unit.
 LINE = (-1, -1, -1, 0)  # of w, (3,), and b in x
 PLANE = {"x": 1, "w": -1, "l1": 1, "l2": 2, "gradient().w": 1}
 TABLE = {
@@ -54,14 +54,14 @@ UNITS = {
         "x": {**PLANE, "radius": -1, "multiplier": 2},
         "y": {
             **{"y": 1, "w": 1, "b": 1, "cost": 2, "predict": 1, "gradient": 1},
-            **{"left_out": 2, "gcv": 2, "evidence": None, "radius": 1},
+            **{"leave_one_out": 2, "gcv": 2, "evidence": None, "radius": 1},
         },
     },
     "lasso": {
         "x": {**PLANE, "l1s": 1, "largest_l1": 1, "kkt_residual": None},
         "y": {
             **{"y": 1, "w": 1, "b": 1, "cost": 2, "l1": 1, "l1s": 1, "largest_l1": 1},
-            **{"kkt_residual": 1, "duality_gap": 2},
+            **{"kkt_residual": 1, "duality_gap": 2, "predict": 1},
         },
     },
     "logistic": {
@@ -81,7 +81,7 @@ UNITS = {
             "alpha": -2,
             "distances": 1,
             "margin": 1,
-            "imbalance": None,
+            "kkt_residual": None,
         }
     },
     "hulls": {
@@ -90,7 +90,7 @@ UNITS = {
     "kernel": {"x": GAUSSIAN},
     "multiclass": {"x": GAUSSIAN},
     "one_class": {"x": GAUSSIAN},
-    "tube": {
+    "regression": {
         "x": GAUSSIAN,
         "y": {
             **{"y": 1, "epsilon": 1, "alpha": 1, "b": 1, "l2": -1, "cost": 1},
@@ -186,7 +186,7 @@ ORIGINS = {
     "kernel": {"x": {"x": 1}},
     "multiclass": {"x": {"x": 1}},
     "one_class": {"x": {"x": 1}},
-    "tube": {"x": {"x": 1}},
+    "regression": {"x": {"x": 1}},
     "kernels": {
         "x": {
             "rbf.a": 1,
@@ -236,7 +236,7 @@ ROWS = {
     "biased": {"ratings": ratings()},
     "content": {"ratings": ratings()},
     "variational": {"ratings": ratings()},
-    "feedback": {"ratings": ratings(positive=True)},
+    "implicit": {"ratings": ratings(positive=True)},
     "nonnegative": {"ratings": ratings(positive=True)},
 }
 PLACES = np.linspace(-1, 1, 7, dtype=np.float32)

@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from jaxml import Fit
 from jaxml._check.annotations import Role
 from jaxml._check.trees import field_names, hints_of
-from jaxml.optimize import Fit
 from tests.common import samples
 from tests.common.test_protocol import DECLARED, each
 
 FEW = {
-    "evaluate.bootstrap.bca",
-    "evaluate.calibration.probability",
-    "evaluate.metrics.confusion",
-    "evaluate.ranking.ndcg",
-    "networks.feedforward.cost",
+    "bootstrap.bca",
+    "calibration.probability",
+    "metrics.confusion",
+    "ranking.ndcg",
+    "feedforward.cost",
     "optimize.proximal.l1_prox",
-    "reduction.kmeans.predict",
-    "reduction.mixture.log_density",
-    "reduction.recommend.variational.mean",
-    "regression.linear.cost",
+    "kmeans.predict",
+    "mixture.log_density",
+    "recommend.variational.mean",
+    "linear.cost",
 }
 NOTHING = jnp.zeros(())
 

@@ -43,7 +43,7 @@ def answer(public: Public, result):
 
 
 def module_name(public: Public) -> str:
-    return public.module.__name__.rpartition(".")[2]
+    return public.module.__name__.rpartition(".")[2].lstrip("_")
 
 
 # --- weights ------------------------------------------------------------------------

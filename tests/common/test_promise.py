@@ -12,7 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from scipy import optimize as scipy
 
-from jaxml.optimize import Status
+from jaxml import Status
 from tests.common import samples
 from tests.common.symmetries import CONVEX, UNITS
 from tests.common.test_invariance import changed, module_name

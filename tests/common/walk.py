@@ -2,9 +2,8 @@
 
 import importlib
 import inspect
-import pkgutil
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jaxml
 from jaxml._check.annotations import Argument, Role
@@ -14,9 +13,14 @@ from jaxml._check.shapes import Shape
 class Public(NamedTuple):
     """A public function and what it was declared to be."""
 
-    module: ModuleType
+    path: str  # of the module that exports it
     name: str
-    function: object
+    function: Any
+
+    @property
+    def module(self) -> ModuleType:
+        """The module that it is defined in."""
+        return importlib.import_module(self.function.__module__)
 
     @property
     def kind(self) -> str:
@@ -49,24 +53,23 @@ class Public(NamedTuple):
 
     @property
     def id(self) -> str:
-        return f"{self.module.__name__.removeprefix('jaxml.')}.{self.name}"
+        return f"{self.path}.{self.name}".removeprefix(".")
 
 
-def modules() -> list[ModuleType]:
-    """The package and all its modules whose names do not begin with an underscore."""
-    found = pkgutil.walk_packages(jaxml.__path__, "jaxml.")
-    names = ["jaxml", *(each.name for each in found)]
-    public = [n for n in names if not any(p.startswith("_") for p in n.split("."))]
-    return [importlib.import_module(name) for name in public]
+def public(module: ModuleType = jaxml, path: str = "") -> list[Public]:
+    """The functions that the package, or a module of it, exports, and their paths."""
+    found = []
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.ismodule(value):
+            found += public(value, f"{path}.{name}".removeprefix("."))
+        elif inspect.isfunction(value):
+            found.append(Public(path, name, value))
+    return found
 
 
-def public() -> list[Public]:
-    """The functions defined in those modules whose names have no underscore either."""
-    return [
-        Public(module, name, function)
-        for module in modules()
-        for name, function in vars(module).items()
-        if inspect.isfunction(function)
-        and not name.startswith("_")
-        and function.__module__ == module.__name__
-    ]
+def modules(module: ModuleType = jaxml) -> list[ModuleType]:
+    """The package, and the modules that it and they export."""
+    exported = [getattr(module, name) for name in module.__all__]
+    inner = [each for each in exported if inspect.ismodule(each)]
+    return [module, *(m for each in inner for m in modules(each))]

@@ -21,20 +21,42 @@ Both are functions of a module, or functools.partials of such, never fresh
 lambdas: they are compiled in. Weights, labels and values of the grid are traced.
 """
 
-from jaxml.evaluate.selection.folds import Folds as Folds
-from jaxml.evaluate.selection.folds import grouped as grouped
-from jaxml.evaluate.selection.folds import k_fold as k_fold
-from jaxml.evaluate.selection.folds import leave_one_out as leave_one_out
-from jaxml.evaluate.selection.folds import stratified as stratified
-from jaxml.evaluate.selection.folds import time_ordered as time_ordered
-from jaxml.evaluate.selection.scores import Curve as Curve
-from jaxml.evaluate.selection.scores import Nested as Nested
-from jaxml.evaluate.selection.scores import Scores as Scores
-from jaxml.evaluate.selection.scores import cross_validate as cross_validate
-from jaxml.evaluate.selection.scores import learning_curve as learning_curve
-from jaxml.evaluate.selection.scores import nested as nested
-from jaxml.evaluate.selection.scores import out_of_fold as out_of_fold
-from jaxml.evaluate.selection.scores import validation_curve as validation_curve
-from jaxml.evaluate.selection.search import descend as descend
-from jaxml.evaluate.selection.search import grid as grid
-from jaxml.evaluate.selection.search import random_search as random_search
+from jaxml.evaluate.selection._folds import (
+    Folds,
+    grouped,
+    k_fold,
+    leave_one_out,
+    stratified,
+    time_ordered,
+)
+from jaxml.evaluate.selection._scores import (
+    Nested,
+    ScoreCurve,
+    Scores,
+    cross_validate,
+    learning_curve,
+    nested,
+    out_of_fold,
+    validation_curve,
+)
+from jaxml.evaluate.selection._search import descend, grid, random_search
+
+__all__ = [
+    "Folds",
+    "Nested",
+    "ScoreCurve",
+    "Scores",
+    "cross_validate",
+    "descend",
+    "grid",
+    "grouped",
+    "k_fold",
+    "learning_curve",
+    "leave_one_out",
+    "nested",
+    "out_of_fold",
+    "random_search",
+    "stratified",
+    "time_ordered",
+    "validation_curve",
+]

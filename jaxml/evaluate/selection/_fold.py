@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml.evaluate.selection.folds import Folds
-from jaxml.optimize.fit import Status
+from jaxml.evaluate.selection._folds import Folds
+from jaxml.optimize._fit import Status
 
 
 def row_weights(folds, x, y, weights):
@@ -40,7 +40,7 @@ def as_points(name: str, points, dtype, limits) -> dict[str, jax.Array]:
             raise ValueError(f"{name} holds a single {each}, not (g,) values")
     sizes = {each: len(values) for each, values in arrays.items()}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
-        raise ValueError(f"{name} must hold as many values of each name, not {sizes}")
+        raise ValueError(f"{name} must hold values of equal length, not {sizes}")
     return arrays
 
 
@@ -63,28 +63,28 @@ def compiled_in(name: str, function):
 
 def one_fit(fit, score, x, y, train, test, point, name="score"):
     """Scores on both kinds of rows, and status, of one fit; name is the score's."""
-    found = fitted(fit, x, y, train, point)
+    result = fitted(fit, x, y, train, point)
     held = jnp.sum(test) != 0
     # Weights of a fold without rows are made harmless: 0/0 has no derivative.
     rows = train, jnp.where(held, test, 1)
-    scores = [score(found.params, x, y, weights=each) for each in rows]
+    scores = [score(result.params, x, y, weights=each) for each in rows]
     for each in scores:
         _check.scalar(name, each)
-    learned, judged = (each * worked(found, x.dtype) for each in scores)
-    return learned, jnp.where(held, judged, jnp.nan), found.status
+    learned, judged = (each * worked(result, x.dtype) for each in scores)
+    return learned, jnp.where(held, judged, jnp.nan), result.status
 
 
 def fitted(fit, x, y, weights, point):
     """The Fit of some rows."""
-    found = fit(x, y, weights=weights, **point)
-    if not (hasattr(found, "params") and hasattr(found, "status")):
-        raise ValueError(f"fit must return a Fit, not {type(found).__name__}")
-    return found
+    result = fit(x, y, weights=weights, **point)
+    if not (hasattr(result, "params") and hasattr(result, "status")):
+        raise ValueError(f"fit must return a Fit, not {type(result).__name__}")
+    return result
 
 
-def worked(found, dtype):
+def worked(result, dtype):
     """A factor of 1, or NaN for a fit that failed, with derivatives of NaN as well."""
-    return jnp.where(found.status < Status.UNBOUNDED, 1, jnp.nan).astype(dtype)
+    return jnp.where(result.status < Status.UNBOUNDED, 1, jnp.nan).astype(dtype)
 
 
 def in_chunks(function, arrays, chunk: int | None):

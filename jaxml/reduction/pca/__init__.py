@@ -6,29 +6,50 @@ is needed from data that come in parts. `pca.log_likelihood` and its neighbours 
 components as a Gaussian model, and `pca.missing` fits that where entries are missing.
 """
 
-from jaxml.reduction.pca import missing as missing
-from jaxml.reduction.pca.iteration import init as init
-from jaxml.reduction.pca.iteration import oja as oja
-from jaxml.reduction.pca.iteration import power as power
-from jaxml.reduction.pca.iteration import randomised as randomised
-from jaxml.reduction.pca.iteration import sanger as sanger
-from jaxml.reduction.pca.iteration import step as step
-from jaxml.reduction.pca.principal import Params as Params
-from jaxml.reduction.pca.principal import cost as cost
-from jaxml.reduction.pca.principal import (
-    explained_variance_ratio as explained_variance_ratio,
+from jaxml.reduction.pca import missing
+from jaxml.reduction.pca._iteration import init, oja, power, randomised, sanger, step
+from jaxml.reduction.pca._principal import (
+    Params,
+    cost,
+    cumulative_explained_variance,
+    explained_variance_ratio,
+    fit,
+    inverse,
+    reconstruct,
+    transform,
+    whiten,
 )
-from jaxml.reduction.pca.principal import fit as fit
-from jaxml.reduction.pca.principal import inverse as inverse
-from jaxml.reduction.pca.principal import reconstruct as reconstruct
-from jaxml.reduction.pca.principal import retained as retained
-from jaxml.reduction.pca.principal import transform as transform
-from jaxml.reduction.pca.principal import whiten as whiten
-from jaxml.reduction.pca.probabilistic import evidence as evidence
-from jaxml.reduction.pca.probabilistic import log_likelihood as log_likelihood
-from jaxml.reduction.pca.probabilistic import posterior as posterior
-from jaxml.reduction.pca.probabilistic import sample as sample
-from jaxml.reduction.pca.streaming import Moments as Moments
-from jaxml.reduction.pca.streaming import from_moments as from_moments
-from jaxml.reduction.pca.streaming import merge as merge
-from jaxml.reduction.pca.streaming import moments as moments
+from jaxml.reduction.pca._probabilistic import (
+    evidence,
+    log_likelihood,
+    posterior,
+    sample,
+)
+from jaxml.reduction.pca._streaming import Moments, from_moments, merge, moments
+
+__all__ = [
+    "Moments",
+    "Params",
+    "cost",
+    "cumulative_explained_variance",
+    "evidence",
+    "explained_variance_ratio",
+    "fit",
+    "from_moments",
+    "init",
+    "inverse",
+    "log_likelihood",
+    "merge",
+    "missing",
+    "moments",
+    "oja",
+    "posterior",
+    "power",
+    "randomised",
+    "reconstruct",
+    "sample",
+    "sanger",
+    "step",
+    "transform",
+    "whiten",
+]

@@ -22,9 +22,11 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, Key, NonNegative, Rows, Weights
 from jaxml._rows import product
-from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.reduction._eigen import signed
-from jaxml.reduction.pca._found import Params, at_most
+from jaxml.reduction.pca._params import Params, at_most
+
+__all__ = ["cost", "fit", "impute", "init", "step"]
 
 BLOCK = 512  # rows that are in work at a time
 PATIENCE = 30  # steps without progress: float32 may not reach tol
@@ -199,10 +201,10 @@ def fit(
         )
 
     start = _factors(params, x)
-    found = iterate(advance, start, tol=tol, max_iter=max_iter, patience=PATIENCE)
-    params = _params(found.params)
+    result = iterate(advance, start, tol=tol, max_iter=max_iter, patience=PATIENCE)
+    params = _params(result.params)
     value = cost(params, x, mask, weights=weights)
-    return jax.lax.stop_gradient(found._replace(params=params, cost=value))
+    return jax.lax.stop_gradient(result._replace(params=params, cost=value))
 
 
 def _weights(x, weights):

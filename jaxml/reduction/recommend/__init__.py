@@ -13,27 +13,64 @@ alternating least squares or jointly by gradients; `recommend.content` its conte
 form with given features. `recommend.biased` adds what is strict of a user and loved of
 an item, and trusts few ratings less than many; `recommend.variational` finds all
 penalties itself and says how sure it is; `recommend.nonnegative` has parts only. Where
-there are no ratings but choices, `recommend.feedback` and `recommend.pairwise`.
-`recommend.lists` makes lists of any model's scores. How good they are: `jaxml.ranking`.
+there are no ratings but choices, `recommend.implicit` and `recommend.bpr`.
+`recommend.top_n` and `recommend.similar` make lists of any model's scores. How good
+they are: `jaxml.ranking`.
 """
 
-from jaxml.reduction.recommend import biased as biased
-from jaxml.reduction.recommend import content as content
-from jaxml.reduction.recommend import feedback as feedback
-from jaxml.reduction.recommend import lists as lists
-from jaxml.reduction.recommend import nonnegative as nonnegative
-from jaxml.reduction.recommend import pairwise as pairwise
-from jaxml.reduction.recommend import variational as variational
-from jaxml.reduction.recommend._layout import Ratings as Ratings
-from jaxml.reduction.recommend._layout import prepare as prepare
-from jaxml.reduction.recommend.factors import Params as Params
-from jaxml.reduction.recommend.factors import cost as cost
-from jaxml.reduction.recommend.factors import fit as fit
-from jaxml.reduction.recommend.factors import fold_in as fold_in
-from jaxml.reduction.recommend.factors import gradient as gradient
-from jaxml.reduction.recommend.factors import init as init
-from jaxml.reduction.recommend.factors import normalise as normalise
-from jaxml.reduction.recommend.factors import predict as predict
-from jaxml.reduction.recommend.factors import scores as scores
-from jaxml.reduction.recommend.lists import similar as similar
-from jaxml.reduction.recommend.lists import top_n as top_n
+from jaxml.reduction.recommend import (
+    biased,
+    bpr,
+    content,
+    implicit,
+    nonnegative,
+    variational,
+)
+from jaxml.reduction.recommend._factors import (
+    Params,
+    cost,
+    fit,
+    fold_in,
+    gradient,
+    init,
+    normalise,
+    predict,
+    scores,
+)
+from jaxml.reduction.recommend._layout import Ratings, prepare
+from jaxml.reduction.recommend._lists import (
+    Known,
+    Similar,
+    Top,
+    is_known,
+    known,
+    similar,
+    top_n,
+)
+
+__all__ = [
+    "Known",
+    "Params",
+    "Ratings",
+    "Similar",
+    "Top",
+    "biased",
+    "bpr",
+    "content",
+    "cost",
+    "fit",
+    "fold_in",
+    "gradient",
+    "implicit",
+    "init",
+    "is_known",
+    "known",
+    "nonnegative",
+    "normalise",
+    "predict",
+    "prepare",
+    "scores",
+    "similar",
+    "top_n",
+    "variational",
+]

@@ -184,8 +184,8 @@ def each_row(side: Side, function: Callable[..., Any], *arrays: jax.Array) -> An
     arrays are those of `spread`, (blocks, s, width); function gives a pytree of (r, …).
     """
     pieces = Block(side.row, side.owner, side.column), *arrays
-    found = jax.lax.map(lambda piece: function(*piece), pieces)
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[side.where], found)
+    result = jax.lax.map(lambda piece: function(*piece), pieces)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[side.where], result)
 
 
 def sums(side: Side, table: jax.Array, *coefficients: jax.Array) -> jax.Array:
@@ -197,8 +197,8 @@ def sums(side: Side, table: jax.Array, *coefficients: jax.Array) -> jax.Array:
     def block(block, *coefficients):
         # Else the rows are read again for each coefficient.
         taken = jax.lax.optimization_barrier(table[block.column])
-        found = [jnp.sum(taken * c[..., None], axis=1) for c in coefficients]
-        return block.total(jnp.stack(found, axis=1))
+        result = [jnp.sum(taken * c[..., None], axis=1) for c in coefficients]
+        return block.total(jnp.stack(result, axis=1))
 
     return each_row(side, block, *coefficients)
 
@@ -207,7 +207,7 @@ def sums(side: Side, table: jax.Array, *coefficients: jax.Array) -> jax.Array:
 
 
 def take(table: jax.Array, index: jax.Array) -> jax.Array:
-    """Rows of a table; NaN where there is no such row, as only a trace lets in."""
+    """Rows of a table; NaN where there is no such row, possible only under tracing."""
     inside = (index >= 0) & (index < len(table))
     rows = table[index]
     return jnp.where(inside.reshape(-1, *[1] * (rows.ndim - 1)), rows, jnp.nan)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._rows import product
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.reduction.recommend._layout import Ratings, Side, each_row
 
 SOLVERS = ("cholesky", "cg")
@@ -170,8 +170,8 @@ def alternate(
         return _Search(new, begin, search.begin, costs), progress
 
     search = _Search(params, params, params, costs)
-    found = iterate(advance, search, tol=tol, max_iter=max_iter)
-    return jax.lax.stop_gradient(found._replace(params=found.params.params))
+    result = iterate(advance, search, tol=tol, max_iter=max_iter)
+    return jax.lax.stop_gradient(result._replace(params=result.params.params))
 
 
 def _left(costs, scale):
@@ -191,17 +191,17 @@ def _left(costs, scale):
     return jnp.where(jnp.isfinite(first), left, early)
 
 
-def singular(found: Fit, *data: Any, lacking: Any = False) -> Fit:
+def singular(result: Fit, *data: Any, lacking: Any = False) -> Fit:
     """SINGULAR instead of NONFINITE where the data are finite, or too few.
 
     Where l2 = 0 a factorisation tells it by NaN, conjugate gradients do not.
     """
     floats = [a for a in jax.tree.leaves(data) if jnp.issubdtype(a.dtype, jnp.floating)]
     clean = jnp.isfinite(sum(jnp.sum(a) for a in floats))
-    wrong = clean & (found.status == Status.NONFINITE)
-    wrong |= lacking & (found.status < Status.SINGULAR)
-    status = jnp.where(wrong, Status.SINGULAR, found.status).astype(jnp.int32)
-    return found._replace(status=status)
+    wrong = clean & (result.status == Status.NONFINITE)
+    wrong |= lacking & (result.status < Status.SINGULAR)
+    status = jnp.where(wrong, Status.SINGULAR, result.status).astype(jnp.int32)
+    return result._replace(status=status)
 
 
 def lacking(ratings: Ratings, weights: jax.Array, penalties: jax.Array) -> jax.Array:

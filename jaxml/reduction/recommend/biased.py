@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Static, Targets, Weights
 from jaxml._rows import product
-from jaxml.optimize.fit import Fit
-from jaxml.reduction.recommend import factors
+from jaxml.optimize._fit import Fit
+from jaxml.reduction.recommend import _factors
 from jaxml.reduction.recommend._layout import (
     Items,
     Ratings,
@@ -36,6 +36,8 @@ from jaxml.reduction.recommend._quadratic import (
     singular,
     solve,
 )
+
+__all__ = ["Folded", "Params", "cost", "fit", "fold_in", "init", "predict", "scores"]
 
 
 class Params(NamedTuple):
@@ -68,7 +70,7 @@ def init(
         ValueError: a number of users, items or factors below 1.
 
     """
-    theta, x = factors.init(key, users=users, items=items, k=k, scale=scale)
+    theta, x = _factors.init(key, users=users, items=items, k=k, scale=scale)
     zero = jnp.zeros((), theta.dtype)
     return Params(zero, jnp.zeros_like(theta[:, 0]), jnp.zeros_like(x[:, 0]), theta, x)
 
@@ -190,8 +192,8 @@ def fit(
     def half(fixed, b_fixed, moving, b_moving, side, curvature, target):
         table = jnp.concatenate([fixed, jnp.ones_like(fixed[:, :1])], axis=1)
         start = jnp.concatenate([moving, b_moving[:, None]], axis=1)
-        found = solve(side, table, base, curvature, target, start, solver, b_fixed)
-        return found.rows[:, :k], found.rows[:, k], found.value
+        result = solve(side, table, base, curvature, target, start, solver, b_fixed)
+        return result.rows[:, :k], result.rows[:, k], result.value
 
     def step(params):
         _, b_user, b_item, theta, x = params

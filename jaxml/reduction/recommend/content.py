@@ -12,10 +12,12 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, NonNegative, Targets, Weights
-from jaxml.optimize.fit import UNRECORDED, Fit, Status
+from jaxml.optimize._fit import UNRECORDED, Fit, Status
+from jaxml.reduction.recommend._factors import Params, predict
 from jaxml.reduction.recommend._layout import Items, Ratings, Users, agree, spread
 from jaxml.reduction.recommend._quadratic import singular, solve
-from jaxml.reduction.recommend.factors import Params, predict
+
+__all__ = ["cost", "fit"]
 
 
 @_check.pure
@@ -82,5 +84,5 @@ def fit(
     good = jnp.isfinite(value) & jnp.isfinite(jnp.sum(x))
     status = jnp.where(good, Status.CONVERGED, Status.NONFINITE).astype(jnp.int32)
     none = jnp.full(1, UNRECORDED, x.dtype)
-    found = Fit(Params(theta, x), value, residual, jnp.int32(0), status, none)
-    return singular(found, x, y, w)
+    result = Fit(Params(theta, x), value, residual, jnp.int32(0), status, none)
+    return singular(result, x, y, w)

@@ -9,8 +9,9 @@ import optax
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Weights
-from jaxml.optimize.fit import Fit, Status
-from jaxml.reduction.recommend import factors
+from jaxml.optimize._fit import Fit, Status
+from jaxml.reduction.recommend import _factors
+from jaxml.reduction.recommend._factors import Params
 from jaxml.reduction.recommend._layout import (
     Ratings,
     agree,
@@ -20,7 +21,8 @@ from jaxml.reduction.recommend._layout import (
 )
 from jaxml.reduction.recommend._plane import best
 from jaxml.reduction.recommend._quadratic import alternate
-from jaxml.reduction.recommend.factors import Params
+
+__all__ = ["fit", "init"]
 
 
 @_check.pure
@@ -43,7 +45,7 @@ def init(
         ValueError: a number of users, items or factors below 1.
 
     """
-    start = factors.init(key, users=users, items=items, k=k, scale=scale)
+    start = _factors.init(key, users=users, items=items, k=k, scale=scale)
     return jax.tree.map(jnp.abs, start)
 
 
@@ -93,7 +95,7 @@ def fit(
     pulls = side, curvature, curvature * target
 
     def value(params):
-        return factors.cost(params, user, item, y, l2=l2, weights=w)
+        return _factors.cost(params, user, item, y, l2=l2, weights=w)
 
     def step(params):
         theta = _descended(params.theta, params.x, *own, l2)
@@ -106,10 +108,10 @@ def fit(
         better = value(ahead) <= value(now)
         return optax.tree.where(better, ahead, now)
 
-    found = alternate(step, params, tol, max_iter, begin)
+    result = alternate(step, params, tol, max_iter, begin)
     least = jnp.minimum(jnp.min(y), jnp.minimum(*(jnp.min(a) for a in params)))
-    status = jnp.where(least < 0, Status.INVALID, found.status).astype(jnp.int32)
-    return found._replace(status=jnp.maximum(status, found.status))
+    status = jnp.where(least < 0, Status.INVALID, result.status).astype(jnp.int32)
+    return result._replace(status=jnp.maximum(status, result.status))
 
 
 def _descended(moving, fixed, side, w, y, l2):

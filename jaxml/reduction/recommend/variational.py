@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Weights
-from jaxml.optimize.fit import Fit
+from jaxml.optimize._fit import Fit
 from jaxml.reduction.recommend import biased
 from jaxml.reduction.recommend._layout import (
     Items,
@@ -28,6 +28,8 @@ from jaxml.reduction.recommend._layout import (
     weighed,
 )
 from jaxml.reduction.recommend._quadratic import alternate
+
+__all__ = ["Params", "Posterior", "fit", "init", "mean", "predict", "variance"]
 
 
 class Posterior(NamedTuple):
@@ -187,9 +189,9 @@ def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
     other side, whose b and x are correlated, to its pull: sums of moments, by row.
     """
     p = fixed.mean.shape[1]
-    found = sums(side, _moments(fixed), w, wy)
+    result = sums(side, _moments(fixed), w, wy)
     z, b, zb, b_square, second = jnp.split(
-        found, (p, p + 1, 2 * p + 1, 2 * p + 2), axis=2
+        result, (p, p + 1, 2 * p + 1, 2 * p + 2), axis=2
     )
     gram = second[:, 0].reshape(-1, p, p)
     pull = z[:, 1] - zb[:, 0]

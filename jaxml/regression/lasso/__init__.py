@@ -24,14 +24,27 @@ from jaxml._check import (
 )
 from jaxml._rows import product
 from jaxml._units import shares_of
-from jaxml.optimize._system import solve
-from jaxml.optimize.fit import Fit, Status
-from jaxml.optimize.implicit import kinked_solution
+from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import kinked_solution
+from jaxml.optimize._linear_solve import solve
+from jaxml.regression import linear
 from jaxml.regression._least_squares import centred
 from jaxml.regression.lasso import _penalty
 from jaxml.regression.lasso._search import along
-from jaxml.regression.linear import Params as Params
-from jaxml.regression.linear import predict as predict
+from jaxml.regression.linear import Params
+
+__all__ = [
+    "Params",
+    "Path",
+    "cost",
+    "degrees_of_freedom",
+    "duality_gap",
+    "fit",
+    "kkt_residual",
+    "largest_l1",
+    "path",
+    "predict",
+]
 
 
 class Path(NamedTuple):
@@ -39,6 +52,12 @@ class Path(NamedTuple):
 
     l1s: jax.Array  # (p,)
     fits: Fit  # of them, stacked: w is (p, n), b (p,)
+
+
+@_check.pure
+def predict(params: Params, x: Rows) -> jax.Array:
+    """h(x) = x·w + b, (m,): as linear.predict, for params and x, (m, n)."""
+    return linear.predict(params, x)
 
 
 @_check.pure
@@ -130,12 +149,16 @@ def fit(
     _one_kind(positive, groups)
     limits = _penalty.limits(l1, x, penalty_factors, groups)
     fixed = jax.lax.stop_gradient((x, y, weights, limits[None], l2, groups, tol))
-    found = along(
-        *fixed, intercept=intercept, positive=positive, max_iter=max_iter, places=None
+    result = along(
+        *fixed,
+        intercept=intercept,
+        positive=positive,
+        max_iter=max_iter,
+        history_length=None,
     )
-    found = jax.tree.map(lambda a: a[0], found)
+    result = jax.tree.map(lambda a: a[0], result)
     data = x, y, weights
-    return _with_derivatives(found, data, limits, l2, groups, intercept, positive)
+    return _with_derivatives(result, data, limits, l2, groups, intercept, positive)
 
 
 @_check.pure(jit=True)
@@ -197,15 +220,19 @@ def path(
         l1s = first * jnp.asarray(ratio, x.dtype) ** powers
     limits = jax.vmap(lambda l1: _penalty.limits(l1, x, penalty_factors, groups))(l1s)
     fixed = jax.lax.stop_gradient((x, y, weights, limits, l2, groups, tol))
-    found = along(
-        *fixed, intercept=intercept, positive=positive, max_iter=max_iter, places=1
+    result = along(
+        *fixed,
+        intercept=intercept,
+        positive=positive,
+        max_iter=max_iter,
+        history_length=1,
     )
     data = x, y, weights
 
-    def one(found, limits):
-        return _with_derivatives(found, data, limits, l2, groups, intercept, positive)
+    def one(result, limits):
+        return _with_derivatives(result, data, limits, l2, groups, intercept, positive)
 
-    return Path(l1s, jax.vmap(one)(found, limits))
+    return Path(l1s, jax.vmap(one)(result, limits))
 
 
 def _one_kind(positive: bool, groups) -> None:
@@ -213,17 +240,19 @@ def _one_kind(positive: bool, groups) -> None:
         raise ValueError("positive cannot be asked for together with groups")
 
 
-def _with_derivatives(found: Fit, data, limits, l2, groups, intercept, positive) -> Fit:
+def _with_derivatives(
+    result: Fit, data, limits, l2, groups, intercept, positive
+) -> Fit:
     """The Fit of Params for one of w: its derivatives on the active set, and b."""
     hyper = {"limits": limits, "l2": l2, "groups": groups}
     w, value = kinked_solution(
         partial(_squares, intercept=intercept),
         partial(_prox, positive=positive),
         _kinks,
-        found.params,
-        found.cost,
-        found.status,
-        jnp.ones((), found.cost.dtype),
+        result.params,
+        result.cost,
+        result.status,
+        jnp.ones((), result.cost.dtype),
         data,
         hyper,
     )
@@ -234,8 +263,8 @@ def _with_derivatives(found: Fit, data, limits, l2, groups, intercept, positive)
     invalid = (limits < 0).any()
     if groups is not None:
         invalid |= (groups >= len(groups)).any()
-    status = jnp.where(invalid, Status.INVALID, found.status).astype(jnp.int32)
-    return found._replace(params=Params(w, b), cost=value, status=status)
+    status = jnp.where(invalid, Status.INVALID, result.status).astype(jnp.int32)
+    return result._replace(params=Params(w, b), cost=value, status=status)
 
 
 def _squares(w, data, hyper, *, intercept):
@@ -281,8 +310,8 @@ def largest_l1(
         free = limits == 0 if groups is None else (limits == 0)[groups]
 
         def normal(w):
-            bent = product(x.T, share * product(x, jnp.where(free, w, 0)))
-            return jnp.where(free, bent, w)
+            curved = product(x.T, share * product(x, jnp.where(free, w, 0)))
+            return jnp.where(free, curved, w)
 
         cross = jnp.where(free, product(x.T, share * y), 0)
         y = y - product(x, solve(normal, cross))

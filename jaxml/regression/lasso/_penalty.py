@@ -51,8 +51,8 @@ def violations(pull, w, limits, groups, positive: bool) -> jax.Array:
         safe = jnp.where(length == 0, 1, length)
         against = _groups.norms(pull - (limits / safe)[groups] * w, groups)
     over = jax.nn.relu(sizes(pull, groups, positive) - limits)
-    found = jnp.where(length == 0, over, against)
-    return jnp.where(w < 0, jnp.inf, found) if positive else found
+    result = jnp.where(length == 0, over, against)
+    return jnp.where(w < 0, jnp.inf, result) if positive else result
 
 
 def gap(w, left, own, limits, l2, groups, positive: bool) -> jax.Array:
@@ -79,9 +79,9 @@ def gap(w, left, own, limits, l2, groups, positive: bool) -> jax.Array:
     some = l2 > 0
     soft = paid - jnp.vdot(w, left) + 0.5 * l2 * jnp.vdot(w, w)
     soft += jnp.sum(over**2) / (2 * jnp.where(some, l2, 1))
-    found = jnp.where(some, jnp.minimum(hard, soft), hard)
-    found = jnp.maximum(found, 0)  # rounding
-    return jnp.where((w < 0).any(), jnp.inf, found) if positive else found
+    result = jnp.where(some, jnp.minimum(hard, soft), hard)
+    result = jnp.maximum(result, 0)  # rounding
+    return jnp.where((w < 0).any(), jnp.inf, result) if positive else result
 
 
 def free(w, left, limits, l2, groups, positive: bool):

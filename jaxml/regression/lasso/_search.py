@@ -14,8 +14,8 @@ from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml._rows import normal, product
 from jaxml._units import relative, shares_of, unit_of
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._single_kernel import descend, padded
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
 from jaxml.optimize.proximal import accelerate
 from jaxml.regression._least_squares import centred
 from jaxml.regression.lasso import _penalty
@@ -59,28 +59,28 @@ class Rule(NamedTuple):
 def along(x, y, weights, limits, l2, groups, tol, *, intercept, **options) -> Fit:
     """Fits of w, (p, n), for limits, (p, n), each begun where the one before ended.
 
-    The options are positive, max_iter and places, the length of the history. They are
-    found in units of y in which no square under- or overflows.
+    The options are positive, max_iter and history_length, the length of the history.
+    They are found in units of y in which no square under- or overflows.
     """
     weights = relative(weights)
     y, _ = centred(y, shares_of(x, weights), intercept)
     unit = unit_of(y, weights, axis=0)
-    found = _along(
+    result = _along(
         x, y / unit, weights, limits / unit, l2, groups, tol, intercept, **options
     )
-    return found._replace(
-        params=found.params * unit,
-        cost=found.cost * unit * unit,
-        history=found.history * unit * unit,
+    return result._replace(
+        params=result.params * unit,
+        cost=result.cost * unit * unit,
+        history=result.history * unit * unit,
     )
 
 
 def _along(x, y, weights, limits, l2, groups, tol, intercept, **options) -> Fit:
     m, n = x.shape
     if n <= NARROW or n <= min(m, CAPACITY):
-        found = normal(x, y[:, None], weights, intercept)
+        result = normal(x, y[:, None], weights, intercept)
         energy = jnp.vdot(shares_of(x, weights) * y, y)
-        gram = Gram(found.gram, found.cross[:, 0], energy)
+        gram = Gram(result.gram, result.cross[:, 0], energy)
 
         def solve(w, limits):
             fit = on_gram(gram, w, Rule(limits, l2, groups, tol), **options)
@@ -199,7 +199,7 @@ def _alone(square, w, loose, pull):
     return jnp.sum(jnp.where(loose, most * jnp.abs(pull), 0))
 
 
-def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
+def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, history_length) -> Fit:
     n, size = len(w), padded(len(w))
     scale = _scale(data.cross, rule)
     gram = jnp.pad(data.gram, (0, size - n))
@@ -207,7 +207,7 @@ def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
 
     def step(state):
         w, left, inner = state
-        found = descend(
+        result = descend(
             gram,
             jnp.pad(left, (0, size - n)),
             jnp.pad(w, (0, size - n)),
@@ -218,14 +218,14 @@ def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
             sweeps=SWEEPS,
             positive=positive,
         )
-        w = found.w[:n]
+        w = result.w[:n]
         progress, left = _judge(data, w, rule, positive)
         settled = _within_rounding(data, w, left, rule, positive)
         settled &= (progress.residual <= 10 * rule.tol) & (rule.tol > 0)
         status = jnp.where(settled, Status.CONVERGED, Status.RUNNING)
         progress = progress._replace(status=status.astype(jnp.int32))
         # What small changes have not mended needs smaller ones.
-        inner = jnp.where(found.sweeps < SWEEPS, 0.1, 1) * inner
+        inner = jnp.where(result.sweeps < SWEEPS, 0.1, 1) * inner
         return (w, left, inner), progress
 
     start, left = _judge(data, w, rule, positive)
@@ -237,24 +237,28 @@ def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
         tol=rule.tol,
         max_iter=max_iter,
         patience=PATIENCE,
-        places=places,
+        history_length=history_length,
     )
     return fit._replace(params=fit.params[0])
 
 
-def _accelerated(data: Gram, w, rule: Rule, *, positive, max_iter, places) -> Fit:
+def _accelerated(
+    data: Gram, w, rule: Rule, *, positive, max_iter, history_length
+) -> Fit:
     def smooth(w):
-        bent = product(data.gram, w) + rule.l2 * w
-        return 0.5 * (data.energy + jnp.vdot(w, bent)) - jnp.vdot(data.cross, w)
+        curved = product(data.gram, w) + rule.l2 * w
+        return 0.5 * (data.energy + jnp.vdot(w, curved)) - jnp.vdot(data.cross, w)
 
     return _by_acceleration(
         smooth, lambda w: _judge(data, w, rule, positive)[0], w, rule,
         scale=_scale(data.cross, rule), positive=positive, max_iter=max_iter,
-        places=places,
+        history_length=history_length,
     )  # fmt: skip
 
 
-def _by_acceleration(smooth, judge, w, rule, *, scale, positive, max_iter, places):
+def _by_acceleration(
+    smooth, judge, w, rule, *, scale, positive, max_iter, history_length
+):
     """A Fit of w by accelerated descent, none if w is good enough.
 
     It ends by the size of its steps: these are to be smaller until the gap is.
@@ -268,7 +272,7 @@ def _by_acceleration(smooth, judge, w, rule, *, scale, positive, max_iter, place
             w,
             tol=tol,
             max_iter=max_iter,
-            places=places,
+            history_length=history_length,
         )
 
     def more(state):
@@ -337,7 +341,7 @@ def spread(chosen: Chosen) -> jax.Array:
 
 
 def on_columns(
-    data: Columns, chosen: Chosen, rule: Rule, *, positive, max_iter, places
+    data: Columns, chosen: Chosen, rule: Rule, *, positive, max_iter, history_length
 ) -> Fit:
     """A Fit of Chosen, from the columns chosen before."""
     scale = _scale(data.cross, rule)
@@ -360,7 +364,7 @@ def on_columns(
         before = chosen.used
         chosen = _join(data, chosen, rule, positive)
         valid = jnp.arange(len(chosen.which)) < chosen.used
-        found = descend(
+        result = descend(
             chosen.gram,
             jnp.where(valid, chosen.pull[chosen.which], 0),
             chosen.w,
@@ -371,11 +375,11 @@ def on_columns(
             sweeps=SWEEPS,
             positive=positive,
         )
-        left = chosen.target - product(found.w, chosen.x)
-        same = (chosen.used == before) & (found.sweeps < SWEEPS)
+        left = chosen.target - product(result.w, chosen.x)
+        same = (chosen.used == before) & (result.sweeps < SWEEPS)
         # What small changes have not mended needs smaller ones.
         inner = jnp.where(same, 0.1, 1) * chosen.inner
-        chosen = chosen._replace(w=found.w, pull=product(data.x, left), inner=inner)
+        chosen = chosen._replace(w=result.w, pull=product(data.x, left), inner=inner)
         return chosen, judge(chosen, left)
 
     chosen = chosen._replace(inner=CLOSER * rule.tol * scale)
@@ -386,7 +390,7 @@ def on_columns(
         tol=rule.tol,
         max_iter=max_iter,
         patience=PATIENCE,
-        places=places,
+        history_length=history_length,
     )
 
 
@@ -446,7 +450,7 @@ def _leave(chosen: Chosen) -> Chosen:
     )
 
 
-def on_data(data: Columns, w, rule: Rule, *, positive, max_iter, places) -> Fit:
+def on_data(data: Columns, w, rule: Rule, *, positive, max_iter, history_length) -> Fit:
     """A Fit of w, (n,), from w, by accelerated descent over all columns."""
 
     def smooth(w):
@@ -470,5 +474,5 @@ def on_data(data: Columns, w, rule: Rule, *, positive, max_iter, places) -> Fit:
 
     return _by_acceleration(
         smooth, judge, w, rule, scale=_scale(data.cross, rule), positive=positive,
-        max_iter=max_iter, places=places,
+        max_iter=max_iter, history_length=history_length,
     )  # fmt: skip

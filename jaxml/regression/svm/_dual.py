@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxml import _check
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.regression import kernels
 from jaxml.regression.svm import _gram, _implicit, _linear, _smo
 from jaxml.regression.svm._gram import PRECOMPUTED, Rows
@@ -124,7 +124,7 @@ def _settle(theta, problem: Problem, anchored, fit: Fit) -> Solution:
     anchor = anchored(beta, slope, fixed)
     level = jnp.vdot(anchor, problem.p, precision="highest")
 
-    found, image = _smo.collapse(beta, m), slope[:m] + fixed.p[:m]
+    result, image = _smo.collapse(beta, m), slope[:m] + fixed.p[:m]
     anchor = _smo.collapse(anchor, m)
     b = lax.stop_gradient(level) - jnp.vdot(anchor, image, precision="highest")
     # A row without weight has both ends in one place: the slope says which it is at.
@@ -132,8 +132,8 @@ def _settle(theta, problem: Problem, anchored, fit: Fit) -> Solution:
     edge = jnp.where(at_upper, problem.upper, problem.lower)
     copies = _smo.collapse(free.astype(beta.dtype), m)
     target = _smo.collapse(jnp.where(free, problem.p, 0), m) / jnp.maximum(copies, 1)
-    known = _implicit.Known(found, b, image, copies > 0, anchor, fit.status)
-    found, b, image = _implicit.solution(
+    known = _implicit.Known(result, b, image, copies > 0, anchor, fit.status)
+    result, b, image = _implicit.solution(
         theta, target, _smo.collapse(edge, m), level, lax.stop_gradient(known)
     )
-    return Solution(found, b, image, fit)
+    return Solution(result, b, image, fit)

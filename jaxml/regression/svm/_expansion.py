@@ -10,7 +10,7 @@ from jax import lax
 from jaxml import _check
 from jaxml._check import Static
 from jaxml._units import shares
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.regression import _refined, kernels
 from jaxml.regression.svm import _dual, _gram, _smo
 from jaxml.regression.svm._gram import PRECOMPUTED, Rows
@@ -131,12 +131,12 @@ def squared_norm(params: Params, x) -> jax.Array:
 
 
 def same_rows(params: Params, x) -> None:
-    """Refuse params of other rows than x: of fewer, as `support` leaves them, too."""
+    """Refuse params of other rows than x: of fewer, as `compact` leaves them, too."""
     _check.shapes(**{"x": (x, "m n"), "params.alpha": (params.alpha, "m")})
 
 
 def weights_of(x, weights) -> jax.Array:
-    """Weights of the rows, (m,); NaN for a negative one, which only a trace lets in."""
+    """Weights, (m,); NaN for a negative one, possible only under tracing."""
     w = jnp.ones(len(x), x.dtype) if weights is None else weights
     return jnp.where(w >= 0, w, jnp.nan)
 

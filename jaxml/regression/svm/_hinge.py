@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxml._rows import product, with_ones
 from jaxml._units import shares_of
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.regression.svm import _gram, _linear, _smo
 
 
@@ -20,19 +20,19 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
         jax.lax.stop_gradient(x), jnp.ones_like(l2), jnp.ones_like(l2), "linear"
     )
     total, anchor = (jnp.zeros_like(l2), _smo.middle) if intercept else (None, _nowhere)
-    found = _linear.solve(
+    result = _linear.solve(
         rows, problem, total, anchor, tol=tol, max_iter=max_iter, either=True
     )
-    (beta, slope), n = found.point, x.shape[1]
-    better = found.progress.residual < found.plane.residual
-    theta = found.plane.theta
+    (beta, slope), n = result.point, x.shape[1]
+    better = result.progress.residual < result.plane.residual
+    theta = result.plane.theta
     w = jnp.where(better, _gram.plane(rows, beta), theta[:n])
     b = -product(anchor(beta, slope, problem), slope)
     b = jnp.where(better, b, theta[n] if intercept else 0)
-    alpha = jnp.where(better, beta, _linear.forces(found))
-    residual = jnp.minimum(found.progress.residual, found.plane.residual)
-    done = (residual <= tol) | (found.progress.status != Status.RUNNING)
-    status = jnp.where(done, Status.CONVERGED, found.search.status).astype(jnp.int32)
+    alpha = jnp.where(better, beta, _linear.forces(result))
+    residual = jnp.minimum(result.progress.residual, result.plane.residual)
+    done = (residual <= tol) | (result.progress.status != Status.RUNNING)
+    status = jnp.where(done, Status.CONVERGED, result.search.status).astype(jnp.int32)
     valid = jnp.where(done, 1, jnp.nan).astype(x.dtype)
     exact = _exact(x, y, share, l2, intercept, problem, beta)
     w, b, alpha = (
@@ -41,12 +41,12 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
     )
     short = jax.nn.relu(1 - (2 * y - 1) * (product(x, w) + b))
     cost = jnp.sum(share * jnp.where(share > 0, short, 0))
-    return found.search._replace(
+    return result.search._replace(
         params=(w, b, alpha),
         cost=cost + 0.5 * l2 * jnp.vdot(w, w),
         residual=residual,
         status=status,
-        history=l2 * found.search.history,
+        history=l2 * result.search.history,
     )
 
 
@@ -82,10 +82,10 @@ def _exact(x, y, share, l2, intercept: bool, problem: _smo.Problem, beta):
     top = jnp.concatenate([jnp.diag(penalty), -touching.T], axis=1)
     below = jnp.concatenate([touching, jnp.diag(1 - on)], axis=1)
     right = jnp.concatenate([product(s * most, design), on])
-    found = jnp.linalg.solve(jnp.concatenate([top, below]), right)
-    alpha = (s * most).at[at].add(s[at] * on * found[p:])
-    b = found[n] if intercept else jnp.zeros((), x.dtype)
-    return found[:n], b, alpha
+    result = jnp.linalg.solve(jnp.concatenate([top, below]), right)
+    alpha = (s * most).at[at].add(s[at] * on * result[p:])
+    b = result[n] if intercept else jnp.zeros((), x.dtype)
+    return result[:n], b, alpha
 
 
 @jax.custom_jvp

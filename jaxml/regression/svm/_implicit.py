@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxml.optimize.fit import Status
+from jaxml.optimize._fit import Status
 from jaxml.regression.svm import _gram
 
 SEARCH = 2000  # most steps of the conjugate gradients, where K is not formed

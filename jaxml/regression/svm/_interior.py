@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxml._rows import mirrored, product, total, triangle, with_ones
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 
 SHORT = 0.995  # the share of the way to the boundary that is taken
 
@@ -76,8 +76,8 @@ def _gram(problem: Problem, inverse):
         a = with_ones(x, wide)
         return triangle(a, a * scaled[:, None])
 
-    found = mirrored(total(sums, problem.x, problem.s**2 * inverse))
-    return found + jnp.diag(problem.penalty)
+    result = mirrored(total(sums, problem.x, problem.s**2 * inverse))
+    return result + jnp.diag(problem.penalty)
 
 
 def search(problem: Problem, tol, max_iter: int) -> Fit:
@@ -150,9 +150,9 @@ def _advance(problem: Problem, best: Best, *point):
     """Take a point, and judge it; one that is not finite ends the search."""
     sound = jnp.stack([jnp.isfinite(leaf).all() for leaf in point]).all()
     now = optax.tree.where(sound, _judged(problem, *point), best.now)
-    found = optax.tree.where(now.residual < best.state.residual, now, best.state)
+    result = optax.tree.where(now.residual < best.state.residual, now, best.state)
     status = jnp.where(sound, Status.RUNNING, Status.STALLED)
-    return Best(now, found), Progress(found.cost, found.residual, status)
+    return Best(now, result), Progress(result.cost, result.residual, status)
 
 
 def _longest(value, change):

@@ -18,7 +18,7 @@ import optax
 
 from jaxml._rows import product, with_ones
 from jaxml._units import power_of_two, unit_of
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.regression.svm import _gram, _interior, _smo
 from jaxml.regression.svm._smo import Anchor, Point, Problem
 
@@ -51,14 +51,14 @@ def search(
     rows: _gram.Rows, problem: Problem, total, anchor: Anchor, *, tol, max_iter: int
 ) -> Fit:
     """Search for β with Σβ = total; Fit.params is a Point, the history J / l2."""
-    found = solve(rows, problem, total, anchor, tol=tol, max_iter=max_iter)
+    result = solve(rows, problem, total, anchor, tol=tol, max_iter=max_iter)
     # The search may have converged for forces of its own.
-    failed = jnp.maximum(found.search.status, Status.STALLED)
+    failed = jnp.maximum(result.search.status, Status.STALLED)
     # These scores are as good as w·x: they mean something also where those of K do not.
-    done = found.progress.status != Status.RUNNING
+    done = result.progress.status != Status.RUNNING
     status = jnp.where(done, Status.CONVERGED, failed).astype(jnp.int32)
-    return found.search._replace(
-        params=found.point, residual=found.progress.residual, status=status
+    return result.search._replace(
+        params=result.point, residual=result.progress.residual, status=status
     )
 
 
@@ -93,15 +93,15 @@ def solve(
         return state, state.progress._replace(residual=residual, status=running)
 
     last = iterate(
-        reported, state, tol=tol, max_iter=STEPS, patience=PATIENCE, places=1
+        reported, state, tol=tol, max_iter=STEPS, patience=PATIENCE, history_length=1
     )
     return Found(plane, barrier, last.params.best, last.params.progress, fit)
 
 
-def forces(found: Found) -> jax.Array:
+def forces(result: Found) -> jax.Array:
     """β of the plane's own forces; what is only a slack of its search is none."""
-    off = _interior.out(found.barrier, found.plane)
-    return jnp.where(off, 0, found.barrier.s * found.plane.a)
+    off = _interior.out(result.barrier, result.plane)
+    return jnp.where(off, 0, result.barrier.s * result.plane.a)
 
 
 def _active_set(rows, x, problem: Problem, barrier, near, total, anchor, tol):
@@ -218,6 +218,6 @@ def _solved(barrier: _interior.Problem, at, on, off, lack, ridge):
     unit = unit_of(matrix, axis=1)
     right = (barrier.penalty - 1) * lack
     right = jnp.concatenate([right, off]) / unit
-    found = jnp.linalg.solve(matrix / unit[:, None], right)
-    found = jnp.where(jnp.isfinite(found).all(), found, 0)
-    return found[len(scale) :], found[n] if wide else jnp.zeros_like(lack)
+    result = jnp.linalg.solve(matrix / unit[:, None], right)
+    result = jnp.where(jnp.isfinite(result).all(), result, 0)
+    return result[len(scale) :], result[n] if wide else jnp.zeros_like(lack)

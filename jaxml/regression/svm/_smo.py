@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.regression.svm import _cache
 from jaxml.regression.svm._gram import exact_sum
 
@@ -24,7 +24,7 @@ PATIENCE = 10  # rounds without any improvement after which a search has stalled
 LEAST = 256  # updates in a round of `full`, at most, or m for larger sets
 WORKING = 512  # variables in the working set of `block`
 INNER = 10_000  # most updates within one working set
-CURVED = 1e-12  # least curvature of a pair, as a share, for kernels that are none
+CURVED = 1e-12  # least curvature of a pair, as a share, for indefinite kernels
 NEARER = 0.01, 0.5  # to such a share of a violation a round brings it, at best
 PRECISE = 1e-2  # the error of scores, as a share of them, with which a fit means little
 LOOSE = 1e-3  # the most that rounding may leave of the gap, as a share of the cost

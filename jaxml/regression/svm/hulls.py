@@ -13,9 +13,11 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.regression import linear
 from jaxml.regression.svm import _nearest
+
+__all__ = ["Params", "distance", "fit", "hyperplane", "nearest_points"]
 
 
 class Params(NamedTuple):
@@ -25,7 +27,7 @@ class Params(NamedTuple):
     p: Annotated[jax.Array, "n"]  # Σ αᵢ xᵢ over class 0
     q: Annotated[jax.Array, "n"]  # Σ αᵢ xᵢ over class 1
     # (q - p)·(x - (p + q)/2) of the rows at the edge of either class: from there, for
-    # far from the origin (q - p)·x has no digits left for how they differ
+    # far from the origin (q - p)·x cancels catastrophically
     levels: Annotated[jax.Array, "2"]
 
 
@@ -103,8 +105,8 @@ def nearest_points(
     feasible = jnp.stack(filled).min() >= 1 - rounding
     status = jnp.where(feasible, fit.status, Status.INVALID)
     search = jax.lax.stop_gradient(fit.params)
-    found = _Found(search.alpha, search.vertex.levels, status, *fixed[2:])
-    params, cost = _tied(groups, found, x, cap)
+    result = _Found(search.alpha, search.vertex.levels, status, *fixed[2:])
+    params, cost = _tied(groups, result, x, cap)
     history = fit.history * fixed[5] ** 2
     return Fit(params, cost, fit.residual, fit.steps, status, history)
 
@@ -129,7 +131,7 @@ def fit(
     linear.Params(w, b) made by `hyperplane`. Data that no plane separates are
     UNBOUNDED, unless nu reduces the hulls enough. cost is ½‖q - p‖².
     """
-    found = nearest_points(
+    result = nearest_points(
         x,
         y,
         nu=nu,
@@ -140,7 +142,7 @@ def fit(
         tol=tol,
         max_iter=max_iter,
     )
-    return found._replace(params=hyperplane(found.params))
+    return result._replace(params=hyperplane(result.params))
 
 
 @_check.pure
@@ -187,19 +189,19 @@ class _Found(NamedTuple):
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _tied(groups: int, found: _Found, x, cap) -> tuple[Params, jax.Array]:
+def _tied(groups: int, result: _Found, x, cap) -> tuple[Params, jax.Array]:
     """Params and ½‖q - p‖², with derivatives in x, (m, n), and the caps, (m,)."""
-    alpha, signs = found.alpha, found.signs
-    total = [jnp.sum(jnp.where(found.group == g, alpha, 0)) for g in range(groups)]
-    alpha = alpha / jnp.stack(total)[found.group]
-    present = jnp.where((cap > 0)[:, None], x - found.origin[None], 0)
+    alpha, signs = result.alpha, result.signs
+    total = [jnp.sum(jnp.where(result.group == g, alpha, 0)) for g in range(groups)]
+    alpha = alpha / jnp.stack(total)[result.group]
+    present = jnp.where((cap > 0)[:, None], x - result.origin[None], 0)
     p, q = (
         jnp.matmul(jnp.where(signs == s, alpha, 0), present, precision="highest")
         for s in (-1, 1)
     )
     z = q - p
-    levels = _levels(found.levels * found.scale**2, -jnp.vdot(z, p + q) / 2)
-    params = Params(alpha, p + found.origin, q + found.origin, levels)
+    levels = _levels(result.levels * result.scale**2, -jnp.vdot(z, p + q) / 2)
+    params = Params(alpha, p + result.origin, q + result.origin, levels)
     return params, jnp.vdot(z, z) / 2
 
 
@@ -211,11 +213,11 @@ def _levels(levels, shift):
 @_tied.defjvp
 def _tied_jvp(groups, primals, tangents):
     """On rows with 0 < αᵢ < capᵢ: uᵢ·z = λ_group and Σα = 1 as the data move."""
-    found, x, cap = primals
+    result, x, cap = primals
     _, dx, dcap = tangents
-    params, cost = _tied(groups, found, x, cap)
-    alpha, signs, scale = params.alpha, found.signs, found.scale
-    u = jnp.where((cap > 0)[:, None], signs[:, None] * (x - found.origin[None]), 0)
+    params, cost = _tied(groups, result, x, cap)
+    alpha, signs, scale = params.alpha, result.signs, result.scale
+    u = jnp.where((cap > 0)[:, None], signs[:, None] * (x - result.origin[None]), 0)
     u, du = u / scale, signs[:, None] * dx / scale
     z = jnp.matmul(alpha, u, precision="highest")
     slack = jnp.finfo(x.dtype).eps ** 0.5 * jnp.minimum(cap, 1)
@@ -225,27 +227,27 @@ def _tied_jvp(groups, primals, tangents):
     filling = jnp.where(full, dcap, 0)
     moved = jnp.matmul(alpha, du, precision="highest")
     moved += jnp.matmul(filling, u, precision="highest")
-    member = (found.group[:, None] == jnp.arange(groups)[None]).astype(x.dtype)
+    member = (result.group[:, None] == jnp.arange(groups)[None]).astype(x.dtype)
     k = min(len(x), x.shape[1] + groups)  # more of them cannot be independent
     some, rows = jax.lax.top_k(free.astype(x.dtype), k)
     u_free, member_free = u[rows] * some[:, None], member[rows] * some[:, None]
     right = u_free @ moved + some * (du[rows] @ z)
     step = _equations(u_free, member_free, some, -right, -(filling @ member))
     step = jnp.where(jnp.sum(free) <= k, step, jnp.nan)
-    valid = jnp.where(found.status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
+    valid = jnp.where(result.status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
 
     dalpha = filling.at[rows].add(some * step[:k]) * valid
     dz = (dalpha @ u + valid * (alpha @ du)) * scale
     dp, dq = (
-        jnp.where(signs == s, dalpha, 0) @ (x - found.origin[None])
+        jnp.where(signs == s, dalpha, 0) @ (x - result.origin[None])
         + valid * (jnp.where(signs == s, alpha, 0) @ dx)
         for s in (-1, 1)
     )
-    ends = [end - found.origin for end in (params.p, params.q)]
+    ends = [end - result.origin for end in (params.p, params.q)]
     shift = jnp.vdot(dz, sum(ends)) + jnp.vdot(ends[1] - ends[0], dp + dq)
     dlevels = _levels(step[k:] * scale**2, 0) * valid - shift / 2
     # The multiplier of a cap is the distance of its row from the edge.
-    edge = (u @ z - found.levels[found.group]) * filling
+    edge = (u @ z - result.levels[result.group]) * filling
     dcost = valid * scale**2 * (jnp.vdot(z, alpha @ du) + jnp.sum(edge))
     return (params, cost), (Params(dalpha, dp, dq, dlevels), dcost)
 

@@ -15,10 +15,24 @@ import numpy as np
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._units import shares
-from jaxml.optimize.fit import Fit
+from jaxml.optimize._fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _expansion, _smo
 from jaxml.regression.svm._expansion import Params as Params
+
+__all__ = [
+    "Params",
+    "compact",
+    "cost",
+    "dual",
+    "duality_gap",
+    "fit",
+    "kkt_residual",
+    "margin",
+    "predict",
+    "scores",
+    "support_mask",
+]
 
 Kernel = kernels.Kernel  # or "precomputed"
 
@@ -38,7 +52,7 @@ def fit(
     tol: NonNegative = 1e-4,
     max_iter: Count = 500,
 ) -> Fit:
-    """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ)) / Σ wᵢ + l2/2 ‖w‖², made least through its dual.
+    """J = Σ wᵢ max(0, 1 - sᵢ f(xᵢ)) / Σ wᵢ + l2/2 ‖w‖², minimised via its dual.
 
     Args:
         x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).
@@ -82,7 +96,7 @@ def fit(
 
     """
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
-    found = _expansion.separate(
+    result = _expansion.separate(
         rows,
         _signs(y, x),
         _share(x, y, weights, class_weights),
@@ -91,7 +105,7 @@ def fit(
         tol=tol,
         max_iter=max_iter,
     )
-    return found._replace(params=_expansion.params_of(rows, *found.params))
+    return result._replace(params=_expansion.params_of(rows, *result.params))
 
 
 @_check.pure
@@ -111,9 +125,9 @@ def scores(params: Params, x: Rows) -> jax.Array:
 
 @_check.pure
 def predict(params: Params, x: Rows) -> jax.Array:
-    """The class, [f(x) > 0], (m,) int32. Arguments and errors as in `scores`."""
+    """The class, [f(x) >= 0], (m,) int32. Arguments and errors as in `scores`."""
     f = scores(params, x)
-    return (f > 0).astype(jnp.int32)
+    return (f >= 0).astype(jnp.int32)
 
 
 @_check.pure
@@ -244,7 +258,7 @@ def support_mask(params: Params) -> jax.Array:
 
 
 @_check.host
-def support(params: Params) -> Params:
+def compact(params: Params) -> Params:
     """The params with the rows of the support alone; they predict the same.
 
     params are those of one fit, of m rows, (m, n). Their new number is data, so this is

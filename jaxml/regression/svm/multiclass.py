@@ -16,19 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml import _check
-from jaxml._check import (
-    Array,
-    Count,
-    NonNegative,
-    Rows,
-    Scalar,
-    Static,
-    Weights,
-)
+from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._units import shares
-from jaxml.optimize.fit import Fit
+from jaxml.optimize._fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _expansion
+
+__all__ = ["Params", "fit", "predict", "scores", "votes"]
 
 Kernel = kernels.Kernel  # or "precomputed"
 SCHEMES = ("one-vs-one", "one-vs-rest")
@@ -129,8 +123,7 @@ def votes(params: Params, x: Rows) -> jax.Array:
 
     For "one-vs-one" how many pairs the class wins, plus t/(3 (1 + |t|)), which breaks
     ties, with t the sum of its scores (scikit-learn's decision_function); for
-    "one-vs-rest" the scores. params, x, (m, n), and errors as in
-    `scores`.
+    "one-vs-rest" the scores. params, x, (m, n), and errors as in `scores`.
     """
     scheme = _check.option("params.scheme", params.scheme, SCHEMES)
     f = scores(params, x)

@@ -13,10 +13,12 @@ from jax import lax
 
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Rows, Scalar, Static, Weights
-from jaxml.optimize.fit import Fit
+from jaxml.optimize._fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _dual, _expansion, _smo
 from jaxml.regression.svm._expansion import Params as Params
+
+__all__ = ["Params", "cost", "duality_gap", "fit", "kkt_residual", "predict", "scores"]
 
 Kernel = kernels.Kernel  # or "precomputed"
 ROUNDINGS = 16  # of the scores, by which b is moved outwards
@@ -35,7 +37,7 @@ def fit(
     tol: NonNegative = 1e-4,
     max_iter: Count = 500,
 ) -> Fit:
-    """J = Σ wᵢ max(0, -f(xᵢ)) / (ν Σ wᵢ) + ½ ‖w‖² + b, made least through its dual.
+    """J = Σ wᵢ max(0, -f(xᵢ)) / (ν Σ wᵢ) + ½ ‖w‖² + b, minimised via its dual.
 
     Args:
         x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._rows import product
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction._covariance import centred
 from jaxml.reduction._eigen import Pairs, beyond, beyond_rows, moved
 
@@ -56,7 +56,7 @@ def solved(fit: Fit, x: jax.Array, weights: jax.Array | None) -> Fit:
 
 
 def _resolved(params: Params, status, x, weights):
-    """The status, but for variances that have no digits."""
+    """The status, but for variances that cancel catastrophically."""
     info = jnp.finfo(x.dtype)
 
     def differ():

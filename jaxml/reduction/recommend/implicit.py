@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Scalar, Static, Targets, Weights
 from jaxml._rows import product
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize._fit import Fit, Status
+from jaxml.reduction.recommend._factors import Params, predict
 from jaxml.reduction.recommend._layout import (
     Items,
     Ratings,
@@ -33,7 +34,8 @@ from jaxml.reduction.recommend._quadratic import (
     singular,
     solve,
 )
-from jaxml.reduction.recommend.factors import Params, predict
+
+__all__ = ["cost", "fit", "fold_in"]
 
 
 @_check.pure
@@ -161,11 +163,11 @@ def fit(
         return best(lambda p, _: p, points, (l2, l2), own, everywhere=True)
 
     few = (l2 == 0) & (min(len(params.theta), len(params.x)) < len(one))
-    found = alternate(step, params, tol, max_iter, begin)
-    found = singular(found, y, w, lacking=few)
+    result = alternate(step, params, tol, max_iter, begin)
+    result = singular(result, y, w, lacking=few)
     wrong = (jnp.min(y) < 0) | (alpha < 0)
-    status = jnp.where(wrong, Status.INVALID, found.status).astype(jnp.int32)
-    return found._replace(status=jnp.maximum(status, found.status))
+    status = jnp.where(wrong, Status.INVALID, result.status).astype(jnp.int32)
+    return result._replace(status=jnp.maximum(status, result.status))
 
 
 @or_nothing

@@ -11,9 +11,9 @@ import numpy as np
 from jaxml import _check
 from jaxml._check import AnyArray, Array, Count, Key, Static, Weights
 from jaxml.evaluate.selection import _fold
-from jaxml.evaluate.selection.folds import Folds
+from jaxml.evaluate.selection._folds import Folds
+from jaxml.optimize._fit import Fit
 from jaxml.optimize._solver import names_taken
-from jaxml.optimize.fit import Fit
 
 
 class Scores(NamedTuple):
@@ -25,10 +25,12 @@ class Scores(NamedTuple):
     mean: jax.Array  # (g,) of test over the folds
     error: jax.Array  # (g,) standard error of mean; NaN for a single fold
     best: jax.Array  # () int32, the point of the best mean
-    simplest: jax.Array  # () int32, the first point within one error of the best
+    one_standard_error: (
+        jax.Array
+    )  # () int32, the first point within one error of the best
 
 
-class Curve(NamedTuple):
+class ScoreCurve(NamedTuple):
     """Scores of f folds along one quantity."""
 
     at: jax.Array  # (g,) rows learned from, or values of a hyper-parameter
@@ -58,7 +60,7 @@ def cross_validate(
     folds: Folds,
     grid: Mapping[str, Any] | None = None,
     weights: Weights | None = None,
-    greater: Static[bool] = True,
+    greater_is_better: Static[bool] = True,
     chunk: Count | None = None,
 ) -> Scores:
     """Scores of fit, learned on each fold's training rows, at every point of a grid.
@@ -72,14 +74,14 @@ def cross_validate(
     Args:
         fit: fit(x, y, *, weights, **point) -> Fit; static.
         score: score(params, x, y, *, weights) -> (); static. A model's cost is one, for
-            greater = False.
+            greater_is_better = False.
         x: (m,) or (m, n) rows.
         y: (m,) or (m, t) array of targets or labels, handed on as it is.
         folds: Folds of masks or weights, (f, m).
         grid: {name: (g, …)}, as `grid` or `random_search` make it; None for one point
             without hyper-parameters. The values become floats of x's dtype.
         weights: (m,) weights of the rows; 1 if None. The folds' are multiplied by them.
-        greater: whether a greater score is better.
+        greater_is_better: whether a greater score is better.
         chunk: how many folds are fitted at a time, to bound memory; None for all.
 
     Returns:
@@ -94,7 +96,7 @@ def cross_validate(
     points = _fold.as_points("grid", grid, x.dtype, _check.limits(fit))
     fit, score = _fold.compiled_in("fit", fit), _fold.compiled_in("score", score)
     scores = _cross_validate(fit, score, chunk, x, y, train, test, points)
-    return _summary(*scores, test, greater)
+    return _summary(*scores, test, greater_is_better)
 
 
 @_check.pure
@@ -109,7 +111,7 @@ def validation_curve(
     values: Any,
     weights: Weights | None = None,
     chunk: Count | None = None,
-) -> Curve:
+) -> ScoreCurve:
     """Scores on training and held-out rows along one hyper-parameter of fit.
 
     Args:
@@ -124,7 +126,7 @@ def validation_curve(
         chunk: static.
 
     Returns:
-        Curve with at = values.
+        ScoreCurve with at = values.
 
     """
     train, test = _fold.row_weights(folds, x, y, weights)
@@ -133,7 +135,7 @@ def validation_curve(
     points = _fold.as_points("values", {name: values}, x.dtype, _check.limits(fit))
     fit, score = _fold.compiled_in("fit", fit), _fold.compiled_in("score", score)
     scores = _cross_validate(fit, score, chunk, x, y, train, test, points)
-    return Curve(points[name], *scores)
+    return ScoreCurve(points[name], *scores)
 
 
 @_check.pure
@@ -149,7 +151,7 @@ def learning_curve(
     weights: Weights | None = None,
     chunk: Count | None = None,
     **hyper: Any,
-) -> Curve:
+) -> ScoreCurve:
     """Scores on training and held-out rows for growing numbers of training rows.
 
     The rows of a fold are put in a random order; a share s of its r rows of weight
@@ -168,7 +170,7 @@ def learning_curve(
         hyper: hyper-parameters of fit, by name.
 
     Returns:
-        Curve; at is the number of rows learned from, the mean over folds.
+        ScoreCurve; at is the number of rows learned from, the mean over folds.
 
     Raises:
         ValueError: as in `cross_validate`, or shares out of range. Under jit such a
@@ -201,7 +203,7 @@ def nested(
     inner: Folds,
     grid: Mapping[str, Any],
     weights: Weights | None = None,
-    greater: Static[bool] = True,
+    greater_is_better: Static[bool] = True,
     chunk: Count | None = None,
 ) -> Nested:
     """Score of choosing from a grid by inner folds, on outer folds that had no part.
@@ -210,7 +212,7 @@ def nested(
     is fitted to all of these and judged by the rows held out.
 
     Args:
-        fit: as in `cross_validate`, as are score, grid, weights and greater.
+        fit: as in `cross_validate`, as are score, grid, weights and greater_is_better.
         score: static.
         x: (m,) or (m, n) rows.
         y: (m,) or (m, t) array of targets or labels.
@@ -218,7 +220,7 @@ def nested(
         inner: Folds of all rows, (i, m), drawn with another key.
         grid: {name: (g, …)}.
         weights: (m,)
-        greater: static.
+        greater_is_better: static.
         chunk: how many outer folds are worked on at a time; None for all.
 
     Returns:
@@ -229,7 +231,9 @@ def nested(
     _fold.row_weights(inner, x, y, weights)
     points = _fold.as_points("grid", grid, x.dtype, _check.limits(fit))
     fit, score = _fold.compiled_in("fit", fit), _fold.compiled_in("score", score)
-    return _nested(fit, score, greater, chunk, x, y, train, test, inner, points)
+    return _nested(
+        fit, score, greater_is_better, chunk, x, y, train, test, inner, points
+    )
 
 
 @_check.pure
@@ -297,18 +301,18 @@ def _learning_curve(fit, score, chunk, x, y, train, test, order, shares, hyper):
 
     size, learned, judged, status = _fold.in_chunks(fold, (train, test), chunk)
     learned, judged = (jnp.where(valid[None], s, jnp.nan) for s in (learned, judged))
-    return Curve(jnp.mean(size, axis=0), learned, judged, status)
+    return ScoreCurve(jnp.mean(size, axis=0), learned, judged, status)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _nested(fit, score, greater, chunk, x, y, train, test, inner, points):
+def _nested(fit, score, greater_is_better, chunk, x, y, train, test, inner, points):
     def fold(rows):
         train, test = rows
         within = Folds(*(each.astype(x.dtype) * train[None] for each in inner))
         scores = jax.vmap(functools.partial(_grid, fit, score, x, y), (0, 0, None))(
             *within, points
         )
-        summary = _summary(*scores, within.test, greater)
+        summary = _summary(*scores, within.test, greater_is_better)
         point = jax.tree.map(lambda v: v[summary.best], points)
         _, judged, status = _fold.one_fit(fit, score, x, y, train, test, point)
         missing = jnp.isnan(summary.mean[summary.best])
@@ -324,11 +328,11 @@ def _nested(fit, score, greater, chunk, x, y, train, test, inner, points):
 def _out_of_fold(fit, predict, chunk, x, y, train, test, hyper):
     def fold(rows):
         train, test = rows
-        found = _fold.fitted(fit, x, y, train, hyper)
-        predicted = predict(found.params, x)
+        result = _fold.fitted(fit, x, y, train, hyper)
+        predicted = predict(result.params, x)
         if not hasattr(predicted, "dtype"):
             raise ValueError(f"predict must return an array, not {predicted}")
-        predicted *= _fold.worked(found, x.dtype)
+        predicted *= _fold.worked(result, x.dtype)
         share = test[(..., *[None] * (predicted.ndim - 1))]
         return jnp.where(share != 0, share * predicted, 0)
 
@@ -338,14 +342,17 @@ def _out_of_fold(fit, predict, chunk, x, y, train, test, hyper):
 
 
 @functools.partial(jax.jit, static_argnums=4)
-def _summary(train, test, status, weights, greater) -> Scores:
+def _summary(train, test, status, weights, greater_is_better) -> Scores:
     mean, error = _fold.over_folds(test, _fold.held_out(weights))
     # NaN is below the worst of all costs, ∞.
     worst = jnp.finfo(mean.dtype).min
-    rank = jnp.maximum(mean if greater else -mean, worst)
+    rank = jnp.maximum(mean if greater_is_better else -mean, worst)
     rank = jnp.where(jnp.isnan(mean), -jnp.inf, rank)
     best = jnp.argmax(rank)
     margin = jnp.where(jnp.isnan(error[best]), 0, error[best])
-    simplest = jnp.argmax(rank >= rank[best] - margin)
-    best, simplest = best.astype(jnp.int32), simplest.astype(jnp.int32)
-    return Scores(train, test, status, mean, error, best, simplest)
+    one_standard_error = jnp.argmax(rank >= rank[best] - margin)
+    best, one_standard_error = (
+        best.astype(jnp.int32),
+        one_standard_error.astype(jnp.int32),
+    )
+    return Scores(train, test, status, mean, error, best, one_standard_error)

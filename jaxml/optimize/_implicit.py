@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxml.optimize._system import DENSE, solve
-from jaxml.optimize.fit import Status
+from jaxml.optimize._fit import Status
+from jaxml.optimize._linear_solve import DENSE, solve
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

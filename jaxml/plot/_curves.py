@@ -20,7 +20,7 @@ PREDICTED = ("prediction_low", "prediction_high")
 
 
 @_check.host
-def curve(
+def band(
     x: Array,
     y: Array,
     at: Array,
@@ -34,8 +34,8 @@ def curve(
 
     With `regression.linear`, whose band holds both, and with `regression.curve`:
 
-        plot.curve(x[:, 0], y, grid[:, 0], linear.band(params, found, grid))
-        plot.curve(x, y, grid, curve.band(f, params, table, grid), sigma=sigma,
+        plot.band(x[:, 0], y, grid[:, 0], linear.band(params, found, grid))
+        plot.band(x, y, grid, curve.band(f, params, table, grid), sigma=sigma,
                    prediction=curve.band(f, params, table, grid, kind="prediction"))
 
     Args:
@@ -97,13 +97,12 @@ def _bands(name: str, band: Any, at: np.ndarray):
     fields = getattr(band, "_fields", ())
     if not fields:
         return _part(name, band, at), None, None
-    middle = next((f for f in ("mean", "middle") if f in fields), "")
-    if not middle or not {"low", "high"} <= {*fields}:
+    if not {"mean", "low", "high"} <= {*fields}:
         kind = type(band).__name__
         raise ValueError(f"{name} must be a Band or an array, not {kind}{fields}")
     parts = {f: _part(f"{name}.{f}", getattr(band, f), at) for f in fields}
     outer = [parts[f] for f in PREDICTED] if {*PREDICTED} <= {*fields} else None
-    return parts[middle], [parts["low"], parts["high"]], outer
+    return parts["mean"], [parts["low"], parts["high"]], outer
 
 
 def _part(name: str, value: Any, at: np.ndarray) -> np.ndarray:
@@ -151,7 +150,7 @@ def residuals(
 
 
 @_check.host
-def quantiles(
+def qq(
     y: Array, predicted: Array, *, sigma: Array | None = None, ax: "Axes | None" = None
 ) -> "Axes":
     """Residuals, sorted, against the quantiles of a normal distribution.
@@ -229,7 +228,7 @@ def coefficient_path(
 
     With the paths of `regression.ridge` and `regression.lasso`:
 
-        plot.coefficient_path(l2s, ridge.path(x, y, l2s).w)
+        plot.coefficient_path(l2s, ridge.path(x, y, l2s=l2s).w)
         found = lasso.path(x, y)
         plot.coefficient_path(found.l1s, found.fits.params.w)
 

@@ -11,10 +11,12 @@ from jax import lax
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Rows, Scalar, Static, Targets, Weights
 from jaxml._units import shares
-from jaxml.optimize.fit import Fit
+from jaxml.optimize._fit import Fit
 from jaxml.regression import kernels
 from jaxml.regression.svm import _dual, _expansion, _smo
 from jaxml.regression.svm._expansion import Params as Params
+
+__all__ = ["Params", "cost", "duality_gap", "fit", "kkt_residual", "predict"]
 
 Kernel = kernels.Kernel  # or "precomputed"
 
@@ -34,7 +36,7 @@ def fit(
     tol: NonNegative = 1e-4,
     max_iter: Count = 500,
 ) -> Fit:
-    """J = Σ wᵢ max(0, |yᵢ - f(xᵢ)| - ε) / Σ wᵢ + l2/2 ‖w‖², made least by its dual.
+    """J = Σ wᵢ max(0, |yᵢ - f(xᵢ)| - ε) / Σ wᵢ + l2/2 ‖w‖², minimised via its dual.
 
     Args:
         x: (m, n) rows; for kernel="precomputed" the matrix K, (m, m).

@@ -15,10 +15,10 @@ from jaxml import _check
 from jaxml._check import Array, Binary, Count, NonNegative, Rows, Static, Weights
 from jaxml._rows import mean, product, with_b
 from jaxml._units import shares_of
-from jaxml.optimize.fit import Fit, Status
-from jaxml.optimize.implicit import solution
+from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import solution
 from jaxml.regression import _refined, linear
-from jaxml.regression._planes import class_weighted, newton, squared_hinge
+from jaxml.regression._linear_loss import class_weighted, newton, squared_hinge
 from jaxml.regression.svm import _hinge
 
 Loss = Literal["squared_hinge", "hinge"]
@@ -66,7 +66,7 @@ def margin(params: Params) -> jax.Array:
 
 
 @_check.pure
-def support(params: Params) -> jax.Array:
+def support_mask(params: Params) -> jax.Array:
     """αᵢ ≠ 0, (m,): the rows that touch the margin or lie within; params hold alpha."""
     _check.shapes(**{"params.alpha": (params.alpha, "m")})
     return params.alpha != 0
@@ -78,7 +78,7 @@ def cost(
     x: Rows,
     y: Binary,
     *,
-    l2: NonNegative,
+    l2: NonNegative = 0.0,
     weights: Weights | None = None,
     class_weights: Annotated[Array, "2", "[0, inf)"] | None = None,
 ) -> jax.Array:
@@ -150,14 +150,16 @@ def fit(
     rows, origin = _centred(x, w, intercept)
     y = y.astype(x.dtype)
     if loss == "hinge":
-        found = _hinge.fit(rows, y, w, l2, intercept, tol, max_iter)
-        w, b, alpha = found.params
+        result = _hinge.fit(rows, y, w, l2, intercept, tol, max_iter)
+        w, b, alpha = result.params
         params = Params(w, b, alpha, loss)
     else:
-        found, params = _smooth(rows, y, w, l2, intercept, tol, max_iter)
+        result, params = _smooth(rows, y, w, l2, intercept, tol, max_iter)
     params = replace(params, b=params.b - jnp.vdot(params.w, origin))
-    status = jnp.where(l2 > 0, found.status, jnp.maximum(found.status, Status.INVALID))
-    return found._replace(params=params, status=status.astype(jnp.int32))
+    status = jnp.where(
+        l2 > 0, result.status, jnp.maximum(result.status, Status.INVALID)
+    )
+    return result._replace(params=params, status=status.astype(jnp.int32))
 
 
 def _centred(x, weights, intercept: bool):
@@ -181,18 +183,18 @@ def _smooth(x, y, weights, l2, intercept: bool, tol, max_iter: int):
     """The fit of the squared hinge, and its Params."""
     data = x, y, weights
     fixed = jax.lax.stop_gradient((*data, l2))
-    found = newton(squared_hinge, *fixed, intercept, tol, max_iter)
+    result = newton(squared_hinge, *fixed, intercept, tol, max_iter)
     # J is at least 0, and 1 for w = b = 0: of one class alone it is 0, and flat there.
-    none = found.cost <= jnp.finfo(x.dtype).eps ** 2
-    residual = jnp.where(none, 0, found.residual)
+    none = result.cost <= jnp.finfo(x.dtype).eps ** 2
+    residual = jnp.where(none, 0, result.residual)
     # Under a penalty there is a minimum: a plane that still moves is only steep.
-    away = found.status == Status.UNBOUNDED
-    status = jnp.where(away, Status.SINGULAR, found.status)
+    away = result.status == Status.UNBOUNDED
+    status = jnp.where(away, Status.SINGULAR, result.status)
     status = jnp.where((away & (residual <= tol)) | none, Status.CONVERGED, status)
-    free, value = solution(_cost, found.params, found.cost, status, data, {"l2": l2})
+    free, value = solution(_cost, result.params, result.cost, status, data, {"l2": l2})
     w, b = with_b(free)
-    found = found._replace(cost=value, status=status, residual=residual)
-    return found, Params(w, b, _forces(w, b, *data, l2))
+    result = result._replace(cost=value, status=status, residual=residual)
+    return result, Params(w, b, _forces(w, b, *data, l2))
 
 
 @_check.pure
@@ -235,7 +237,7 @@ def duality_gap(
 
 
 @_check.pure
-def imbalance(params: Params, x: Rows, y: Binary) -> jax.Array:
+def kkt_residual(params: Params, x: Rows, y: Binary) -> jax.Array:
     """The largest of |w - Σ αᵢ xᵢ|, |Σ αᵢ|, and -sᵢ αᵢ: the forces do not balance, ().
 
     What Karush, Kuhn and Tucker ask of a minimum besides the rows' own conditions; 0

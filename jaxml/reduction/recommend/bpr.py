@@ -15,11 +15,13 @@ from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Positive, Static, Weights
 from jaxml._rows import product
 from jaxml.optimize import train
+from jaxml.optimize._fit import Fit
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import Fit
-from jaxml.reduction.recommend import factors
+from jaxml.reduction.recommend import _factors
 from jaxml.reduction.recommend._layout import Items, Users, take
-from jaxml.reduction.recommend.lists import Known, is_known, known
+from jaxml.reduction.recommend._lists import Known, is_known, known
+
+__all__ = ["Params", "cost", "fit", "init", "scores"]
 
 
 class Params(NamedTuple):
@@ -50,7 +52,7 @@ def init(
         ValueError: a number of users, items or factors below 1.
 
     """
-    theta, x = factors.init(key, users=users, items=items, k=k, scale=scale)
+    theta, x = _factors.init(key, users=users, items=items, k=k, scale=scale)
     return Params(jnp.zeros_like(x[:, 0]), theta, x)
 
 

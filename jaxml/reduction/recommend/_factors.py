@@ -22,9 +22,9 @@ from jaxml._check import (
     Weights,
 )
 from jaxml._rows import product
+from jaxml.optimize._fit import Fit
+from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import Fit
-from jaxml.optimize.minimize import minimize
 from jaxml.reduction.recommend._layout import (
     Items,
     Ratings,

@@ -11,7 +11,7 @@ from jaxml import _check
 from jaxml._check import NonNegative
 from jaxml._status import Status
 
-PLACES = 512  # the most entries a history has
+LONGEST = 512  # the most entries a history has
 UNRECORDED = np.inf  # in a history; NaN would be a fault under JAX_DEBUG_NANS
 
 
@@ -90,7 +90,7 @@ def iterate(
     tol: NonNegative,
     max_iter: int,
     patience: int | None = None,
-    places: int | None = None,
+    history_length: int | None = None,
 ) -> Fit:
     """Repeat `state, progress = step(state)` until progress.residual <= tol.
 
@@ -99,11 +99,11 @@ def iterate(
     as STALLED when neither cost nor residual, (), has improved for `patience` steps.
     With tol = 0, max_iter steps are what was asked for: it ends FINISHED.
     `start` is the progress of the state given, if it is known: a state that is within
-    tol takes no step. `places` is the length of the history, at most 512 if None. For
+    tol takes no step. `history_length` is that of the history, at most 512 if None. For
     use inside jit; it can be vmapped.
     """
-    places = min(max_iter, PLACES) if places is None else places
-    stride = -(-max_iter // places)
+    length = min(max_iter, LONGEST) if history_length is None else history_length
+    stride = -(-max_iter // length)
     if start is None:
         shape = jax.eval_shape(step, state)[1]
         start = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
@@ -132,7 +132,7 @@ def iterate(
         since = jnp.where(better, 0, loop.since + 1)
         record = progress.cost if progress.record is None else progress.record
         # Every stride-th step has a place; the others are written out of bounds.
-        place = jnp.where(steps % stride == 0, steps // stride - 1, places)
+        place = jnp.where(steps % stride == 0, steps // stride - 1, length)
         history = jax.tree.map(
             lambda h, r: h.at[place].set(r, mode="drop"), loop.history, record
         )
@@ -142,7 +142,7 @@ def iterate(
         return _Loop(state, progress, steps, history, (cost, residual), since)
 
     record = start.cost if start.record is None else start.record
-    history = jax.tree.map(lambda r: jnp.full(places, UNRECORDED, r.dtype), record)
+    history = jax.tree.map(lambda r: jnp.full(length, UNRECORDED, r.dtype), record)
     zero = jnp.int32(0)
     worst = jnp.full_like(start.cost, jnp.inf), jnp.full_like(start.residual, jnp.inf)
     loop = _Loop(state, judge(start, zero, zero), zero, history, worst, zero)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, Rows, Static, Weights
 from jaxml._rows import mean, product, svd, symmetric
-from jaxml.optimize.fit import UNRECORDED, Fit, Status
+from jaxml.optimize._fit import UNRECORDED, Fit, Status
 from jaxml.reduction._covariance import centred, covariance
 from jaxml.reduction._eigen import Pairs, misfit, signed, top
-from jaxml.reduction.pca._found import Params as Params
-from jaxml.reduction.pca._found import at_most, joined, solved
+from jaxml.reduction.pca._params import Params as Params
+from jaxml.reduction.pca._params import at_most, joined, solved
 
 SOLVERS = ("auto", "eigen", "gram", "svd")
 SMALL = 1e7  # m n min(m, n) up to which the rows themselves are decomposed
@@ -63,7 +63,7 @@ def explained_variance_ratio(params: Params) -> jax.Array:
 
 
 @_check.pure
-def retained(params: Params) -> jax.Array:
+def cumulative_explained_variance(params: Params) -> jax.Array:
     """Σ_{i<=j} Sᵢ / tr Σ, (k,): the share that the first j of params' directions keep.
 
     NaN if tr Σ is 0.

@@ -14,8 +14,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
+from jaxml.optimize._fit import Progress, Status, iterate
 from jaxml.optimize._search import zoom
-from jaxml.optimize.fit import Progress, Status, iterate
 
 SHORT = 1e-2  # length of a step, as a share of the direction, that asks for damping
 
@@ -242,14 +242,14 @@ def _searched(direction: Callable, learning_rate):
         g, unravel = ravel_pytree(updates)
         s = direction(g, params, unravel, value_fn, residual_fn, state.damping)
         s = jnp.where(jnp.vdot(s, g) < 0, s, -g)
-        moved, found = search.update(
+        moved, result = search.update(
             unravel(s), state.search, params, value=value, grad=grad, value_fn=value_fn
         )
-        failed = (optax.tree.norm(moved) == 0) | (found.learning_rate < SHORT)
+        failed = (optax.tree.norm(moved) == 0) | (result.learning_rate < SHORT)
         least = jnp.finfo(g.dtype).eps ** 0.5
         grown = jnp.clip(10 * state.damping, 10 * SHORT**2, 1 / SHORT)
         shrunk = jnp.maximum(state.damping / 10, least)
         damping = jnp.where(failed, grown, shrunk).astype(g.dtype)
-        return moved, SearchedState(found, damping)
+        return moved, SearchedState(result, damping)
 
     return optax.GradientTransformationExtraArgs(init, update)

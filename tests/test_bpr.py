@@ -8,17 +8,16 @@ import numpy as np
 import optax
 import pytest
 
-from jaxml.optimize import Status
-from jaxml.reduction.recommend import lists, pairwise
+from jaxml import Status
+from jaxml.reduction.recommend import _lists as lists
+from jaxml.reduction.recommend import bpr
 from tests.common.samples import Made
 
 USER, ITEM = np.array([0, 0, 1, 1, 2, 2, 3, 3]), np.array([0, 1, 1, 2, 2, 3, 3, 0])
 SEEN = lists.known(USER, ITEM, users=4)
 SAMPLES = {
     "params": Made(
-        lambda seed: pairwise.init(
-            jax.random.key(seed), users=4, items=4, k=2, scale=0.5
-        )
+        lambda seed: bpr.init(jax.random.key(seed), users=4, items=4, k=2, scale=0.5)
     ),
     "user": USER,
     "item": ITEM,
@@ -36,7 +35,7 @@ SAMPLES = {
 
 def test_cost_by_hand(x64):
     """Averaged over keys it is the mean over unknown items, the known ones worth 0."""
-    params = pairwise.Params(
+    params = bpr.Params(
         *(np.random.default_rng(0).normal(size=s) for s in ((4,), (4, 2), (4, 2)))
     )
     b, theta, x = params
@@ -51,7 +50,7 @@ def test_cost_by_hand(x64):
     keys = jax.random.split(jax.random.key(0), 4000)
 
     def one(key):
-        return pairwise.cost(params, key, USER, ITEM, seen=SEEN, l2=l2, weights=weights)
+        return bpr.cost(params, key, USER, ITEM, seen=SEEN, l2=l2, weights=weights)
 
     draws = np.asarray(jax.jit(jax.vmap(one))(keys))
     assert abs(draws.mean() - sum(terms)) < 4 * draws.std() / 4000**0.5
@@ -59,11 +58,11 @@ def test_cost_by_hand(x64):
 
 def test_what_is_held_out_is_not_known():
     """The one user's other choice has weight 0: it is drawn, and falls behind."""
-    start = pairwise.init(jax.random.key(0), users=1, items=2, k=2)
+    start = bpr.init(jax.random.key(0), users=1, items=2, k=2)
     options = {"l2": 0.0, "learning_rate": 0.1, "batch": 1, "epochs": 10}
-    fit = pairwise.fit(start, jax.random.key(1), [0], [0], **options)
+    fit = bpr.fit(start, jax.random.key(1), [0], [0], **options)
     assert fit.params.b_item[0] > fit.params.b_item[1]
-    both = pairwise.fit(
+    both = bpr.fit(
         start,
         jax.random.key(1),
         [0, 0],
@@ -75,9 +74,9 @@ def test_what_is_held_out_is_not_known():
 
 
 def test_a_solver_that_is_made_with_its_rate():
-    start = pairwise.init(jax.random.key(0), users=4, items=4, k=2)
+    start = bpr.init(jax.random.key(0), users=4, items=4, k=2)
     run = functools.partial(
-        pairwise.fit, start, jax.random.key(1), USER, ITEM, l2=0.1, batch=4, epochs=2
+        bpr.fit, start, jax.random.key(1), USER, ITEM, l2=0.1, batch=4, epochs=2
     )
     made, named = run(solver=optax.adam(0.1)), run(learning_rate=0.1)
     np.testing.assert_allclose(made.params.theta, named.params.theta, rtol=1e-6)
@@ -96,19 +95,19 @@ def test_choices_are_ranked_first():
         (np.arange(users)[:, None] % 2 == np.arange(items) % 2)
         & (rng.uniform(size=(users, items)) < 0.6)
     )
-    start = pairwise.init(jax.random.key(0), users=users, items=items, k=4)
+    start = bpr.init(jax.random.key(0), users=users, items=items, k=4)
     options = {"l2": 1e-3, "learning_rate": 0.05, "batch": 60, "epochs": 60}
-    fit = pairwise.fit(start, jax.random.key(1), user, item, **options)
+    fit = bpr.fit(start, jax.random.key(1), user, item, **options)
     assert fit.status == Status.FINISHED
     cost = np.asarray(fit.history["cost"])
     assert cost[-1] < 0.6 * cost[0]
     # What a user has not chosen of their own half stands above all of the other half.
     everyone = np.arange(users)
-    scores = pairwise.scores(fit.params, everyone)
+    scores = bpr.scores(fit.params, everyone)
     top = np.asarray(lists.top_n(scores, (user, item), count=3).item)
     assert (top % 2 == everyone[:, None] % 2).mean() > 0.95
     # A weight of 0 leaves a choice out: nobody learns of item 0.
-    out = pairwise.fit(
+    out = bpr.fit(
         start,
         jax.random.key(1),
         user,

@@ -16,10 +16,10 @@ from jax.flatten_util import ravel_pytree
 
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Static
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._minimize import minimize
+from jaxml.optimize._newton import newton
 from jaxml.optimize._solver import Solver, check, names_taken
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.optimize.minimize import minimize
-from jaxml.optimize.newton import newton
 from jaxml.optimize.proximal import accelerate
 
 FIRST = 10.0  # the first ρ, in units of the problem
@@ -136,15 +136,15 @@ def constrained(
     fixed, constants = jax.lax.stop_gradient((data, hyper))
     begun = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
 
-    def measure(found: Solution, units: Units):
-        missed = _conditions(problem, found, fixed, constants, units)
+    def measure(result: Solution, units: Units):
+        missed = _conditions(problem, result, fixed, constants, units)
         return jnp.linalg.norm(ravel_pytree(missed)[0])
 
-    def polish(found: Solution, units: Units):
-        if ravel_pytree(found)[0].size > DENSE:
-            return found, measure(found, units)
+    def polish(result: Solution, units: Units):
+        if ravel_pytree(result)[0].size > DENSE:
+            return result, measure(result, units)
         of = partial(_conditions, problem, data=fixed, hyper=constants, units=units)
-        return _newton_step(of, found, units)
+        return _newton_step(of, result, units)
 
     def progress(state: Search, status=Status.RUNNING):
         value = problem.cost(state.found.params, fixed, constants)
@@ -153,18 +153,18 @@ def constrained(
     def step(state: Search):
         penalty, units = state.penalty, state.units
         tight = jnp.maximum(0.1 * jnp.minimum(state.residual, 1), 0.1 * tol)
-        found = inner(state.found, penalty, units, fixed, constants, tight)
-        found, violation = _forces(problem, found, penalty, units, fixed, constants)
+        result = inner(state.found, penalty, units, fixed, constants, tight)
+        result, violation = _forces(problem, result, penalty, units, fixed, constants)
         slow = violation > 0.25 * state.violation
         eps = jnp.finfo(violation.dtype).eps
         most = 1 / eps**0.5 * FIRST
         grown = jnp.where(slow, GROWTH * penalty, penalty)
         hopeless = slow & (grown >= most) & (violation > eps**0.5)
         status = jnp.where(hopeless, Status.UNBOUNDED, Status.RUNNING)
-        units = _units(problem, found.params, first, fixed, constants)
-        found, residual = polish(found, units)
+        units = _units(problem, result.params, first, fixed, constants)
+        result, residual = polish(result, units)
         grown = jnp.minimum(grown, most)
-        new = Search(found, units, grown, violation, residual)
+        new = Search(result, units, grown, violation, residual)
         return new, progress(new, status)
 
     first = _first_length(problem, begun.params, fixed, constants)
@@ -175,10 +175,10 @@ def constrained(
     fit = iterate(
         step, state, progress(state), tol=tol, max_iter=max_iter, patience=PATIENCE
     )
-    found, value = _differentiable(
+    result, value = _differentiable(
         problem, fit.params.found, fit.cost, fit.status, data, hyper
     )
-    return fit._replace(params=found, cost=value)
+    return fit._replace(params=result, cost=value)
 
 
 def _problem(cost, equality, inequality, projection, hyper) -> Problem:
@@ -274,7 +274,7 @@ def _over(tree, by):
     return jax.tree.map(jnp.divide, tree, by)
 
 
-def _in_units(found: Solution, units: Units, times) -> Solution:
+def _in_units(result: Solution, units: Units, times) -> Solution:
     """p / |p|, and forces times the unit of a constraint over that of the cost.
 
     times is `_over` for this, or `_scaled` for the way back.
@@ -287,48 +287,48 @@ def _in_units(found: Solution, units: Units, times) -> Solution:
         return times(p, units.length.astype(p.dtype))
 
     return Solution(
-        jax.tree.map(length, found.params),
-        force(found.equality, units.equality),
-        force(found.inequality, units.inequality),
+        jax.tree.map(length, result.params),
+        force(result.equality, units.equality),
+        force(result.inequality, units.inequality),
     )
 
 
 def _descent(problem: Problem, solver, max_inner: int):
     """Minimise over params for given multipliers and ρ."""
 
-    def augmented(params, found, penalty, units, data, hyper):
+    def augmented(params, result, penalty, units, data, hyper):
         h, g = (f(params, data, hyper) for f in problem[1:3])
         value = problem.cost(params, data, hyper) / units.cost
         h, g = _over(h, units.equality), _over(g, units.inequality)
-        forces = _in_units(found, units, _over)
+        forces = _in_units(result, units, _over)
         value += _dot(forces.equality, h) + 0.5 * penalty * _dot(h, h)
         pushed = _pushed(forces.inequality, g, penalty)
         return value + 0.5 / penalty * _dot(pushed, pushed)
 
     project = problem.projection
 
-    def run(found: Solution, penalty, units, data, hyper, tol):
-        rest = found, penalty, units, data, hyper
+    def run(result: Solution, penalty, units, data, hyper, tol):
+        rest = result, penalty, units, data, hyper
         tol = tol / units.length
         if project is None:
             fit = minimize(
                 augmented,
-                found.params,
+                result.params,
                 *rest,
                 solver=solver,
                 tol=tol,
                 max_iter=max_inner,
             )
-            return found._replace(params=fit.params)
+            return result._replace(params=fit.params)
         fit = accelerate(
             lambda p: augmented(p, *rest),
             lambda p, step: project(p, data, hyper),
             lambda p: 0.0,
-            found.params,
+            result.params,
             tol=tol,
             max_iter=max_inner,
         )
-        return found._replace(params=fit.params.params)
+        return result._replace(params=fit.params.params)
 
     return run
 
@@ -342,29 +342,29 @@ def _dot(a, b):
     return 0.0 if a is None else optax.tree.vdot(a, b)
 
 
-def _forces(problem: Problem, found: Solution, penalty, units: Units, data, hyper):
+def _forces(problem: Problem, result: Solution, penalty, units: Units, data, hyper):
     """New multipliers, and how badly the constraints are met."""
-    h, g = (f(found.params, data, hyper) for f in problem[1:3])
+    h, g = (f(result.params, data, hyper) for f in problem[1:3])
     h, g = _over(h, units.equality), _over(g, units.inequality)
-    forces = _in_units(found, units, _over)
+    forces = _in_units(result, units, _over)
     equality = jax.tree.map(lambda m, h: m + penalty * h, forces.equality, h)
     inequality = _pushed(forces.inequality, g, penalty)
     missed = h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), inequality, g)
     violation = jnp.max(jnp.abs(ravel_pytree(missed)[0]), initial=0)
     violation = violation.astype(penalty.dtype)  # of no constraints it has none
     forces = Solution(forces.params, equality, inequality)
-    found = _in_units(forces, units, _scaled)._replace(params=found.params)
-    return found, violation
+    result = _in_units(forces, units, _scaled)._replace(params=result.params)
+    return result, violation
 
 
-def _newton_step(conditions, found: Solution, units: Units):
+def _newton_step(conditions, result: Solution, units: Units):
     """One step of Newton's method for all conditions, taken if it is short and good.
 
     Near a solution it squares the error, and multipliers have all the digits that the
     precision allows, where λ + ρh has those of h.
     """
-    flat, unravel = ravel_pytree(_in_units(found, units, _over))
-    size = ravel_pytree(found.params)[0].size
+    flat, unravel = ravel_pytree(_in_units(result, units, _over))
+    size = ravel_pytree(result.params)[0].size
 
     def back(v):
         return _in_units(unravel(v), units, _scaled)
@@ -380,53 +380,55 @@ def _newton_step(conditions, found: Solution, units: Units):
     before, after = jnp.linalg.norm(left), jnp.linalg.norm(of(trial))
     taken = (after < before) & (jnp.max(jnp.abs(move[:size])) <= NEAR)
     chosen = jax.tree.map(
-        lambda new, old: jnp.where(taken, new, old), back(trial), found
+        lambda new, old: jnp.where(taken, new, old), back(trial), result
     )
     return chosen, jnp.where(taken, after, before)
 
 
-def _lagrangian(problem: Problem, found: Solution, data, hyper):
+def _lagrangian(problem: Problem, result: Solution, data, hyper):
     """J + λ·h + ν·g."""
-    h, g = (f(found.params, data, hyper) for f in problem[1:3])
-    value = problem.cost(found.params, data, hyper)
-    return value + _dot(found.equality, h) + _dot(found.inequality, g)
+    h, g = (f(result.params, data, hyper) for f in problem[1:3])
+    value = problem.cost(result.params, data, hyper)
+    return value + _dot(result.equality, h) + _dot(result.inequality, g)
 
 
-def _conditions(problem: Problem, found: Solution, data, hyper, units=None) -> Solution:
+def _conditions(
+    problem: Problem, result: Solution, data, hyper, units=None
+) -> Solution:
     """What is 0 at a solution, and nowhere else if the problem is convex."""
 
     def of(params):
-        return _lagrangian(problem, found._replace(params=params), data, hyper)
+        return _lagrangian(problem, result._replace(params=params), data, hyper)
 
-    push = jax.grad(of)(found.params)
-    h, g = (f(found.params, data, hyper) for f in problem[1:3])
-    nu = found.inequality
+    push = jax.grad(of)(result.params)
+    h, g = (f(result.params, data, hyper) for f in problem[1:3])
+    nu = result.inequality
     if units is not None:
         h, g = _over(h, units.equality), _over(g, units.inequality)
-        nu = _in_units(found, units, _over).inequality
+        nu = _in_units(result, units, _over).inequality
         push = jax.tree.map(
             lambda a: a * (units.length / units.cost).astype(a.dtype), push
         )
     if problem.projection is not None:
         length = 1 if units is None else units.length
-        moved = jax.tree.map(lambda p, a: p - length * a, found.params, push)
+        moved = jax.tree.map(lambda p, a: p - length * a, result.params, push)
         nearest = problem.projection(moved, data, hyper)
-        push = jax.tree.map(lambda p, q: (p - q) / length, found.params, nearest)
+        push = jax.tree.map(lambda p, q: (p - q) / length, result.params, nearest)
     return Solution(push, h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), nu, g))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _differentiable(problem: Problem, found: Solution, value, status, data, hyper):
+def _differentiable(problem: Problem, result: Solution, value, status, data, hyper):
     """As `implicit.solution`: (found, value), with the derivatives of the solution."""
-    return found, value
+    return result, value
 
 
 @_differentiable.defjvp
 def _differentiable_jvp(problem, primals, tangents):
     """The conditions stay 0 as data and hyper move, those that are idle included."""
-    found, value, status, data, hyper = primals
+    result, value, status, data, hyper = primals
     _, _, _, *moved = tangents
-    flat, unravel = ravel_pytree(found)
+    flat, unravel = ravel_pytree(result)
 
     def conditions(flat, data, hyper):
         return ravel_pytree(_conditions(problem, unravel(flat), data, hyper))[0]
@@ -444,7 +446,7 @@ def _differentiable_jvp(problem, primals, tangents):
     shift = unravel(shift * jnp.where(valid, 1, jnp.nan).astype(flat.dtype))
     # At a solution its own move changes the value by nothing: forces do no work.
     rise = jax.jvp(
-        lambda d, h: _lagrangian(problem, found, d, h), (data, hyper), tuple(moved)
+        lambda d, h: _lagrangian(problem, result, d, h), (data, hyper), tuple(moved)
     )[1]
     known = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(value.dtype)
-    return (found, value), (shift, rise * known)
+    return (result, value), (shift, rise * known)

@@ -111,11 +111,11 @@ def similar(
     else:
         near = -euclidean(take(x, item), x, own=item)
     itself = item[:, None] == jnp.arange(len(x), dtype=jnp.int32)[None]
-    value, found = jax.lax.top_k(jnp.where(itself, -jnp.inf, near), count)
+    value, result = jax.lax.top_k(jnp.where(itself, -jnp.inf, near), count)
     if metric == "euclidean":
-        apart = take(x, item)[:, None] - x[found]
+        apart = take(x, item)[:, None] - x[result]
         value = optax.safe_norm(apart, 0.0, axis=2)
-    return Similar(found.astype(jnp.int32), value)
+    return Similar(result.astype(jnp.int32), value)
 
 
 class Known(NamedTuple):

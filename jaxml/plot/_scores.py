@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxml import _check
-from jaxml.optimize.fit import Status
+from jaxml.optimize._fit import Status
 from jaxml.plot import _canvas
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def validation_curve(
     """Scores on training and held-out rows along one hyper-parameter.
 
     Drawn as in `learning_curve`. The scores of cross_validate along one name of a grid
-    make one, too: selection.Curve(points["l2"], *scores[:3]).
+    make one, too: selection.ScoreCurve(points["l2"], *scores[:3]).
 
     Args:
         curve: Curve of selection.validation_curve, (g,) values and (f, g) scores.

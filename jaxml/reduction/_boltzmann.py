@@ -69,9 +69,9 @@ def clusters(params, x, w, temperature, second=False, unit=1) -> Clusters:
     return total(sums, x, w)
 
 
-def covariances(found: Clusters):
+def covariances(result: Clusters):
     """The covariance of the rows of each cluster, (k, n, n), about their mean."""
-    counts = jnp.where(found.counts == 0, 1, found.counts)
-    offset = found.first / counts[:, None]
+    counts = jnp.where(result.counts == 0, 1, result.counts)
+    offset = result.first / counts[:, None]
     outer = offset[:, :, None] * offset[:, None, :]
-    return found.second / counts[:, None, None] - outer
+    return result.second / counts[:, None, None] - outer

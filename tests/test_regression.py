@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from sklearn.svm import SVR
 
-from jaxml import check
-from jaxml.optimize import Status
+from jaxml import Status, check
 from jaxml.regression import kernels
 from jaxml.regression.svm import kernel as svm
-from jaxml.regression.svm import tube
+from jaxml.regression.svm import regression as svr
 
 RNG = np.random.default_rng(5)
 M, N = 60, 3
@@ -28,7 +27,7 @@ NAMES = {"rbf": "rbf", "poly": SQUARE, "linear": "linear"}
 
 _ALPHA = np.random.default_rng(1).normal(size=12) / 9
 SAMPLES = {
-    "params": tube.Params(
+    "params": svr.Params(
         np.random.default_rng(0).normal(size=(12, 3)),
         _ALPHA,
         np.array(0.1),
@@ -39,10 +38,10 @@ SAMPLES = {
     "fit.gamma": 0.5,
 }
 
-predict = jax.jit(tube.predict)
-cost_of = jax.jit(tube.cost)
-gap_of = jax.jit(tube.duality_gap)
-residual_of = jax.jit(tube.kkt_residual)
+predict = jax.jit(svr.predict)
+cost_of = jax.jit(svr.cost)
+gap_of = jax.jit(svr.duality_gap)
+residual_of = jax.jit(svr.kkt_residual)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ residual_of = jax.jit(tube.kkt_residual)
 )
 def test_agrees_with_libsvm(name, solver, x64):
     options = {"kernel": NAMES[name], "solver": solver}
-    fit = check(tube.fit(X, Y, **OPTIONS, **options, gamma=0.4, tol=1e-8))
+    fit = check(svr.fit(X, Y, **OPTIONS, **options, gamma=0.4, tol=1e-8))
     theirs = SVR(
         C=C, epsilon=EPSILON, kernel=name, gamma=0.4, coef0=1, degree=2, tol=1e-8
     ).fit(X, Y)
@@ -65,12 +64,12 @@ def test_agrees_with_libsvm(name, solver, x64):
         support = np.flatnonzero(svm.support_mask(fit.params))
         np.testing.assert_array_equal(support, theirs.support_)
         assert len(support) < M
-        small = predict(svm.support(fit.params), X)
+        small = predict(svm.compact(fit.params), X)
         np.testing.assert_allclose(small, ours, atol=1e-12)
 
 
 def test_the_conditions_hold(x64):
-    fit = check(tube.fit(X, Y, **OPTIONS, gamma=0.4, weights=W, tol=1e-9))
+    fit = check(svr.fit(X, Y, **OPTIONS, gamma=0.4, weights=W, tol=1e-9))
     rest = Y - np.asarray(predict(fit.params, X))
     alpha = np.asarray(fit.params.alpha)
     cap = W / (L2 * W.sum())
@@ -103,7 +102,7 @@ def test_the_conditions_hold(x64):
 def test_two_points_by_hand(x64):
     # The flattest line within ε of (0, 0) and (2, 2): slope 1 - ε, through (1, 1).
     x, y = np.array([[0.0], [2.0]]), np.array([0.0, 2.0])
-    fit = check(tube.fit(x, y, epsilon=0.25, l2=1e-3, kernel="linear", tol=1e-12))
+    fit = check(svr.fit(x, y, epsilon=0.25, l2=1e-3, kernel="linear", tol=1e-12))
     line = predict(fit.params, np.array([[0.0], [1.0]]))
     np.testing.assert_allclose(line, [0.25, 1.0])
     np.testing.assert_allclose(fit.params.alpha, [-0.375, 0.375])
@@ -111,7 +110,7 @@ def test_two_points_by_hand(x64):
 
 
 def test_a_wide_tube_holds_everything():
-    fit = check(tube.fit(X, Y, epsilon=10.0, l2=L2))
+    fit = check(svr.fit(X, Y, epsilon=10.0, l2=L2))
     assert not np.any(fit.params.alpha)
     assert float(fit.cost) == 0
     middle = (Y.max() + Y.min()) / 2
@@ -120,7 +119,7 @@ def test_a_wide_tube_holds_everything():
 
 def test_no_tube_at_all(x64):
     # ε = 0: the median under a penalty; rows then have two free variables at times.
-    fit = check(tube.fit(X, Y, epsilon=0.0, l2=L2, gamma=0.4, tol=1e-8))
+    fit = check(svr.fit(X, Y, epsilon=0.0, l2=L2, gamma=0.4, tol=1e-8))
     theirs = SVR(C=C, epsilon=0.0, gamma=0.4, tol=1e-8).fit(X, Y)
     np.testing.assert_allclose(predict(fit.params, X), theirs.predict(X), atol=1e-5)
 
@@ -131,8 +130,8 @@ def test_weights_are_repeated_rows(solver, x64):
     counts = RNG.multinomial(M, np.ones(M) / M)
     rows = np.repeat(np.arange(M), counts)
     options = {**OPTIONS, "gamma": 0.4, "tol": 1e-9, "solver": solver}
-    ours = tube.fit(X, Y, weights=counts, **options)
-    repeated = tube.fit(X[rows], Y[rows], **options)
+    ours = svr.fit(X, Y, weights=counts, **options)
+    repeated = svr.fit(X[rows], Y[rows], **options)
     np.testing.assert_allclose(ours.cost, repeated.cost, rtol=1e-8)
     np.testing.assert_allclose(
         predict(ours.params, X), predict(repeated.params, X), atol=1e-7
@@ -142,7 +141,7 @@ def test_weights_are_repeated_rows(solver, x64):
 
 def test_precomputed_is_the_kernel(x64):
     gram = np.asarray(kernels.rbf(X, X, gamma=0.4))
-    fit = check(tube.fit(gram, Y, **OPTIONS, kernel="precomputed", tol=1e-8))
+    fit = check(svr.fit(gram, Y, **OPTIONS, kernel="precomputed", tol=1e-8))
     theirs = SVR(C=C, epsilon=EPSILON, kernel="precomputed", tol=1e-8).fit(gram, Y)
     ours = predict(fit.params, gram)
     np.testing.assert_allclose(ours, theirs.predict(gram), atol=1e-5)
@@ -150,7 +149,7 @@ def test_precomputed_is_the_kernel(x64):
 
 def test_a_batch_of_penalties_and_widths():
     def one(l2, epsilon):
-        return tube.fit(X, Y, l2=l2, epsilon=epsilon, gamma=0.4, tol=1e-4)
+        return svr.fit(X, Y, l2=l2, epsilon=epsilon, gamma=0.4, tol=1e-4)
 
     l2s, widths = np.array([0.1, 0.01]), np.array([0.05, 0.3])
     fits = check(jax.vmap(one)(l2s, widths))
@@ -169,7 +168,7 @@ def test_converged_means_near_the_minimum(offset):
     y = (unit[:, None] * (Y + offset)).astype(np.float32)
     l2 = (1 / (10 ** rng.uniform(-1, 2, 30) * unit * M)).astype(np.float32)
     epsilon = (0.1 * unit).astype(np.float32)
-    one = lambda y, l2, epsilon: tube.fit(X, y, l2=l2, epsilon=epsilon, gamma=0.4)
+    one = lambda y, l2, epsilon: svr.fit(X, y, l2=l2, epsilon=epsilon, gamma=0.4)
     fits = check(jax.jit(jax.vmap(one))(y, l2, epsilon))
     for i in range(30):
         narrow, wide = float(epsilon[i]), float(l2[i])
@@ -196,14 +195,14 @@ def test_weights_of_any_size():
     kept = np.arange(M) % 4 > 0
     junk = np.where(kept, Y, 1e6)
     options = {**OPTIONS, "gamma": 0.4, "tol": 1e-6}
-    one = tube.fit(X, junk, **options, weights=kept * 2.0**126)
-    two = tube.fit(X, Y, **options, weights=kept * 1.0)
+    one = svr.fit(X, junk, **options, weights=kept * 2.0**126)
+    two = svr.fit(X, Y, **options, weights=kept * 1.0)
     assert one.status == two.status == Status.CONVERGED
     np.testing.assert_allclose(one.cost, two.cost, rtol=1e-5)
 
 
 def test_invalid_without_a_penalty():
-    assert tube.fit(X, Y, l2=0.0).status == Status.INVALID
+    assert svr.fit(X, Y, l2=0.0).status == Status.INVALID
 
 
 @pytest.mark.parametrize(
@@ -216,7 +215,7 @@ def test_invalid_without_a_penalty():
 )
 def test_refuses(options, message):
     with pytest.raises(ValueError, match=message):
-        tube.fit(X, **{"y": Y, **options})
+        svr.fit(X, **{"y": Y, **options})
 
 
 @pytest.mark.long
@@ -226,8 +225,8 @@ def test_derivatives_in_blocks(x64):
     directions = {"y": RNG.normal(size=M), "epsilon": 0.1, "l2": 0.001}
 
     def value(moving):
-        fit = tube.fit(X, **moving, gamma=0.4, solver="block", tol=1e-14)
-        return jnp.concatenate([tube.predict(fit.params, X[:9] + 0.1), fit.cost[None]])
+        fit = svr.fit(X, **moving, gamma=0.4, solver="block", tol=1e-14)
+        return jnp.concatenate([svr.predict(fit.params, X[:9] + 0.1), fit.cost[None]])
 
     @jax.jit
     def both(at, direction):

@@ -124,18 +124,18 @@ def time_ordered(
     m: int,
     *,
     folds: int,
-    held_out: int | None = None,
+    test_size: int | None = None,
     gap: int = 0,
     longest: int | None = None,
 ) -> Folds:
     """k folds of m rows in order of time: each learns from the rows before its own.
 
-    The last k · held_out rows are held out in k blocks.
+    The last k · test_size rows are held out in k blocks.
 
     Args:
         m: how many rows there are, the oldest first.
         folds: how many, k.
-        held_out: rows in each block; m // (folds + 1) if None.
+        test_size: rows in each block; m // (folds + 1) if None.
         gap: rows left out between those learned from and those held out.
         longest: the most rows to learn from, the latest; None for all.
 
@@ -148,16 +148,16 @@ def time_ordered(
     """
     folds = _check.count("folds", folds)
     m, gap = _check.count("m", m, at_least=2), _check.count("gap", gap, at_least=0)
-    held_out = m // (folds + 1) if held_out is None else held_out
-    held_out = _check.count("held_out", held_out)
+    test_size = m // (folds + 1) if test_size is None else test_size
+    test_size = _check.count("test_size", test_size)
     longest = m if longest is None else _check.count("longest", longest)
-    start = m - np.arange(folds, 0, -1)[:, None] * held_out
+    start = m - np.arange(folds, 0, -1)[:, None] * test_size
     if start[0, 0] - gap < 1:
-        blocks = f"{folds} blocks of {held_out} rows and a gap of {gap}"
+        blocks = f"{folds} blocks of {test_size} rows and a gap of {gap}"
         raise ValueError(f"m = {m} leaves no rows to learn from before {blocks}")
     row, end = np.arange(m)[None], start - gap
     train = (row < end) & (row >= end - longest)
-    test = (row >= start) & (row < start + held_out)
+    test = (row >= start) & (row < start + test_size)
     return Folds(jnp.asarray(train), jnp.asarray(test))
 
 

@@ -10,10 +10,10 @@ import optax
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Positive, Static
 from jaxml.optimize import _solver
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._implicit import solution
 from jaxml.optimize._search import SLACK
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
-from jaxml.optimize.implicit import solution
 
 FALL = 1e-5  # of the gradient at the start, or of the cost, if no tol is given
 PATIENCE = 100  # steps without any improvement after which a search has stalled
@@ -114,8 +114,8 @@ def minimize(
         patience=PATIENCE,
     )
     fit = _not_above(fit, params, start)
-    found, value = solution(cost, fit.params[0], fit.cost, fit.status, data, hyper)
-    return fit._replace(params=found, cost=value)
+    result, value = solution(cost, fit.params[0], fit.cost, fit.status, data, hyper)
+    return fit._replace(params=result, cost=value)
 
 
 def _not_above(fit: Fit, params, start: Progress) -> Fit:
@@ -124,7 +124,7 @@ def _not_above(fit: Fit, params, start: Progress) -> Fit:
     status = jnp.where(
         risen & (fit.status == Status.CONVERGED), Status.STALLED, fit.status
     ).astype(jnp.int32)
-    found, memory, *rest = fit.params
+    result, memory, *rest = fit.params
     if optax.tree.get(memory, "value", None) is None:
         return fit._replace(status=status)
 
@@ -132,7 +132,7 @@ def _not_above(fit: Fit, params, start: Progress) -> Fit:
         return optax.tree.where(risen, old, new)
 
     cost, residual = choose((fit.cost, fit.residual), (start.cost, start.residual))
-    state = choose(found, params), memory, *rest
+    state = choose(result, params), memory, *rest
     return fit._replace(params=state, cost=cost, residual=residual, status=status)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxml._rows import each, mirrored, product, total, triangle, with_ones
 from jaxml._units import power_of_two, shares
-from jaxml.optimize.convex import by_lbfgs, by_newton, dependent
-from jaxml.optimize.fit import Fit, Status
+from jaxml.optimize._convex import by_lbfgs, by_newton, dependent
+from jaxml.optimize._fit import Fit, Status
 from jaxml.regression.linear import Params
 
 RUNAWAY = 0.5  # change of some z in a last step from which there is no minimum
@@ -76,7 +76,7 @@ class Frame(NamedTuple):
     scale: jax.Array  # (n,) the power of two below the spread
 
 
-def frame(x, weights, l2, intercept: bool) -> Frame:
+def frame_of(x, weights, l2, intercept: bool) -> Frame:
     """Where the columns of x, (m, n), lie, by up to SAMPLE of the rows that count.
 
     With z = x̃·θ + θ₀ the curvature along each θ is about one, the penalty's included.
@@ -210,14 +210,14 @@ def derivatives(loss, x, y, share, frame: Frame, intercept: bool, hessian: bool)
             right = jnp.concatenate([a * h[:, None], r[:, None]], axis=1)
             return value, triangle(a, right)
 
-        found = total(sums, x, y, share)
+        result = total(sums, x, y, share)
         if share is None:
-            found = jax.tree.map(lambda s: s / len(x), found)
-        value, found = found
+            result = jax.tree.map(lambda s: s / len(x), result)
+        value, result = result
         if not hessian:
-            return value, found
-        found = mirrored(found)
-        return value, found[:, -1], found[:, :-1]
+            return value, result
+        result = mirrored(result)
+        return value, result[:, -1], result[:, :-1]
 
     return of
 
@@ -230,13 +230,13 @@ def curvatures(loss, x, y, share, frame: Frame, intercept: bool):
             a = with_ones(standard(x, frame), intercept)
             return product(h * product(v, a.T), a)
 
-        h = bends(loss, x, y, share, frame, intercept, theta)
+        h = loss_curvatures(loss, x, y, share, frame, intercept, theta)
         return lambda v: total(partial(sums, v), x, h)
 
     return of
 
 
-def bends(loss, x, y, share, frame: Frame, intercept: bool, theta):
+def loss_curvatures(loss, x, y, share, frame: Frame, intercept: bool, theta):
     """The second derivatives of the losses by z, each times its share, (m,)."""
 
     def second(x, y, share):
@@ -259,19 +259,19 @@ def block(loss, x, y, share, frame: Frame, intercept: bool, l2):
             left, right = (some_columns(x, frame, which) for which in (rows, columns))
             return product((left * h[:, None]).T, right)
 
-        h = bends(loss, x, y, share, frame, intercept, theta)
+        h = loss_curvatures(loss, x, y, share, frame, intercept, theta)
 
         def pair(rows, columns):
             same = rows[:, None] == columns[None]
-            found = total(partial(sums, rows, columns), x, h)
-            return found + jnp.where(same, l2[columns][None], 0)
+            result = total(partial(sums, rows, columns), x, h)
+            return result + jnp.where(same, l2[columns][None], 0)
 
         return pair
 
     return of
 
 
-def bent(curvatures, frame: Frame, near: Frame, intercept: bool, l2):
+def framed_curvatures(curvatures, frame: Frame, near: Frame, intercept: bool, l2):
     """curvatures seen from near, as those of θ in the frame, with the penalty's."""
     between = Frame(frame.centre - near.centre, frame.scale)
 
@@ -279,11 +279,11 @@ def bent(curvatures, frame: Frame, near: Frame, intercept: bool, l2):
         return joined(params_of(v, between, intercept))
 
     def of(theta):
-        bend = curvatures(linear(theta))
+        hessian = curvatures(linear(theta))
 
         def along(v):
             there, back = jax.vjp(linear, v)
-            return back(bend(there))[0] + l2 * v
+            return back(hessian(there))[0] + l2 * v
 
         return along
 
@@ -308,7 +308,7 @@ class Problem(NamedTuple):
     """What the searches need to know of a fit; θ, (p,), is seen in a Frame."""
 
     light: Callable  # θ to J and its gradient, for many fits to the same rows
-    bends: Callable  # θ to v, (p,), to the Hessian times v, for the same
+    curvatures: Callable  # θ to v, (p,), to the Hessian times v, for the same
     whole: Callable  # θ to J, its gradient and its Hessian
     block: Callable  # θ to which, (c,), and which, (d,), to that part of H, (c, d)
     moves: Callable  # a change of θ to the largest change of z, ()
@@ -341,7 +341,7 @@ def plane(loss, x, y, weights, frame: Frame, l2, intercept, l1=0.0) -> Problem:
     along = curvatures(loss, x, y, share, near, intercept)
     return Problem(
         penalised(moved_origin(light, frame, near, intercept), l2s),
-        bent(along, frame, near, intercept, l2s),
+        framed_curvatures(along, frame, near, intercept, l2s),
         penalised(whole, l2s),
         block(loss, x, y, share, frame, intercept, l2s),
         moves,
@@ -373,7 +373,7 @@ def separated(goals, weights, l2, intercept: bool) -> jax.Array:
 def by_hessians(problem: Problem, tol, max_iter: int, begin=None, search=None) -> Fit:
     """Newton's method from begin, or from 0; Fit of θ. search replaces by_newton."""
     search = search or partial(by_newton, problem.whole)
-    found = search(
+    result = search(
         problem.start if begin is None else begin,
         tol=tol,
         max_iter=max_iter,
@@ -381,17 +381,17 @@ def by_hessians(problem: Problem, tol, max_iter: int, begin=None, search=None) -
         bounded=problem.bounded,
         floor=problem.floor,
     )
-    return ended(problem, found)
+    return ended(problem, result)
 
 
-def ended(problem: Problem, found: Fit) -> Fit:
+def ended(problem: Problem, result: Fit) -> Fit:
     """Fit of θ, UNBOUNDED where the last step, found.params = (θ, direction, …), is."""
-    theta, direction, *_ = found.params
+    theta, direction, *_ = result.params
     moving = (jnp.abs(direction) > 1e-3 * jnp.abs(theta)).any() & ~problem.bounded
     moved = jax.lax.cond(
         moving, lambda: problem.moves(direction), lambda: jnp.zeros_like(theta[0])
     )
-    return found._replace(params=theta, status=runaway(found, moved))
+    return result._replace(params=theta, status=runaway(result, moved))
 
 
 def plane_newton(
@@ -438,10 +438,12 @@ def by_gradients(problem: Problem, tol, max_iter: int) -> Fit:
         search: Any = partial(by_newton, problem.whole, bounded=True)
     else:
         known = near.params.inverse_product  # of the curvature
-        search = partial(by_newton, problem.light, product=problem.bends, inverse=known)
+        search = partial(
+            by_newton, problem.light, product=problem.curvatures, inverse=known
+        )
     target = jnp.where(ended, jnp.inf, jnp.asarray(tol, loose.dtype))
     last = search(near.params.theta, tol=target, **options)
-    found = last._replace(
+    result = last._replace(
         params=last.params.theta,
         residual=jnp.where(ended, near.residual, last.residual),
         steps=near.steps + last.steps,
@@ -449,14 +451,14 @@ def by_gradients(problem: Problem, tol, max_iter: int) -> Fit:
         history=near.history,
     )
     if len(problem.start) > DENSE:
-        return found
-    return found._replace(status=_proven(problem, found))
+        return result
+    return result._replace(status=_proven(problem, result))
 
 
-def _proven(problem: Problem, found: Fit) -> jax.Array:
+def _proven(problem: Problem, result: Fit) -> jax.Array:
     """The status, as Newton's method would find it where nothing holds the weights."""
     cho_factor, cho_solve = jax.scipy.linalg.cho_factor, jax.scipy.linalg.cho_solve
-    asked = ~problem.bounded & (found.status < Status.UNBOUNDED)
+    asked = ~problem.bounded & (result.status < Status.UNBOUNDED)
 
     def look(state):
         _, status, start, theta = state
@@ -471,7 +473,7 @@ def _proven(problem: Problem, found: Fit) -> jax.Array:
 
     # Of one trip or none: under vmap a cond would always look. What it looks at has to
     # change, or XLA would look before the loop.
-    state = asked, found.status, problem.start, found.params
+    state = asked, result.status, problem.start, result.params
     return jax.lax.while_loop(lambda s: s[0], look, state)[1]
 
 
@@ -480,17 +482,17 @@ def seen(values, weights):
     return values if weights is None else jnp.where(weights > 0, values, 0)
 
 
-def runaway(found: Fit, moved) -> jax.Array:
+def runaway(result: Fit, moved) -> jax.Array:
     """The status, UNBOUNDED where the last step of Newton's method moved a z by moved.
 
     Where there is no minimum, its steps never cease to move some z by at least 1,
     however small the decrement becomes; at a minimum they do. (What the rows pull with
     shows that there is one as long as no step would turn a pull round.)
     """
-    ended = (found.status == Status.CONVERGED) | (found.status == Status.SINGULAR)
-    ended |= found.status == Status.STALLED
-    away = ended & (found.steps > 1) & (moved > RUNAWAY)
-    return jnp.where(away, Status.UNBOUNDED, found.status).astype(jnp.int32)
+    ended = (result.status == Status.CONVERGED) | (result.status == Status.SINGULAR)
+    ended |= result.status == Status.STALLED
+    away = ended & (result.steps > 1) & (moved > RUNAWAY)
+    return jnp.where(away, Status.UNBOUNDED, result.status).astype(jnp.int32)
 
 
 def without_rows(status, shares) -> jax.Array:
@@ -501,10 +503,10 @@ def without_rows(status, shares) -> jax.Array:
 
 def newton(loss, x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
     """Newton's method for one plane; Fit with Params."""
-    seat = frame(x, weights, l2, intercept)
-    options = seat, l2, intercept
-    found = plane_newton(loss, x, y, weights, *options, tol, max_iter)
-    return found._replace(params=params_of(found.params, seat, intercept))
+    frame = frame_of(x, weights, l2, intercept)
+    options = frame, l2, intercept
+    result = plane_newton(loss, x, y, weights, *options, tol, max_iter)
+    return result._replace(params=params_of(result.params, frame, intercept))
 
 
 def split(theta, n: int) -> Params:

@@ -9,7 +9,7 @@ from jaxml import _check
 from jaxml._check import Array
 from jaxml.physics import random_matrix
 from jaxml.plot import _canvas
-from jaxml.plot.images import _caption, _grid, _images, _tile
+from jaxml.plot._images import _caption, _grid, _images, _tile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,10 +23,10 @@ from jaxml._check import (
 )
 from jaxml._units import power_of_two
 from jaxml.evaluate.selection import _fold
-from jaxml.evaluate.selection.folds import Folds
+from jaxml.evaluate.selection._folds import Folds
+from jaxml.optimize._fit import Fit
+from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
-from jaxml.optimize.fit import Fit
-from jaxml.optimize.minimize import minimize
 
 
 @_check.host
@@ -34,8 +34,8 @@ def grid(**lists: Any) -> dict[str, jax.Array]:
     """All combinations of lists of values, the last name varying fastest.
 
     `grid(l2=[1, 0.1], gamma=[1, 2, 3])` gives {"l2": (6,), "gamma": (6,)}. Put the
-    simplest models first (the largest penalties) for Scores.simplest. Can be jitted.
-    Raises ValueError for lists that are not 1-D.
+    simplest models first (the largest penalties) for Scores.one_standard_error. Can be
+    jitted. Raises ValueError for lists that are not 1-D.
     """
     if not lists:
         raise ValueError("lists must name a hyper-parameter: grid(l2=[1, 0.1])")
@@ -70,7 +70,7 @@ def random_search(
     """
     _check.key(key)
     draws = _check.count("draws", draws)
-    found = {}
+    result = {}
     for name, pair in limits.items():
         low, high = _limits(name, pair, log)
         key, use = jax.random.split(key)
@@ -78,10 +78,10 @@ def random_search(
         # Half the way at a time: high / low, or high - low, may overflow.
         half = math.sqrt(high / low) ** u if log else (high / 2 - low / 2) * u
         drawn = low * half * half if log else low + half + half
-        found[name] = jnp.minimum(drawn, high)
-    if not found:
+        result[name] = jnp.minimum(drawn, high)
+    if not result:
         raise ValueError("limits must name a hyper-parameter: l2=(1e-4, 1)")
-    return found
+    return result
 
 
 def _limits(name: str, pair, log: bool):
@@ -151,7 +151,7 @@ def descend(
         cost=_fold.compiled_in("cost", cost),
     )
     size = power_of_two(jnp.abs(objective(start, *data, jnp.ones((), x.dtype))))
-    found = minimize(
+    result = minimize(
         objective,
         start,
         *data,
@@ -161,12 +161,12 @@ def descend(
         tol=tol,
         max_iter=max_iter,
     )
-    found = found._replace(
-        params=jax.tree.map(jnp.exp, found.params),
-        cost=size * found.cost,
-        history=size * found.history,
+    result = result._replace(
+        params=jax.tree.map(jnp.exp, result.params),
+        cost=size * result.cost,
+        history=size * result.history,
     )
-    return jax.lax.stop_gradient(found)
+    return jax.lax.stop_gradient(result)
 
 
 def _validation(logs, x, y, train, test, size, *, fit, cost):

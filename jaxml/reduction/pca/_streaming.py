@@ -9,7 +9,7 @@ from jaxml import _check
 from jaxml._check import Count, Rows, Weights
 from jaxml.reduction._covariance import covariance
 from jaxml.reduction._eigen import leading, left_over
-from jaxml.reduction.pca._found import Params, at_most, joined
+from jaxml.reduction.pca._params import Params, at_most, joined
 
 
 class Moments(NamedTuple):

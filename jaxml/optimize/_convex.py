@@ -14,7 +14,7 @@ import optax
 
 from jaxml import _check
 from jaxml._check import Array, NonNegative
-from jaxml.optimize.fit import Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 
 FALL = 0.3  # of the decrement by a step, with which an old Hessian goes on
 ENOUGH = 1e-4  # the share of the foretold decrease that is taken (Armijo 1966)
@@ -135,8 +135,8 @@ def by_newton(
             lambda: factorised(hessian(trial), first),  # type: ignore[misc]
             lambda: (state.kept, jnp.bool_(True)),
         )
-        found = towards(g, factor, factor)
-        return found._replace(good=found.good & good)
+        result = towards(g, factor, factor)
+        return result._replace(good=result.good & good)
 
     def aim(state: NewtonState, trial, value, g, h, taken):
         if product is not None:
@@ -150,11 +150,11 @@ def by_newton(
         if hessian is not None:
             return renewed(state, trial, g, taken, first)
         factor, good = factorised(h, first)
-        found = towards(g, factor)
-        return found._replace(good=found.good & good)
+        result = towards(g, factor)
+        return result._replace(good=result.good & good)
 
-    def measured(found: Direction, value):
-        square = found.square + found.doubt
+    def measured(result: Direction, value):
+        square = result.square + result.doubt
         if relative:
             scale = 2 * jnp.abs(value)
             square = square / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
@@ -168,23 +168,23 @@ def by_newton(
         rounding = 10 * eps * jnp.abs(state.value)
         least = ENOUGH * state.length * state.decrement**2
         taken = value <= state.value - least + rounding
-        found = aim(state, trial, value, g, h[0] if h else None, taken)
-        decrement = jnp.sqrt(found.square)
+        result = aim(state, trial, value, g, h[0] if h else None, taken)
+        decrement = jnp.sqrt(result.square)
         # At the precision of the cost, where steps no longer help; on the way to a
         # limit at infinity they leave e^-½ of the decrement.
-        flat = found.square + found.doubt <= 8 * eps * jnp.abs(value)
+        flat = result.square + result.doubt <= 8 * eps * jnp.abs(value)
         flat &= (decrement > 0.7 * state.decrement) & jnp.isfinite(state.value)
-        direction = jnp.where(found.good, found.direction, state.direction)
+        direction = jnp.where(result.good, result.direction, state.direction)
         one = jnp.ones_like(value)
-        new = NewtonState(trial, direction, value, decrement, one, found.kept)
+        new = NewtonState(trial, direction, value, decrement, one, result.kept)
         old = state._replace(length=state.length / 2)
         state = optax.tree.where(taken, new, old)
         status = jnp.where(flat, Status.CONVERGED, Status.RUNNING)
         if floor is not None:
             status = jnp.where(value < floor, Status.UNBOUNDED, status)
-        status = jnp.where(found.good, status, Status.SINGULAR)
+        status = jnp.where(result.good, status, Status.SINGULAR)
         status = jnp.where(taken, status, Status.RUNNING)
-        new_residual = jnp.where(found.good, measured(found, value), jnp.inf)
+        new_residual = jnp.where(result.good, measured(result, value), jnp.inf)
         residual = jnp.where(taken, new_residual, residual)
         return (state, residual), Progress(state.value, residual, status)
 
@@ -283,9 +283,9 @@ def by_conjugate_gradients(
     square = jnp.vdot(g, along)
     zero, least = jnp.zeros_like(square), jnp.asarray(least, square.dtype)
     start = _Conjugate(0 * g, g, along, g, square, zero, least, jnp.int32(0))
-    found = jax.lax.while_loop(goes_on, step, start)
-    good = jnp.isfinite(found.d).all()
-    return Direction(found.d, found.gain, doubt(found), good, found.least)
+    result = jax.lax.while_loop(goes_on, step, start)
+    good = jnp.isfinite(result.d).all()
+    return Direction(result.d, result.gain, doubt(result), good, result.least)
 
 
 class LbfgsState(NamedTuple):

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Positive, Rows, Static, Weights
 from jaxml._rows import product
-from jaxml.optimize.fit import Fit, Progress, iterate
+from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.reduction._covariance import Products, products
 from jaxml.reduction._eigen import Pairs, misfit, signed
-from jaxml.reduction.pca._found import Params, at_most, joined, solved
+from jaxml.reduction.pca._params import Params, at_most, joined, solved
 
 PATIENCE = 30  # steps without progress: float32 may not reach tol
 
@@ -74,7 +74,7 @@ def power(
 ) -> Fit:
     """Minimise J of `pca.cost` by U <- Σ U and orthogonalisation, from a start.
 
-    For k = 1 this is the power method. Each step divides what is wrong with the span by
+    For k = 1 this is the power method. Each step shrinks the subspace error by
     S_k / S_{k+1}. The answer does not depend on the start, unless this is orthogonal to
     it.
 

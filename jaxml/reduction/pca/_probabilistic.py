@@ -16,7 +16,7 @@ from jaxml._check import Count, Key, Rows, Weights
 from jaxml._rows import product
 from jaxml._units import unit_of
 from jaxml.reduction._covariance import centred
-from jaxml.reduction.pca._found import Params
+from jaxml.reduction.pca._params import Params
 
 
 class Posterior(NamedTuple):
