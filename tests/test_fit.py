@@ -288,3 +288,13 @@ def test_the_best_of_bad_ones_says_so():
 def test_best_wants_one_axis(fits):
     with pytest.raises(ValueError, match=r"^fits must be stacked on one axis, not"):
         best(fits)
+
+
+def test_a_flag_is_raised_but_never_lowered():
+    fit = Fit.closed(jnp.zeros(2), jnp.float32(1), jnp.float32(0), Status.SINGULAR)
+    assert (fit.steps, fit.status) == (0, Status.SINGULAR)
+    assert fit.history.shape == (1,)
+    assert fit.flag(True, Status.NONFINITE).status == Status.NONFINITE
+    assert fit.flag(True, Status.STALLED).status == Status.SINGULAR
+    many = jax.vmap(lambda where: fit.flag(where, Status.INVALID).status)
+    assert many(jnp.array([True, False])).tolist() == [Status.INVALID, Status.SINGULAR]

@@ -56,6 +56,20 @@ def r2(params, x, y, *, weights):
     return metrics.r2(y, predict(params, x), weights=weights)
 
 
+def test_metrics_are_scores():
+    """Of held-out rows, as predictions and a metric give them by hand."""
+    y = (X[:, 0] > 0).astype(int)
+    folds = selection.k_fold(jax.random.key(0), m=len(X), folds=3)
+    score = selection.scorer(logistic.predict, metrics.accuracy)
+    assert score == selection.scorer(logistic.predict, metrics.accuracy)
+    fit = functools.partial(logistic.fit, l2=0.1)
+    found = selection.cross_validate(fit, score, X, y, folds=folds)
+    for i, (train, test) in enumerate(zip(*folds)):
+        params = fit(X, y, weights=train.astype(float)).params
+        right = np.asarray(logistic.predict(params, X) == y)
+        np.testing.assert_allclose(found.test[i], right[np.asarray(test)].mean())
+
+
 @_check.fit
 def scaled_ridge(
     x: Rows, y: Targets, *, l2: NonNegative, weights: Weights | None = None
@@ -393,7 +407,7 @@ def test_labels_are_handed_on():
         ({"grid": {"l2": None}}, "l2 must be an array, not None"),
         ({"grid": [1.0]}, "grid must be a dict of arrays"),
         ({"grid": {"l2": 1.0}}, "grid holds a single l2"),
-        ({"grid": {"l2": [1.0], "b": [1.0, 2.0]}}, "grid must hold as many values"),
+        ({"grid": {"l2": [1.0], "b": [1.0, 2.0]}}, "grid must hold values of equal length"),
         ({"fit": "ridge"}, "fit must be a function, not 'ridge'"),
         ({"score": None}, "score must be a function, not None"),
         ({"fit": lambda x, y, *, weights, l2: l2}, "fit must return a Fit"),

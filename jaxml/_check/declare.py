@@ -283,8 +283,7 @@ def _mark_invalid(fit, arguments, declared: Declared):
             valid &= _valid(
                 value, argument, arguments.get(argument.of.k, argument.of.k)
             )
-    status = jnp.where(valid, fit.status, Status.INVALID).astype(jnp.int32)
-    return fit._replace(status=jnp.maximum(status, fit.status))
+    return fit.flag(~valid, Status.INVALID)
 
 
 def _valid(value, argument: Argument, k: Any) -> jax.Array:

@@ -371,8 +371,7 @@ def platt(
     result = by_newton(
         by_autodiff(start_cost), jnp.zeros(2, z.dtype), tol=tol, max_iter=max_iter
     )
-    status = jnp.where(alike, Status.SINGULAR, result.status)
-    status = jnp.maximum(status, result.status).astype(jnp.int32)
+    status = result.flag(alike, Status.SINGULAR).status
     params = Platt(*result.params.theta)
     params, value = solution(_platt_cost, params, result.cost, status, data, {})
     a = params.a / spread

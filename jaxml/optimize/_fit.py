@@ -29,6 +29,19 @@ class Fit(NamedTuple):
     status: jax.Array  # () int32, a Status
     history: Any  # (min(max_iter, 512),) cost along the way, inf where not recorded
 
+    @classmethod
+    def closed(cls, params, cost, residual, status) -> "Fit":
+        """A fit by a formula: no step, and nothing recorded."""
+        history = jnp.full(1, UNRECORDED, jnp.result_type(cost))
+        status = jnp.asarray(status, jnp.int32)
+        return cls(params, cost, residual, jnp.int32(0), status, history)
+
+    def flag(self, where, status: Status) -> "Fit":
+        """With a status, or what is graver, where that holds."""
+        graver = jnp.maximum(self.status, status)
+        flagged = jnp.where(where, graver, self.status)
+        return self._replace(status=flagged.astype(jnp.int32))
+
     def __repr__(self) -> str:
         """The fields, the status in words and first, so that a failure is seen."""
         shapes = jax.tree.map(jnp.shape, self.history)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._rows import each, product
-from jaxml.optimize._fit import UNRECORDED, Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction._eigen import Pairs, iterated, leading, left_over, misfit
 from jaxml.regression import kernels
 
@@ -123,9 +123,7 @@ def fit(
     alpha = root[:, None] * pairs.u / jnp.sqrt(pairs.values)[None]
     gamma, offset = (jnp.asarray(value, x.dtype) for value in (gamma, offset))
     params = Params(x, share, centre, alpha, pairs.values, total, gamma, offset, kernel)
-    none = jnp.full(1, UNRECORDED, x.dtype)
-    cost = left_over(total, pairs.values)
-    return Fit(params, cost, residual, jnp.int32(0), status, none)
+    return Fit.closed(params, left_over(total, pairs.values), residual, status)
 
 
 def _by_matrix(x, share, root, gamma, offset, k, kernel):

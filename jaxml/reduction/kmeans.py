@@ -175,9 +175,8 @@ def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
     empty = counts == 0
     if active is not None:
         empty &= active
-    status = jnp.where(empty.any(), Status.SINGULAR, result.status)
-    status = jnp.maximum(result.status, status).astype(jnp.int32)
-    return result._replace(params=centres, cost=value, status=status)
+    result = result.flag(empty.any(), Status.SINGULAR)
+    return result._replace(params=centres, cost=value)
 
 
 # --- where to start ------------------------------------------------------------------

@@ -283,7 +283,7 @@ def inference(
 def band(
     model: Static[Callable[..., jax.Array]],
     params: Any,
-    inference: Inference,
+    inference: Unchecked[Inference],
     x: Annotated[Array, "m|m n"],
     *,
     sigma: Annotated[Array, "m", "(0, inf)"] | None = None,

@@ -15,6 +15,7 @@ from jaxml._check import (
     Scalar,
     Static,
     Targets,
+    Unchecked,
     Weights,
 )
 from jaxml._rows import mean, product, with_b, with_ones
@@ -427,7 +428,7 @@ class Band(NamedTuple):
 @_check.pure
 def band(
     params: Params,
-    inference: Inference,
+    inference: Unchecked[Inference],  # NaN where there is no intercept
     x: Annotated[Array, "q n"],
     *,
     confidence: Annotated[Scalar, "(0, 1)"] = 0.95,

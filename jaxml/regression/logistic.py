@@ -21,6 +21,7 @@ from jaxml._check import (
     Rows,
     Scalar,
     Static,
+    Unchecked,
     Weights,
 )
 from jaxml._rows import product, with_b, with_ones
@@ -430,7 +431,7 @@ def _moved(about: Centred, shift) -> jax.Array:
 
 @_check.pure
 def wald(
-    params: Params, inference: Inference, contrasts: Annotated[Array, "r n"]
+    params: Params, inference: Unchecked[Inference], contrasts: Annotated[Array, "r n"]
 ) -> tuple[jax.Array, jax.Array]:
     """W = (Cw)ᵀ (C cov(w) Cᵀ)⁻¹ Cw, (), a χ² of r if Cw = 0, and its p-value, ().
 
@@ -458,7 +459,9 @@ def wald(
 
 
 @_check.pure
-def posterior_probability(params: Params, inference: Inference, x: Rows) -> jax.Array:
+def posterior_probability(
+    params: Params, inference: Unchecked[Inference], x: Rows
+) -> jax.Array:
     """∫ σ(z) N(z; ẑ, s²) dz ≈ σ(ẑ / √(1 + πs²/8)), (m,): less sure where data are far.
 
     Args:

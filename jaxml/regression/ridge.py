@@ -18,7 +18,7 @@ from jaxml._check import (
 )
 from jaxml._rows import normal, product, svd, with_b
 from jaxml._units import relative, shares_of, unit_of
-from jaxml.optimize._fit import UNRECORDED, Fit, Progress, Status, iterate
+from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._implicit import solution
 from jaxml.regression import linear
 from jaxml.regression._least_squares import (
@@ -157,8 +157,7 @@ def fit(
     data, hyper = (x, y, weights), {"l2": l2}
     free, value = solution(_cost, params, value, status, data, hyper)
     params = with_b(free)
-    none = jnp.full(1, UNRECORDED, x.dtype)
-    return Fit(params, value, residual, jnp.int32(0), status, none)
+    return Fit.closed(params, value, residual, status)
 
 
 def _cost(params, x, y, weights, *, l2):

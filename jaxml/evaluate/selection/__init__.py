@@ -4,8 +4,8 @@ What is learned from the data, scales and features included, belongs inside the 
 
     def fit(x, y, *, weights, l2):
         scale = scaling.standardise(x, weights=weights)  # of the training rows alone
-        found = ridge.fit(scaling.transform(scale, x), y, weights=weights, l2=l2)
-        return found._replace(params=(scale, found.params))
+        fit = ridge.fit(scaling.transform(scale, x), y, weights=weights, l2=l2)
+        return fit._replace(params=(scale, fit.params))
 
     def score(params, x, y, *, weights):
         scale, ridge_params = params
@@ -17,8 +17,10 @@ What is learned from the data, scales and features included, belongs inside the 
     scores = selection.cross_validate(fit, score, x, y, folds=folds, grid=points)
     chosen = {name: values[scores.best] for name, values in points.items()}
 
-Both are functions of a module, or functools.partials of such, never fresh
-lambdas: they are compiled in. Weights, labels and values of the grid are traced.
+A score that needs no more than predictions is `selection.scorer(ridge.predict,
+metrics.r2)`. Fit and score are functions of a module, or functools.partials of such,
+never fresh lambdas: they are compiled in. Weights, labels and values of the grid are
+traced.
 """
 
 from jaxml.evaluate.selection._folds import (
@@ -37,6 +39,7 @@ from jaxml.evaluate.selection._scores import (
     learning_curve,
     nested,
     out_of_fold,
+    scorer,
     validation_curve,
 )
 from jaxml.evaluate.selection._search import descend, grid, random_search
@@ -56,6 +59,7 @@ __all__ = [
     "nested",
     "out_of_fold",
     "random_search",
+    "scorer",
     "stratified",
     "time_ordered",
     "validation_curve",

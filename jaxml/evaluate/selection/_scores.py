@@ -50,6 +50,23 @@ class Nested(NamedTuple):
     error: jax.Array  # () standard error of mean
 
 
+@_check.host
+def scorer(
+    predict: Callable[..., jax.Array], metric: Callable[..., jax.Array]
+) -> Callable[..., jax.Array]:
+    """score(params, x, y, *, weights) = metric(y, predict(params, x), weights=weights).
+
+    So any metric of `metrics`, or of your own, becomes a score of a model's
+    predictions: `scorer(logistic.predict, metrics.accuracy)`. Both are compiled in.
+    """
+    of = _fold.compiled_in("predict", predict), _fold.compiled_in("metric", metric)
+    return _check.by_value("score", functools.partial(_score_of, *of))
+
+
+def _score_of(predict, metric, params, x, y, *, weights):
+    return metric(y, predict(params, x), weights=weights)
+
+
 @_check.pure
 def cross_validate(
     fit: Static[Callable[..., Fit]],

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, Rows, Static, Weights
 from jaxml._rows import mean, product, svd, symmetric
-from jaxml.optimize._fit import UNRECORDED, Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction._covariance import centred, covariance
 from jaxml.reduction._eigen import Pairs, misfit, signed, top
 from jaxml.reduction.pca._params import Params as Params
@@ -143,9 +143,7 @@ def fit(
     params, push = closed(*jax.lax.stop_gradient((x, weights)), k)
     residual = misfit(Pairs(params.variances, params.u), push)
     status = jnp.where(jnp.isfinite(residual), Status.CONVERGED, Status.NONFINITE)
-    none = jnp.full(1, UNRECORDED, x.dtype)
-    zero, status = jnp.int32(0), status.astype(jnp.int32)
-    return solved(Fit(params, residual, residual, zero, status, none), x, weights)
+    return solved(Fit.closed(params, residual, residual, status), x, weights)
 
 
 def _eigen(x, weights, k: int):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, NonNegative, Targets, Weights
-from jaxml.optimize._fit import UNRECORDED, Fit, Status
+from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction.recommend._factors import Params, predict
 from jaxml.reduction.recommend._layout import Items, Ratings, Users, agree, spread
 from jaxml.reduction.recommend._quadratic import singular, solve
@@ -82,7 +82,5 @@ def fit(
     own = spread(side, w), spread(side, y)
     theta, value, residual = solve(side, x, base, *own, start, "cholesky")
     good = jnp.isfinite(value) & jnp.isfinite(jnp.sum(x))
-    status = jnp.where(good, Status.CONVERGED, Status.NONFINITE).astype(jnp.int32)
-    none = jnp.full(1, UNRECORDED, x.dtype)
-    result = Fit(Params(theta, x), value, residual, jnp.int32(0), status, none)
-    return singular(result, x, y, w)
+    status = jnp.where(good, Status.CONVERGED, Status.NONFINITE)
+    return singular(Fit.closed(Params(theta, x), value, residual, status), x, y, w)

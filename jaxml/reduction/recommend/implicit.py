@@ -166,8 +166,7 @@ def fit(
     result = alternate(step, params, tol, max_iter, begin)
     result = singular(result, y, w, lacking=few)
     wrong = (jnp.min(y) < 0) | (alpha < 0)
-    status = jnp.where(wrong, Status.INVALID, result.status).astype(jnp.int32)
-    return result._replace(status=jnp.maximum(status, result.status))
+    return result.flag(wrong, Status.INVALID)
 
 
 @or_nothing

@@ -110,8 +110,7 @@ def fit(
 
     result = alternate(step, params, tol, max_iter, begin)
     least = jnp.minimum(jnp.min(y), jnp.minimum(*(jnp.min(a) for a in params)))
-    status = jnp.where(least < 0, Status.INVALID, result.status).astype(jnp.int32)
-    return result._replace(status=jnp.maximum(status, result.status))
+    return result.flag(least < 0, Status.INVALID)
 
 
 def _descended(moving, fixed, side, w, y, l2):

@@ -69,8 +69,7 @@ def _sound(kernel: kernels.Kernel, problem: Problem, fit: Fit) -> Fit:
     beta, slope = fit.params
     terms = beta * (slope + problem.p)
     below = jnp.sum(terms) < -NEGATIVE * jnp.sum(jnp.abs(terms))
-    status = jnp.where(below, jnp.maximum(fit.status, Status.SINGULAR), fit.status)
-    return fit._replace(status=status.astype(jnp.int32))
+    return fit.flag(below, Status.SINGULAR)
 
 
 def _solver(rows: Rows, solver: str | None) -> str:

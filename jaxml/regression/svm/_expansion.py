@@ -175,10 +175,9 @@ def separate(rows: Rows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
         max_iter=max_iter,
     )
     both = jnp.any(share * signs > 0) & jnp.any(share * signs < 0)
-    return search._replace(
+    return search.flag(~(both & (l2 > 0)), Status.INVALID)._replace(
         params=(alpha, uncentred(rows, alpha, b)),
         cost=hinge(image + b, signs, share) + l2 / 2 * dot(alpha, image),
-        status=doubted(search.status, both & (l2 > 0)),
         history=l2 * search.history,
     )
 
@@ -192,9 +191,3 @@ def uncentred(rows: Rows, alpha, b) -> jax.Array:
         return b
     raw, origin = replace(rows, origin=None), rows.origin[None]
     return b - _sum(alpha) * _gram.between(raw, origin, origin)[0, 0]
-
-
-def doubted(status, valid) -> jax.Array:
-    """The status; INVALID, or what is graver, where not valid."""
-    worse = jnp.maximum(status, Status.INVALID)
-    return jnp.where(valid, status, worse).astype(jnp.int32)

@@ -156,10 +156,7 @@ def fit(
     else:
         result, params = _smooth(rows, y, w, l2, intercept, tol, max_iter)
     params = replace(params, b=params.b - jnp.vdot(params.w, origin))
-    status = jnp.where(
-        l2 > 0, result.status, jnp.maximum(result.status, Status.INVALID)
-    )
-    return result._replace(params=params, status=status.astype(jnp.int32))
+    return result._replace(params=params).flag(~(l2 > 0), Status.INVALID)
 
 
 def _centred(x, weights, intercept: bool):

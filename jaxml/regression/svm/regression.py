@@ -11,7 +11,7 @@ from jax import lax
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Rows, Scalar, Static, Targets, Weights
 from jaxml._units import shares
-from jaxml.optimize._fit import Fit
+from jaxml.optimize._fit import Fit, Status
 from jaxml.regression import kernels
 from jaxml.regression.svm import _dual, _expansion, _smo
 from jaxml.regression.svm._expansion import Params as Params
@@ -77,12 +77,9 @@ def fit(
     )
     loss = _loss(image + b, y, epsilon, share)
     b = _expansion.uncentred(fitted, alpha, b) + middle
-    return Fit(
+    return search.flag(~(l2 > 0), Status.INVALID)._replace(
         params=_expansion.params_of(rows, alpha, b),
         cost=loss + l2 / 2 * _expansion.dot(alpha, image),
-        residual=search.residual,
-        steps=search.steps,
-        status=_expansion.doubted(search.status, l2 > 0),
         history=l2 * search.history,
     )
 
