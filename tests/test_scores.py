@@ -407,7 +407,10 @@ def test_labels_are_handed_on():
         ({"grid": {"l2": None}}, "l2 must be an array, not None"),
         ({"grid": [1.0]}, "grid must be a dict of arrays"),
         ({"grid": {"l2": 1.0}}, "grid holds a single l2"),
-        ({"grid": {"l2": [1.0], "b": [1.0, 2.0]}}, "grid must hold values of equal length"),
+        (
+            {"grid": {"l2": [1.0], "b": [1.0, 2.0]}},
+            "grid must hold values of equal length",
+        ),
         ({"fit": "ridge"}, "fit must be a function, not 'ridge'"),
         ({"score": None}, "score must be a function, not None"),
         ({"fit": lambda x, y, *, weights, l2: l2}, "fit must return a Fit"),
