@@ -44,6 +44,7 @@ from jaxml._check import (
     Static,
     Targets,
     Weights,
+    ranges,
     trees,
 )
 from jaxml._check.annotations import Role
@@ -1031,3 +1032,19 @@ def test_traced_classes_out_of_range_are_invalid():
     assert status(labels) == Status.CONVERGED
     assert status(np.eye(3)[labels]) == Status.CONVERGED
     assert status(labels + 1) == status(2 * np.eye(3)[labels]) == Status.INVALID
+
+
+def test_values_are_looked_at_once(monkeypatch):
+    """By the call from outside, not again by what it calls."""
+    seen = []
+    look = ranges.values
+    monkeypatch.setattr(
+        ranges, "values", lambda name, *rest: (seen.append(name), look(name, *rest))
+    )
+
+    @_check.pure
+    def outer(x: Rows, y: Targets):
+        return plain(x, y) + plain(x, y, l2=1.0)
+
+    outer(X, Y)
+    assert (seen.count("x"), seen.count("y")) == (1, 1)

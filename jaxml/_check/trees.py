@@ -180,6 +180,7 @@ def _hinted(value):
 
 
 def hints_of(kind) -> dict[str, Any]:
+    """The annotations of a NamedTuple's or of Params' fields; none of anything else."""
     if dataclasses.is_dataclass(kind):
         return {f.name: f.type for f in dataclasses.fields(kind)}
     return kind.__annotations__ if hasattr(kind, "_fields") else {}

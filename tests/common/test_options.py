@@ -82,7 +82,7 @@ def test_nothing_has_to_be_said_again(public, option):
         given = said(cost, found, fit)
         assert not {*option} & {*given} - {"nu", "epsilon"}
         again = samples.call(public._replace(name="cost", function=cost), given)
-        np.testing.assert_allclose(again, fit.cost, rtol=2e-3)
+        np.testing.assert_allclose(again, fit.cost, rtol=1e-5)
     for name in ("predict", "scores", "transform", "votes", "outputs", "log_density"):
         of_rows = getattr(module, name, None)
         if of_rows is None or "user" in inspect.signature(of_rows).parameters:
