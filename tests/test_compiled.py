@@ -23,6 +23,7 @@ assert run(x=few, power=2) == 10
 rng = np.random.default_rng(0)
 x = rng.normal(size=(60, 3)).astype(np.float32)
 y = (x[:, 0] + rng.normal(size=60) > 0).astype(int)
+x, y = jnp.asarray(x), jnp.asarray(y)  # NumPy's would be traced by their transfer
 fit = lambda l2: logistic.fit(x, y, l2=l2)
 ways = [
     fit(0.1).params.w,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxml import Status, feedforward, kernels, mixture, svm
+from jaxml._check import by_value
 from tests.common import samples
 from tests.common.test_protocol import DECLARED
 
@@ -76,6 +77,10 @@ def test_nothing_has_to_be_said_again(public, option):
     found |= option
     fit = samples.call(public, found)
     assert fit.status < Status.UNBOUNDED
+    for name, value in option.items():
+        if isinstance(value, float):
+            value = np.float32(value)
+        assert getattr(fit.params, name, value) == by_value(name, value)
     module = public.module
     cost = getattr(module, "cost", None)
     if cost is not None and "user" not in inspect.signature(cost).parameters:
