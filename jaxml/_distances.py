@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
 
-from jaxml._rows import product
+from jaxml import _check
 from jaxml._units import unit_of
 
 NARROW = 8  # columns up to which differences cost no more than a product
@@ -64,13 +64,14 @@ def _squared(a, b, own, coarse):
         return differences(a, b)
     parts = _parts(a, b)
     size = parts.a2[:, None] + parts.b2[None]
-    result = jnp.maximum(size - 2 * product(parts.a, parts.b.T), 0)
+    result = jnp.maximum(size - 2 * (parts.a @ parts.b.T), 0)
     if coarse is not None:  # rows no longer than that have no size that would count
         long = ~(jnp.max(parts.a2) + jnp.max(parts.b2) <= coarse)
         size = jnp.where(long, size, 0)
     return told_apart(a, lambda: b, result, size, own)
 
 
+@_check.precise
 def _squared_jvp(primals, tangents):
     """By products: a derivative is linear in the rows, and loses few of its digits."""
     a, b = primals[:2]
@@ -78,9 +79,9 @@ def _squared_jvp(primals, tangents):
     moved = jnp.zeros_like(result)
     da, db = (None if type(t) is SymbolicZero else t for t in tangents[:2])
     if da is not None:
-        moved += 2 * (jnp.sum(parts.a * da, 1)[:, None] - product(da, parts.b.T))
+        moved += 2 * (jnp.sum(parts.a * da, 1)[:, None] - da @ parts.b.T)
     if db is not None:
-        moved += 2 * (jnp.sum(parts.b * db, 1)[None] - product(parts.a, db.T))
+        moved += 2 * (jnp.sum(parts.b * db, 1)[None] - parts.a @ db.T)
     return result, moved
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxml import _check
 from jaxml._units import shares
 
 ROWS = 2000  # rows of a block; 500 are too little work, 5000 leave the cache
@@ -102,18 +103,30 @@ def qr(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     gathered are the factors R alone (Demmel et al., 2012).
     """
     if not shared(a):
-        return jnp.linalg.qr(a)
+        return _qr(a)
     m, p = a.shape
-    own, upper = jnp.linalg.qr(a.reshape(jax.device_count(), -1, p))
-    joint, upper = jnp.linalg.qr(upper.reshape(-1, p))
-    return product(own, joint.reshape(-1, p, p)).reshape(m, p), upper
+    own, upper = _qr(a.reshape(jax.device_count(), -1, p))
+    joint, upper = _qr(upper.reshape(-1, p))
+    return (own @ joint.reshape(-1, p, p)).reshape(m, p), upper
+
+
+@jax.custom_jvp
+def _qr(a):
+    return tuple(jnp.linalg.qr(a))
+
+
+@_qr.defjvp
+@_check.precise
+def _qr_jvp(primals, tangents):
+    """JAX's own rule, whose products would round where hardware does."""
+    return jax.jvp(lambda a: tuple(jnp.linalg.qr(a)), primals, tangents)
 
 
 def svd(a: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """U, (m, r), s, (r,), and Vᵀ, (r, p), of a, (m, p), with r = min(m, p); as `qr`."""
     q, upper = qr(a) if shared(a) else (None, a)
     u, s, vt = jnp.linalg.svd(upper, full_matrices=False)
-    return u if q is None else product(q, u), s, vt
+    return u if q is None else q @ u, s, vt
 
 
 def shared(a: jax.Array) -> bool:
@@ -139,11 +152,6 @@ def _cut(arrays, start, size):
     ]
 
 
-def product(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The matrix product in full precision, also where hardware would round."""
-    return jnp.matmul(a, b, precision="highest")
-
-
 def with_b(params: Any) -> Any:
     """Params with b = 0 where it is None, as in a fit that has no intercept."""
     if params.b is not None:
@@ -164,7 +172,7 @@ def mean(x: jax.Array, weights: jax.Array | None) -> jax.Array:
         return jnp.mean(x, axis=0)
     share = shares(weights)
     if x.ndim == 1:
-        return product(share, x)
+        return share @ x
     return jnp.sum(share[:, None] * x, axis=0)  # on a CPU faster than a product
 
 
@@ -220,12 +228,12 @@ def triangle(a: jax.Array, b: jax.Array) -> list[list[jax.Array]]:
     """The panels of `symmetric`, which can be summed before they are put together."""
     p = a.shape[1]
     if p < WIDE:
-        return [[product(a.T, b)]]
+        return [[a.T @ b]]
     width = -(-p // min(PANELS, -(-p // PANEL)))
     width += -width % 16  # whole vectors
     starts = [*range(width, p, width)]
     left, right = (jnp.split(c, starts, axis=1) for c in (a, b))
-    return [[product(c.T, d) for d in right[i:]] for i, c in enumerate(left)]
+    return [[c.T @ d for d in right[i:]] for i, c in enumerate(left)]
 
 
 def mirrored(parts: list[list[jax.Array]]) -> jax.Array:

@@ -32,6 +32,7 @@ from jaxml._check.declare import checkify as checkify
 from jaxml._check.declare import fit as fit
 from jaxml._check.declare import host as host
 from jaxml._check.declare import limits as limits
+from jaxml._check.declare import precise as precise
 from jaxml._check.declare import pure as pure
 from jaxml._check.kinds import array as array
 from jaxml._check.kinds import by_value as by_value

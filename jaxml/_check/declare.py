@@ -30,25 +30,28 @@ _INSIDE = contextvars.ContextVar("inside", default=False)
 def pure(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def pure(
-    *, jit: bool = False, also: Also | None = None
+    *, jit: bool = False, also: Also | None = None, full_precision: bool = True
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def pure(function=None, /, *, jit=False, also=None):
+def pure(function=None, /, *, jit=False, also=None, full_precision=True):
     """Declare a pure function of arrays by its annotations; see annotations.py.
 
     `also` sees all arguments, checked one by one, before anything is traced here: it
-    refuses what is wrong with several together.
+    refuses what is wrong with several together. Without full_precision, matrix products
+    are as precise as jax.default_matmul_precision says, which networks leave to users.
     """
-    decorate = functools.partial(_declare, "pure", jit, also)
+    decorate = functools.partial(_declare, "pure", jit, also, full_precision)
     return decorate if function is None else decorate(function)
 
 
 @overload
 def fit(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def fit(*, also: Also | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def fit(function=None, /, *, also=None):
+def fit(
+    *, also: Also | None = None, full_precision: bool = True
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def fit(function=None, /, *, also=None, full_precision=True):
     """Declare a fit: as `pure`, jitted here, returning a Fit with an honest status."""
-    decorate = functools.partial(_declare, "fit", True, also)
+    decorate = functools.partial(_declare, "fit", True, also, full_precision)
     return decorate if function is None else decorate(function)
 
 
@@ -65,8 +68,24 @@ def host(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def _declare(kind: str, jit: bool, also: Also | None, function: Callable[P, R]):
+def precise(function: Callable[P, R]) -> Callable[P, R]:
+    """Matrix products in full precision, also where hardware would round.
+
+    What is declared above asks for it by itself; the rule of a derivative has to, since
+    JAX may run it after the call that it belongs to.
+    """
+    return jax.default_matmul_precision("highest")(function)
+
+
+def _declare(
+    kind: str,
+    jit: bool,
+    also: Also | None,
+    full_precision: bool,
+    function: Callable[P, R],
+):
     signature, declared = _read(function)
+    run_inside = precise(function) if full_precision else function
     hands_back, defaults = signature.return_annotation, _defaults(signature)
     static = tuple(a.name for a in declared.statics)
 
@@ -74,7 +93,7 @@ def _declare(kind: str, jit: bool, also: Also | None, function: Callable[P, R]):
         wrapper.traces += 1  # type: ignore[attr-defined]
         inside = _INSIDE.set(True)
         try:
-            result = _call(function, signature, arguments)
+            result = _call(run_inside, signature, arguments)
         finally:
             _INSIDE.reset(inside)
         return _mark_invalid(result, arguments, declared) if kind == "fit" else result
@@ -101,6 +120,7 @@ def _declare(kind: str, jit: bool, also: Also | None, function: Callable[P, R]):
         return result if low is None else lower(result, low, hands_back)
 
     wrapper.kind = kind  # type: ignore[attr-defined]
+    wrapper.full_precision = full_precision  # type: ignore[attr-defined]
     wrapper.arguments = declared.arguments  # type: ignore[attr-defined]
     wrapper.traces = 0  # type: ignore[attr-defined]
     wrapper.__signature__ = signature  # type: ignore[attr-defined]

@@ -80,7 +80,7 @@ def standardise(
     centred = x - mean - rest
     # In units of the largest deviation squares neither over- nor underflow.
     spread = power_of_two(jnp.abs(centred).max(axis=0, keepdims=True))
-    squares = jnp.matmul(w[None], (centred / spread) ** 2, precision="highest")
+    squares = w[None] @ ((centred / spread) ** 2)
     free = total - ddof * one
     variance = squares / jnp.where(free > 0, free, jnp.nan)
     root = jnp.sqrt(jnp.where(constant, 1, variance))
@@ -193,7 +193,7 @@ def _weights(weights, x):
 def _average(x, w):
     """Weighted mean of each column, (1, n)."""
     # Shares, not w: the sum of w x may overflow where the mean does not.
-    return jnp.matmul(shares(w)[None], x, precision="highest")
+    return shares(w)[None] @ x
 
 
 def _range(x, w):

@@ -57,7 +57,7 @@ def binned(confidence, w, bins: int, binning: str):
 def totals(inside, *columns):
     """The sum of each column over each bin."""
     # A matrix product: a scatter-add is slow, and on a GPU of random order.
-    return jnp.matmul(jnp.stack(columns), inside, precision="highest")
+    return jnp.stack(columns) @ inside
 
 
 def gaps(y, probabilities, bins, binning, weights):

@@ -435,7 +435,7 @@ def vector(
         p = jax.nn.softmax(z * theta[None, :k] + theta[None, k:])
         # Σ wᵢ (diag p - ppᵀ), bordered by the logits; b moves along 1 for free.
         a = jnp.concatenate([p * z, p], axis=1)
-        products = jnp.matmul((share[:, None] * a).T, a, precision="highest")
+        products = (share[:, None] * a).T @ a
         ww, wb, bb = (share @ (p * each) for each in (z**2, z, jnp.ones_like(z)))
         blocks = [[jnp.diag(ww), jnp.diag(wb)], [jnp.diag(wb), jnp.diag(bb) + 1]]
         return value, jnp.concatenate(g), jnp.block(blocks) - products

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, Rows, Weights
 from jaxml._distances import root, squared
-from jaxml._rows import each, product
+from jaxml._rows import each
 from jaxml._units import unit_of
 from jaxml.evaluate.metrics import confusion
 
@@ -54,7 +54,7 @@ def silhouette(
 
     def of(rows, number, label, there):
         distance = root(squared(rows / unit, others_x, own=number))
-        sums = product(distance, member)
+        sums = distance @ member
         mine = label[:, None] == jnp.arange(k)[None]
         others = jnp.sum(jnp.where(mine, counts[None], 0), axis=1) - there
         a = jnp.sum(jnp.where(mine, sums, 0), axis=1) / jnp.where(others > 0, others, 1)
@@ -91,12 +91,12 @@ def davies_bouldin(
     x = jnp.clip(x / unit, -HUGE, HUGE)  # a row of weight 0 may be larger
     used = counts > 0
     total = jnp.where(used, counts, 1)
-    shift = jnp.sum(product(member.T, x), axis=0, keepdims=True) / jnp.sum(total)
-    means = shift + product(member.T, x - shift) / total[:, None]
+    shift = jnp.sum(member.T @ x, axis=0, keepdims=True) / jnp.sum(total)
+    means = shift + (member.T @ (x - shift)) / total[:, None]
     # What that left of a cluster that is far from the others, from nearby.
-    means += product(member.T, x - means[labels]) / total[:, None]
+    means += (member.T @ (x - means[labels])) / total[:, None]
     away = root(jnp.sum((x - means[labels]) ** 2, axis=1))
-    spread = product(member.T, away) / total
+    spread = (member.T @ away) / total
     between = squared(means, means, own=jnp.arange(k, dtype=jnp.int32))
     pair = used[:, None] & used[None] & ~jnp.eye(k, dtype=bool)
     pair &= between > 0

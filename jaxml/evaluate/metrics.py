@@ -321,7 +321,7 @@ def _counts(y, predicted, k, w):
     # A matrix product of one-hots: a scatter-add is slow, and on a GPU of random order.
     true = one_hot(y, k=k).astype(w.dtype) * w[:, None]
     columns = one_hot(predicted, k=k).astype(w.dtype)
-    return jnp.matmul(true.T, columns, precision="highest")
+    return true.T @ columns
 
 
 def _there(values, w):

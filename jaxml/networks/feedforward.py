@@ -74,7 +74,7 @@ class Layers(NamedTuple):
 SCHEMES = ("course", "normal", "scaled", "glorot", "he")
 
 
-@_check.pure
+@_check.pure(full_precision=False)
 def init(
     key: Key,
     *,
@@ -142,7 +142,7 @@ def _draw(key, n_in, n_out, scheme, dtype) -> jax.Array:
     return jnp.concatenate([b, w], axis=1)
 
 
-@_check.pure
+@_check.pure(full_precision=False)
 def forward(params: Params, x: Rows) -> Layers:
     """z^(l+1) = Θ^(l) [1; a^(l)], a^(l) = g(z^(l)), for all rows of x, (m, n).
 
@@ -159,13 +159,13 @@ def forward(params: Params, x: Rows) -> Layers:
     return Layers(tuple(z), tuple(a))
 
 
-@_check.pure
+@_check.pure(full_precision=False)
 def outputs(params: Params, x: Rows) -> jax.Array:
     """a^(L) = h_Θ(x), (m, s_L), for the rows of x, (m, n), and params."""
     return forward(params, x).a[-1]
 
 
-@_check.pure
+@_check.pure(full_precision=False)
 def probabilities(params: Params, x: Rows) -> jax.Array:
     """a^(L), (m, s_L), as probabilities, for the rows of x, (m, n).
 
@@ -177,7 +177,7 @@ def probabilities(params: Params, x: Rows) -> jax.Array:
     return forward(params, x).a[-1]
 
 
-@_check.pure
+@_check.pure(full_precision=False)
 def predict(params: Params, x: Rows) -> jax.Array:
     """The label, (m,) int32, argmax_k a_k^(L), for the rows of x, (m, n).
 
@@ -190,7 +190,7 @@ def predict(params: Params, x: Rows) -> jax.Array:
 # --- costs and their gradients ------------------------------------------------------
 
 
-@_check.pure(also=_losses.check_targets)
+@_check.pure(also=_losses.check_targets, full_precision=False)
 def cost(
     params: Params,
     x: Rows,
@@ -224,7 +224,7 @@ def cost(
     return data + _losses.penalty(params.theta, l1, l2)
 
 
-@_check.pure(also=_losses.check_targets)
+@_check.pure(also=_losses.check_targets, full_precision=False)
 def deltas(
     params: Params,
     x: Rows,
@@ -253,7 +253,7 @@ def _deltas(params, layers, y):
     return tuple(reversed(result))
 
 
-@_check.pure(also=_losses.check_targets)
+@_check.pure(also=_losses.check_targets, full_precision=False)
 def backprop(
     params: Params,
     x: Rows,
@@ -297,7 +297,7 @@ def _accumulate(delta: jax.Array, a: jax.Array) -> jax.Array:
     return sum(d[:, None] * row[None] for d, row in zip(delta, a, strict=True))
 
 
-@_check.pure(also=_losses.check_targets)
+@_check.pure(also=_losses.check_targets, full_precision=False)
 def gradient_check(
     params: Params,
     x: Rows,
@@ -328,7 +328,7 @@ def gradient_check(
     return jnp.linalg.norm(g - d) / jnp.linalg.norm(g + d)
 
 
-@_check.fit(also=_losses.check_targets)
+@_check.fit(also=_losses.check_targets, full_precision=False)
 def fit(
     params: Params,
     x: Rows,
@@ -365,7 +365,7 @@ def fit(
     return jax.lax.stop_gradient(result._replace(status=status))
 
 
-@_check.pure
+@_check.pure(full_precision=False)
 def score(
     params: Params,
     x: Rows,
@@ -397,7 +397,7 @@ def _labels(a: jax.Array) -> jax.Array:
 # --- an ensemble, and the slowdown of learning -------------------------------------
 
 
-@_check.pure
+@_check.pure(full_precision=False)
 def ensemble(
     params: Params,
     x: Rows,
@@ -431,7 +431,7 @@ class Slowdown(NamedTuple):
     saturated: jax.Array  # (L - 1,) share of units, over the rows, with g' < threshold
 
 
-@_check.pure(also=_losses.check_targets)
+@_check.pure(also=_losses.check_targets, full_precision=False)
 def slowdown(
     params: Params,
     x: Rows,

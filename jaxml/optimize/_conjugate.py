@@ -155,9 +155,7 @@ def scale_by_conjugate(
 
 
 def _dot(a, b):
-    products = jax.tree.map(
-        lambda a, b: jnp.vdot(a, b, precision=jax.lax.Precision.HIGHEST), a, b
-    )
+    products = jax.tree.map(jnp.vdot, a, b)
     return jax.tree.reduce(jnp.add, products)
 
 

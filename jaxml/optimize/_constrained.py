@@ -424,6 +424,7 @@ def _differentiable(problem: Problem, result: Solution, value, status, data, hyp
 
 
 @_differentiable.defjvp
+@_check.precise
 def _differentiable_jvp(problem, primals, tangents):
     """The conditions stay 0 as data and hyper move, those that are idle included."""
     result, value, status, data, hyper = primals

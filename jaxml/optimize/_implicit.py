@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from jaxml import _check
 from jaxml.optimize._fit import Status
 from jaxml.optimize._linear_solve import DENSE, solve
 
@@ -29,6 +30,7 @@ def solution(cost: Callable, params, value, status, data, hyper):
 
 
 @solution.defjvp
+@_check.precise
 def _solution_jvp(cost, primals, tangents):
     params, value, status, data, hyper = primals
     _, _, _, *moved = tangents
@@ -70,6 +72,7 @@ def kinked_solution(cost, prox, penalty, params, value, status, step, data, hype
 
 
 @kinked_solution.defjvp
+@_check.precise
 def _kinked_jvp(cost, prox, penalty, primals, tangents):
     params, value, status, step, data, hyper = primals
     _, _, _, _, *moved = tangents

@@ -79,7 +79,7 @@ def levenberg_marquardt(
         r, jacobian = _linearise(residual_fn, params, unravel)
         half = 0.5 * jnp.vdot(r, r)
         factor = jnp.where(half > 0, value / jnp.where(half > 0, half, 1), 1)
-        gram = factor * jnp.matmul(jacobian.T, jacobian, precision="highest")
+        gram = factor * (jacobian.T @ jacobian)
         diagonal = jnp.maximum(scale, jnp.diagonal(gram))
         return gram, jnp.where(diagonal > 0, diagonal, 1)
 

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
-from jaxml._rows import product
 from jaxml.optimize._fit import Progress, iterate
 from jaxml.optimize._single_kernel import descend, padded
 from jaxml.optimize.proximal import accelerate, l1_penalty, l1_prox
@@ -75,7 +74,7 @@ def least_slope(w, gradient, limits) -> jax.Array:
 def judged(model: Model, w) -> Minimum:
     """What is known of the minimum at w."""
     theta, gradient, hessian, limits = model
-    there = gradient + product(hessian, w - theta)
+    there = gradient + hessian @ (w - theta)
     slope = least_slope(w, there, limits)
     direction = _newton(hessian, (w != 0) | (slope != 0), slope)
     good = jnp.isfinite(direction).all()
@@ -122,7 +121,7 @@ def _among_first(size: int, hessian, some, slope):
 def _swept(model: Model, w, tol):
     n = len(w)
     after = (0, padded(n) - n)
-    pull = -model.gradient - product(model.hessian, w - model.theta)
+    pull = -model.gradient - model.hessian @ (w - model.theta)
     result = descend(
         jnp.pad(model.hessian, after),
         jnp.pad(pull, after),
@@ -140,7 +139,7 @@ def _swept(model: Model, w, tol):
 def _accelerated(model: Model, w, tol):
     def smooth(w):
         d = w - model.theta
-        return jnp.vdot(d, model.gradient + 0.5 * product(model.hessian, d))
+        return jnp.vdot(d, model.gradient + 0.5 * (model.hessian @ d))
 
     factors: Any = {"l1": 1.0, "factors": model.limits}
     prox, penalty = partial(l1_prox, **factors), partial(l1_penalty, **factors)

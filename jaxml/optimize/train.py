@@ -152,7 +152,7 @@ def start(
     return State(params, memory, extra, key, zero, zero)
 
 
-@_check.pure(jit=True)
+@_check.pure(jit=True, full_precision=False)
 def epoch(
     update: Any,
     state: State,
@@ -178,7 +178,7 @@ def epoch(
     return state, metrics
 
 
-@_check.pure(jit=True)
+@_check.pure(jit=True, full_precision=False)
 def _host_epoch(
     update,
     state,
@@ -246,7 +246,7 @@ class _Best(NamedTuple):
         return _Best(chosen, jnp.where(better, score, self.score), since)
 
 
-@_check.fit
+@_check.fit(full_precision=False)
 def fit(
     update: Any,
     state: State,
@@ -432,7 +432,7 @@ def _report(state, best, records, status, epochs, patience) -> Fit:
     )
 
 
-@_check.pure(jit=True)
+@_check.pure(jit=True, full_precision=False)
 def _host_first_cost(
     update, state, data, *, batch: Count, weights: Weights | None = None
 ):

@@ -62,7 +62,7 @@ def blahut_arimoto(
 
     def step(q):
         p = _over_rows(statmech.boltzmann, distortions, temperature, q)
-        new = jnp.matmul(w, p, precision="highest")
+        new = w @ p
         energies = _over_rows(statmech.free_energy, distortions, temperature, q)
         used = jnp.where(q > 0, q, 1)
         gap = temperature * jnp.log(jnp.max(jnp.where(q > 0, new / used, 0)))

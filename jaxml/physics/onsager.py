@@ -253,6 +253,7 @@ def _heat_capacity(t):
 
 
 @_free_energy.defjvp
+@_check.precise
 def _free_energy_jvp(primals, tangents):
     (t,), (d_t,) = primals, tangents
     f = _free_energy(t)
@@ -261,6 +262,7 @@ def _free_energy_jvp(primals, tangents):
 
 
 @_energy.defjvp
+@_check.precise
 def _energy_jvp(primals, tangents):
     return _energy(*primals), _heat_capacity(*primals) * tangents[0]
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, NonNegative, Positive, Rows, Static
-from jaxml._rows import product
 from jaxml._units import per_square, unit_of
 from jaxml.reduction._covariance import covariance
 
@@ -426,7 +425,7 @@ def shrink(
     else:
         unit = m**0.5 * sigma
     kept = unit * shrinkage(s / unit, gamma=gamma, loss=loss)
-    return product(u * kept[None], vt)
+    return (u * kept[None]) @ vt
 
 
 @_check.pure
@@ -492,7 +491,7 @@ def significant_components(x: Rows, *, variance: Positive | None = None) -> Sign
         values = jnp.linalg.eigvalsh(matrix)
     else:
         y = x - centre[None]
-        values = jnp.linalg.eigvalsh(product(y, y.T) / m)[1:]  # the mean took one
+        values = jnp.linalg.eigvalsh((y @ y.T) / m)[1:]  # the mean took one
     free = m - 1
     rounding = 10 * max(m, n) ** 0.5 * _eps(x) * values[-1]
     values = jnp.where(values <= rounding, 0, values) * (m / free)

@@ -153,6 +153,7 @@ def _fermi_level(energies, g, n, t):
 
 
 @_fermi_level.defjvp
+@_check.precise
 def _fermi_level_jvp(primals, tangents):
     """Σ f dg + Σ g f' (dE - dμ - x dT)/T = dN, of which dμ; -f' = f (1 - f)."""
     energies, g, n, t = primals
@@ -431,7 +432,7 @@ def gibbs(
     """
     multipliers = (params.multipliers, "n")
     _check.shapes(features=(features, "m n"), **{"params.multipliers": multipliers})
-    z = jnp.matmul(features, params.multipliers, precision="highest")
+    z = features @ params.multipliers
     if weights is not None:  # a state that is not there is not the highest either
         z = jnp.where(weights == 0, -jnp.inf, z)
     w = jnp.exp(z - jax.lax.stop_gradient(z.max()))
@@ -480,13 +481,13 @@ def maximum_entropy(
     f, w = jax.lax.stop_gradient((_deviations(*data), w))
 
     def derivatives(theta):
-        z = jnp.matmul(f, theta, precision="highest")
+        z = f @ theta
         value = logsumexp(z, b=w)
         p = w * jnp.exp(z - value)
-        g = jnp.matmul(p, f, precision="highest")
+        g = p @ f
         centred = f - g[None]
         weighted = (p[:, None] * centred).T
-        return value, g, jnp.matmul(weighted, centred, precision="highest")
+        return value, g, weighted @ centred
 
     result = by_newton(derivatives, jnp.zeros_like(targets), tol=tol, max_iter=max_iter)
     status = _bounded(f, w, result)
@@ -510,7 +511,7 @@ def _deviations(features, targets, w, unit):
 
 def _dual(theta, features, targets, w, unit):
     f = _deviations(features, targets, w, jax.lax.stop_gradient(unit))
-    return logsumexp(jnp.matmul(f, theta, precision="highest"), b=w)
+    return logsumexp(f @ theta, b=w)
 
 
 def _bounded(f, w, result: Fit):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml._distances import NARROW, anywhere, differences, replaced
-from jaxml._rows import ROWS, each, mean, product, row, total
+from jaxml._rows import ROWS, each, mean, row, total
 from jaxml._units import unit_of
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
@@ -193,9 +193,9 @@ def _by_product(rows: Rows, centres, active):
     error = (n + 8) * jnp.finfo(y.dtype).eps
     error *= (jnp.sqrt(size) + jnp.sqrt(farthest)) ** 2
     if k <= FEW:
-        axis, values = 1, 0.5 * own[None] - product(y, mu.T)
+        axis, values = 1, 0.5 * own[None] - y @ mu.T
     else:  # so that the minimum is one of whole rows
-        axis, values = 0, 0.5 * own[:, None] - product(mu, y.T)
+        axis, values = 0, 0.5 * own[:, None] - mu @ y.T
     kind = jnp.int32 if k < 2**15 else y.dtype  # sums of more would overflow
     number = jnp.expand_dims(jnp.arange(k, dtype=kind), 1 - axis)
     least = jnp.min(values, axis=axis)
@@ -252,9 +252,9 @@ def _sums(rows: Rows, label, points) -> Sums:
     def by_product(y, squares, w, some, label):
         own = (label[:, None] == jnp.arange(k, dtype=jnp.int32)[None]).astype(w.dtype)
         return Sums(
-            product((own * w[:, None]).T, y),
-            product(squares, own),
-            product(w, own),
+            (own * w[:, None]).T @ y,
+            squares @ own,
+            w @ own,
             jnp.sum(own * some[:, None], axis=0, dtype=jnp.int32),
         )
 

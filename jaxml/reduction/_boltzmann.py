@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product, total
+from jaxml._rows import total
 from jaxml.physics import statmech
 
 HUGE = 2.0**30  # in units of the largest entry that counts
@@ -61,7 +61,7 @@ def clusters(params, x, w, temperature, second=False, unit=1) -> Clusters:
         def one(cluster):
             centre, p = cluster
             y = x - centre[None]
-            return product(p, y), product((y * p[:, None]).T, y) if second else None
+            return p @ y, (y * p[:, None]).T @ y if second else None
 
         first, outer = jax.lax.map(one, (params.centres, p.T))
         return Clusters(jnp.sum(p, axis=0), first, outer, jnp.vdot(w, energy))

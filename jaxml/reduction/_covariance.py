@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import mean, mirrored, product, total, triangle, with_ones
+from jaxml._rows import mean, mirrored, total, triangle, with_ones
 
 LARGE = 4096  # columns from which no (n, n) matrix is formed for products alone
 
@@ -63,7 +63,7 @@ def products(x: jax.Array, weights: jax.Array | None, uses: int) -> Products:
     m, n = x.shape
     if n <= min(m, uses, LARGE):
         centre, matrix = covariance(x, weights)
-        return Products(centre, jnp.trace(matrix), lambda v: product(matrix, v))
+        return Products(centre, jnp.trace(matrix), lambda v: matrix @ v)
     centre = mean(x, weights)
     centre += mean(x - centre[None], weights)
     weight = m if weights is None else jnp.sum(weights)
@@ -75,9 +75,9 @@ def products(x: jax.Array, weights: jax.Array | None, uses: int) -> Products:
     def times(v):
         def sums(x, weights):
             x = x - centre[None]
-            along = product(x, v)
+            along = x @ v
             along = along if weights is None else along * weights[:, None]
-            return product(x.T, along)
+            return x.T @ along
 
         return total(sums, x, weights) / weight
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product
+from jaxml import _check
 from jaxml.optimize._fit import Progress, iterate
 
 LARGE = 500  # rows from which few of many pairs are iterated for
@@ -76,13 +76,13 @@ def moved(pairs: Pairs, push: jax.Array, outside: Callable[..., Outside]) -> Pai
     of which outside(pairs, (1 - u uᵀ) push) gives the last term.
     """
     values, u = pairs
-    inside = product(u.T, push)
-    left = push - product(u, inside)
+    inside = u.T @ push
+    left = push - u @ inside
     inside = (inside + inside.T) / 2
     gap = values[None] - values[:, None]
     differ = jnp.abs(gap) > rounding(values, len(u))
     turn = jnp.where(differ, inside / jnp.where(differ, gap, 1), 0)
-    change, slope = product(u, turn), jnp.diagonal(inside)
+    change, slope = u @ turn, jnp.diagonal(inside)
     if u.shape[1] < len(u):
         shift, apart = outside(pairs, left)
         valid = jnp.where(apart, 1, jnp.nan).astype(u.dtype)
@@ -93,10 +93,10 @@ def moved(pairs: Pairs, push: jax.Array, outside: Callable[..., Outside]) -> Pai
 def beyond(pairs: Pairs, left: jax.Array, *, matrix: jax.Array) -> Outside:
     """(λᵢ - Σ)⁻¹ leftᵢ for Σ = matrix, (n, n); left, (n, k), is orthogonal to u."""
     values, u = pairs
-    others, v = jnp.linalg.eigh(matrix - product(u * values[None], u.T))
+    others, v = jnp.linalg.eigh(matrix - (u * values[None]) @ u.T)
     apart = values - others[-1] > rounding(values, len(u))
     gap = jnp.where(apart[None], values[None] - others[:, None], 1)
-    return Outside(product(v, product(v.T, left) / gap), apart)
+    return Outside(v @ ((v.T @ left) / gap), apart)
 
 
 def beyond_rows(pairs: Pairs, left: jax.Array, *, rows: jax.Array) -> Outside:
@@ -105,13 +105,13 @@ def beyond_rows(pairs: Pairs, left: jax.Array, *, rows: jax.Array) -> Outside:
     (λ - FFᵀ)⁻¹ = (1 + F (λ - FᵀF)⁻¹ Fᵀ) / λ.
     """
     values, u = pairs
-    rest = rows - product(product(rows, u), u.T)
-    others, q = jnp.linalg.eigh(product(rest, rest.T))
-    factor = product(rest.T, q)
+    rest = rows - rows @ u @ u.T
+    others, q = jnp.linalg.eigh(rest @ rest.T)
+    factor = rest.T @ q
     least = rounding(values, len(u))
     apart = values - jnp.maximum(others[-1], 0) > least
     gap = jnp.where(apart[None], values[None] - others[:, None], 1)
-    inner = product(factor, product(factor.T, left) / gap)
+    inner = factor @ ((factor.T @ left) / gap)
     return Outside((left + inner) / jnp.where(apart, values, 1)[None], apart)
 
 
@@ -138,14 +138,14 @@ def iterated(times: Callable[[jax.Array], jax.Array], n: int, k: int, dtype):
                 break
             block = images[-1]
             for _ in range(3):  # again for what rounding left, which may be all
-                block = block - product(basis, product(basis.T, block))
+                block = block - basis @ (basis.T @ block)
                 block = jnp.linalg.qr(block)[0]
             basis = jnp.concatenate([basis, block], axis=1)
         image = jnp.concatenate(images, axis=1)
-        small = product(basis.T, image)
+        small = basis.T @ image
         values, turn = jnp.linalg.eigh((small + small.T) / 2)  # Rayleigh and Ritz
         turn = turn[:, ::-1][:, :columns]
-        block, image = product(basis, turn), product(image, turn)
+        block, image = basis @ turn, image @ turn
         pairs = Pairs(values[::-1][:k], block[:, :k])
         cost = -jnp.sum(pairs.values)
         return (block, pairs.values), Progress(cost, misfit(pairs, image[:, :k]))
@@ -171,7 +171,7 @@ def leading(matrix: jax.Array, k: int) -> Pairs:
     n = len(matrix)
     if not few(k, n):
         return decomposed()
-    pairs, right = iterated(partial(product, matrix), n, k, matrix.dtype)
+    pairs, right = iterated(lambda v: matrix @ v, n, k, matrix.dtype)
     # Where variances fall too slowly for it.
     return jax.lax.cond(right, lambda: pairs, decomposed)
 
@@ -183,8 +183,9 @@ def left_over(total: jax.Array, values: jax.Array) -> jax.Array:
 
 
 @leading.defjvp
+@_check.precise
 def _leading_jvp(k, primals, tangents):
     (matrix,), (change,) = primals, tangents
     pairs = leading(matrix, k)
-    push = product((change + change.T) / 2, pairs.u)
+    push = ((change + change.T) / 2) @ pairs.u
     return pairs, moved(pairs, push, partial(beyond, matrix=matrix))

@@ -5,8 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product
-
 
 class Gaussian(NamedTuple):
     """One of them, or all on a leading axis, in the form that densities need."""
@@ -24,7 +22,7 @@ def log_density(gaussian: Gaussian, x):
 
 def times(whiten, y):
     """W y for each of the rows of y, (rows, n)."""
-    return product(y, whiten.T) if whiten.ndim == 2 else y * whiten[None]
+    return y @ whiten.T if whiten.ndim == 2 else y * whiten[None]
 
 
 class Sums(NamedTuple):
@@ -44,8 +42,8 @@ def by_products(gaussians: Gaussian, near, careful):
     n, paired = means.shape[1], whiten.ndim == 3
     means = means - near[None]
     if paired:
-        precision = product(jnp.swapaxes(whiten, 1, 2), whiten)
-        pull = jnp.einsum("kij,kj->ki", precision, means, precision="highest")
+        precision = jnp.swapaxes(whiten, 1, 2) @ whiten
+        pull = jnp.einsum("kij,kj->ki", precision, means)
         # Each pair of columns stands once in F, and twice in the quadratic form.
         twice = precision - 0.5 * precision * jnp.eye(n, dtype=precision.dtype)[None]
         quadratic = -jnp.concatenate([twice[:, i, i:] for i in range(n)], axis=1)
@@ -74,10 +72,10 @@ def by_products(gaussians: Gaussian, near, careful):
         squares = pairs or [y * y]
         features = jnp.concatenate([*squares, y, jnp.ones_like(y[:, :1])], axis=1)
         of = lambda k: jax.tree.map(lambda leaf: leaf[k], gaussians)
-        joint = corrected(product(theta, features.T), lambda k: log_density(of(k), x))
+        joint = corrected(theta @ features.T, lambda k: log_density(of(k), x))
         share, value = responsibilities(joint)
         share = share * w[None]
-        result = product(share, features)
+        result = share @ features
         second = result[:, : -n - 1]
         if paired:
             second = unfolded(second, n)
@@ -93,7 +91,7 @@ def moments_of(one, x, paired):
     mean, share = one  # μ, (n,), and p, (rows,)
     y = x - mean[None]
     weighted = y * share[:, None]
-    second = product(weighted.T, y) if paired else jnp.sum(weighted * y, axis=0)
+    second = weighted.T @ y if paired else jnp.sum(weighted * y, axis=0)
     return jnp.sum(weighted, axis=0), second
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
-from jaxml._rows import each, product
+from jaxml._rows import each
 from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction._eigen import Pairs, iterated, leading, left_over, misfit
 from jaxml.regression import kernels
@@ -52,8 +52,8 @@ def transform(params: Params, x: Annotated[Array, "r n"]) -> jax.Array:
     def block(x):
         fitted = params.x - shift
         between = kernels.matrix(x - shift, fitted, kernel=params.kernel, **options)
-        middle = product(between, params.share)
-        return product(between - middle[:, None] - params.centre[None], params.alpha)
+        middle = between @ params.share
+        return (between - middle[:, None] - params.centre[None]) @ params.alpha
 
     return each(block, x)
 
@@ -61,7 +61,7 @@ def transform(params: Params, x: Annotated[Array, "r n"]) -> jax.Array:
 def _origin(x, share, kernel):
     """A point, (1, n), from which rows are measured: inner products far away lose φ̃."""
     if kernel == "linear":
-        return product(share[None], x)
+        return share[None] @ x
     return jnp.zeros_like(x[:1])
 
 
@@ -129,12 +129,12 @@ def fit(
 def _by_matrix(x, share, root, gamma, offset, k, kernel):
     """Pairs, tr Σ, centre and Σ u from the matrix of kernels."""
     gram = kernels.matrix(x, x, kernel=kernel, gamma=gamma, offset=offset)
-    middle = product(gram, share)
+    middle = gram @ share
     centre = middle - jnp.vdot(share, middle)
     inner = gram - middle[:, None] - centre[None]
     matrix = root[:, None] * inner * root[None]
     pairs = leading((matrix + matrix.T) / 2, k)
-    return pairs, jnp.trace(matrix), centre, product(matrix, pairs.u)
+    return pairs, jnp.trace(matrix), centre, matrix @ pairs.u
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(5, 6))
@@ -147,7 +147,7 @@ def _by_blocks(x, share, root, gamma, offset, k, kernel):
 
     def gram(v):
         result = jax.lax.map(
-            lambda rows: product(kernels.matrix(rows, x, **options), v), blocks
+            lambda rows: kernels.matrix(rows, x, **options) @ v, blocks
         )
         return result.reshape(-1, v.shape[1])[:m]
 
@@ -157,7 +157,7 @@ def _by_blocks(x, share, root, gamma, offset, k, kernel):
     def times(v):
         v = root[:, None] * v
         inner = gram(v) - middle[:, None] * jnp.sum(v, axis=0, keepdims=True)
-        return root[:, None] * (inner - product(centre[None], v))
+        return root[:, None] * (inner - centre[None] @ v)
 
     diagonal = kernels.diagonal(x, **options) - middle - centre
     pairs, _ = iterated(times, m, k, x.dtype)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Rows, Static, Weights
 from jaxml._distances import NARROW, anywhere, differences, euclidean, squared
-from jaxml._rows import each, product
+from jaxml._rows import each
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize.train import Batch, State
 from jaxml.reduction._assign import (
@@ -254,12 +254,12 @@ def _plus_plus(key, rows, k):
     def by_product(chosen):
         to = rows.x[chosen] / unit - shift
         if centred is not None:
-            products = product(to, centred.T)
+            products = to @ centred.T
         else:  # not far from the origin there is no need to centre
             products = jax.lax.cond(
                 near_origin,
-                lambda: product(rows.x, to.T) / unit - product(shift, to.T),
-                lambda: each(lambda x: product(x / unit - shift, to.T), rows.x),
+                lambda: (rows.x @ to.T) / unit - shift @ to.T,
+                lambda: each(lambda x: (x / unit - shift) @ to.T, rows.x),
             ).T
         size = squares[chosen][:, None] + squares[None]
         return jnp.maximum(size - 2 * products, 0)
@@ -282,7 +282,7 @@ def _plus_plus(key, rows, k):
         count = int(2 + math.log(k))
         drawn = _draw(jax.random.fold_in(key, i), odds, count, w)
         trial = from_these(exact, drawn, distance)
-        left = product(trial, w)
+        left = trial @ w
         best = jnp.argmin(left)
         return chosen.at[i].set(drawn[best]), trial[best], left[best], exact
 

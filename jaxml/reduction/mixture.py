@@ -14,7 +14,7 @@ from jax.scipy.linalg import solve_triangular
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Rows, Static, Weights
-from jaxml._rows import each, mean, product, total
+from jaxml._rows import each, mean, total
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.reduction import _gaussians, kmeans
 
@@ -304,7 +304,7 @@ def _maximise(sums: _gaussians.Sums, about, covariance, floor, wide=None) -> Par
     means = about + offset
     least = _least(share, means, spread, floor)
     if covariance == "tied":
-        spread = jnp.tensordot(share, spread, 1, precision="highest")
+        spread = jnp.tensordot(share, spread, 1)
     if covariance == "spherical":
         sigma = jnp.mean(spread, axis=1) + jnp.mean(least)
     else:
@@ -315,9 +315,9 @@ def _maximise(sums: _gaussians.Sums, about, covariance, floor, wide=None) -> Par
 
 def _least(share, means, spread, floor):
     """floor · v of `fit`, (n,), from the π, μ and S of all Gaussians."""
-    within = product(share, _diagonal(spread))
-    apart = means - product(share, means)[None]
-    variance = jnp.mean(within + product(share, apart**2))
+    within = share @ _diagonal(spread)
+    apart = means - (share @ means)[None]
+    variance = jnp.mean(within + share @ (apart**2))
     return floor * jnp.maximum(within, floor * variance)
 
 
@@ -336,8 +336,8 @@ def _rounding(params: Params, gaussians: _gaussians.Gaussian, about):
     whiten = gaussians.whiten
     if whiten.ndim == 3:
         s = jnp.sqrt(square)
-        precision = jnp.abs(product(jnp.swapaxes(whiten, 1, 2), whiten))
-        terms = jnp.einsum("ki,kij,kj->k", s, precision, s, precision="highest")
+        precision = jnp.abs(jnp.swapaxes(whiten, 1, 2) @ whiten)
+        terms = jnp.einsum("ki,kij,kj->k", s, precision, s)
     else:
         terms = jnp.sum(square * whiten**2, axis=1)
     return float(jnp.finfo(terms.dtype).eps) * jax.lax.stop_gradient(terms)
@@ -353,8 +353,8 @@ def _divergence(old: Params, gaussians: _gaussians.Gaussian, new: Params):
     moved = new.means - old.means
     spread = _each(new.covariances - old.covariances, old)
     if whiten.ndim == 3:
-        moved = jnp.einsum("kij,kj->ki", whiten, moved, precision="highest")
-        spread = product(product(whiten, spread), jnp.swapaxes(whiten, 1, 2))
+        moved = jnp.einsum("kij,kj->ki", whiten, moved)
+        spread = whiten @ spread @ jnp.swapaxes(whiten, 1, 2)
     else:
         moved, spread = whiten * moved, whiten**2 * spread
     squares = jnp.sum(moved**2, axis=1)

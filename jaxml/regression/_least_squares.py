@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
-from jaxml._rows import Normal, normal, product, row, svd, total, with_ones
+from jaxml._rows import Normal, normal, row, svd, total, with_ones
 from jaxml._units import shares_of, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.regression import _refined
@@ -32,9 +32,9 @@ def centred(a, share, intercept: bool):
     """
     if not intercept:
         return a, jnp.zeros_like(a[0])
-    near = product(share, a)
+    near = share @ a
     a = a - near[None]
-    rest = product(share, a)
+    rest = share @ a
     a, mean = a - rest[None], near + rest
     # What is left of a constant is rounding, and not small once it is scaled.
     there = share > 0
@@ -65,9 +65,9 @@ def value_and_gradient(w, b, x, y, weights):
 
     def sums(x, y, weights):
         a = with_ones(x)
-        r = product(a, theta) - y
+        r = a @ theta - y
         scaled = r if weights is None else r * weights[:, None]
-        return jnp.vdot(scaled, r), product(scaled.T, a)
+        return jnp.vdot(scaled, r), scaled.T @ a
 
     weight = len(x) if weights is None else jnp.sum(weights)
     squares, slope = total(sums, x, y, weights)
@@ -99,9 +99,9 @@ def by_qr(x, y, weights, intercept: bool) -> Solved:
     theta, r = jax.lax.map(lambda f: _refined.solve(factors, f), (y * root).T)
     lost = jnp.max(jax.vmap(lambda w, r: _lost(factors, w, r))(theta, r))
     w, b = split(theta.T, intercept)
-    b = b - product(near, w)
+    b = b - near @ w
     weight = len(x) if weights is None else jnp.sum(weights)
-    slope = jnp.linalg.norm(product(r, a)) / weight
+    slope = jnp.linalg.norm(r @ a) / weight
     return Solved(w, b, 0.5 * jnp.sum(r**2) / weight, slope, lost)
 
 
@@ -146,7 +146,7 @@ def refined(
     """
     gram, cross, mean_x, mean_y = equations
     first = solve(cross)
-    b = mean_y - product(mean_x, first)
+    b = mean_y - mean_x @ first
     value, dw, db = value_and_gradient(first, b, x, y, weights)
     db = db if intercept else 0 * db
     # In w and b + x̄·w the equations have no cross terms.
@@ -155,10 +155,10 @@ def refined(
     # From here on without the rows: the cost is a parabola, and what is left of its
     # slope is what rounding w has changed.
     step = w - first
-    curved = product(gram, step) + penalty * step
+    curved = gram @ step + penalty * step
     value += 0.5 * jnp.sum(penalty * first**2) - 0.5 * jnp.vdot(db, db)
     value += jnp.vdot(slope + 0.5 * curved, step)
-    return w, b - product(mean_x, step) - db, value, jnp.linalg.norm(slope + curved)
+    return w, b - mean_x @ step - db, value, jnp.linalg.norm(slope + curved)
 
 
 class Definite(NamedTuple):
@@ -189,7 +189,7 @@ def definite(h: jax.Array) -> Definite:
     scale = jnp.where(scale > 0, scale, 1)
     h = h / jnp.outer(scale, scale)
     factor, _ = cho_factor(h)
-    largest = _largest(lambda v: product(h, v), scale)
+    largest = _largest(lambda v: h @ v, scale)
     inverse = _largest(lambda v: cho_solve((factor, False), v), scale)
     return Definite(factor, scale, largest * inverse)
 
@@ -221,14 +221,14 @@ def by_svd(x, y, weights, intercept: bool) -> Solved:
     eps = jnp.finfo(x.dtype).eps
     kept = s > eps * max(x.shape) * s[0]
     inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
-    along = inverse[:, None] * product(u.T, targets * root)
-    w = product(vt.T, along) / scale[:, None]
+    along = inverse[:, None] * (u.T @ (targets * root))
+    w = (vt.T @ along) / scale[:, None]
     unique = kept.all() & (len(s) == x.shape[1])
     # Of many solutions the least in the columns' own units is in the span of the rows.
     span = jnp.linalg.qr(scale[:, None] * vt.T * kept[None])[0] * kept[None]
-    w = jnp.where(unique, w, product(span, product(span.T, w)))
+    w = jnp.where(unique, w, span @ (span.T @ w))
     lost = jnp.where(unique, eps * s[0] / s[-1], jnp.inf)
-    b = mean_y - product(mean_x, w)
+    b = mean_y - mean_x @ w
     value, dw, db = value_and_gradient(w, b, x, y, weights)
     residual = jnp.sqrt(jnp.sum(dw**2) + intercept * jnp.sum(db**2))
     return Solved(w, b, value, residual, lost)
@@ -252,15 +252,15 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
     of_x, of_y = unit_of(x, weights, axis=0)[:, None], unit_of(y, weights)
     x, y = x / of_x.T, y / of_y
     share = share[:, None]
-    squares = product(share[:, 0], x**2)
+    squares = share[:, 0] @ (x**2)
     scale = jnp.sqrt(jnp.where(squares > 0, squares, 1))[:, None]
     few = 100 * jnp.finfo(x.dtype).eps
 
     def forward(v):
-        return product(x, v / scale)
+        return x @ (v / scale)
 
     def back(r):
-        return product((r * share).T, x).T / scale
+        return ((r * share).T @ x).T / scale
 
     def cost(r):
         return 0.5 * jnp.sum(share * r**2)
@@ -325,7 +325,7 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
     status = jnp.where(settled, Status.CONVERGED, fit.status).astype(jnp.int32)
     w = result.v / scale * (of_y / of_x)
     return fit._replace(
-        params=(w, mean_y - product(mean_x, w)),
+        params=(w, mean_y - mean_x @ w),
         cost=end.cost * of_y * of_y,
         residual=jnp.where(result.calm > 0, end.residual, fit.residual),
         status=status,

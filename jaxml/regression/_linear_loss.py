@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml._rows import each, mirrored, product, total, triangle, with_ones
+from jaxml._rows import each, mirrored, total, triangle, with_ones
 from jaxml._units import power_of_two, shares
 from jaxml.optimize._convex import by_lbfgs, by_newton, dependent
 from jaxml.optimize._fit import Fit, Status
@@ -44,7 +44,7 @@ def average(losses, weights):
     """Σ wᵢ ℓᵢ / Σ wᵢ over the rows of losses; 0 where there is no weight at all."""
     if weights is None:
         return jnp.mean(losses, axis=0)
-    return product(shares(weights), losses)
+    return shares(weights) @ losses
 
 
 def fermi(z, y):
@@ -165,7 +165,7 @@ def params_of(theta, frame: Frame, intercept: bool) -> Params:
     w = theta[:n] / jnp.expand_dims(frame.scale, (1,) * (theta.ndim - 1))
     if not intercept:
         return Params(w, None)
-    return Params(w, theta[n] - product(frame.centre, w))
+    return Params(w, theta[n] - frame.centre @ w)
 
 
 def joined(params: Params) -> jax.Array:
@@ -200,12 +200,12 @@ def derivatives(loss, x, y, share, frame: Frame, intercept: bool, hessian: bool)
         def sums(x, y, share):
             a = with_ones(standard(x, frame), intercept)
             # θ from the left, so that many θ under vmap come first, as they do in r.
-            value, r, h = loss(product(theta, a.T), y)
+            value, r, h = loss(theta @ a.T, y)
             if share is not None:
                 value, r, h = share * value, share * r, share * h
             value = jnp.sum(value)
             if not hessian:
-                return value, product(r, a)
+                return value, r @ a
             # One product for both: compiled once, and a is read once.
             right = jnp.concatenate([a * h[:, None], r[:, None]], axis=1)
             return value, triangle(a, right)
@@ -228,7 +228,7 @@ def curvatures(loss, x, y, share, frame: Frame, intercept: bool):
     def of(theta):
         def sums(v, x, h):
             a = with_ones(standard(x, frame), intercept)
-            return product(h * product(v, a.T), a)
+            return (h * (v @ a.T)) @ a
 
         h = loss_curvatures(loss, x, y, share, frame, intercept, theta)
         return lambda v: total(partial(sums, v), x, h)
@@ -240,7 +240,7 @@ def loss_curvatures(loss, x, y, share, frame: Frame, intercept: bool, theta):
     """The second derivatives of the losses by z, each times its share, (m,)."""
 
     def second(x, y, share):
-        z = product(theta, with_ones(standard(x, frame), intercept).T)
+        z = theta @ with_ones(standard(x, frame), intercept).T
         h = loss(z, y)[2]
         return h / count if share is None else share * h
 
@@ -257,7 +257,7 @@ def block(loss, x, y, share, frame: Frame, intercept: bool, l2):
     def of(theta):
         def sums(rows, columns, x, h):
             left, right = (some_columns(x, frame, which) for which in (rows, columns))
-            return product((left * h[:, None]).T, right)
+            return (left * h[:, None]).T @ right
 
         h = loss_curvatures(loss, x, y, share, frame, intercept, theta)
 
@@ -331,7 +331,7 @@ def plane(loss, x, y, weights, frame: Frame, l2, intercept, l1=0.0) -> Problem:
         # From near: rows in each fit's own frame would be copied for each of many fits.
         between = Frame(frame.centre - near.centre, frame.scale)
         w, b = params_of(change, between, intercept)
-        z = product(standard(x, near), w) + (0 if b is None else b)
+        z = standard(x, near) @ w + (0 if b is None else b)
         return jnp.max(seen(jnp.abs(z), weights))
 
     lowest = jnp.full((), -1.0, x.dtype)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from jaxml._rows import product, qr, shared
+from jaxml._rows import qr, shared
 from jaxml._units import power_of_two, unit_of
 
 REFINEMENTS = 5
@@ -65,9 +65,9 @@ def _augmented(factors: Factors, f, g):
 
     def once(f, g):
         h = solve_triangular(upper, g, trans=1)
-        along = product(q.T, f)
+        along = q.T @ f
         w = solve_triangular(upper, along - h)
-        return f - product(q, along - h), w
+        return f - q @ (along - h), w
 
     def refine(_, state):
         r, w = state

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc, gammaincc
 
+from jaxml import _check
+
 MANY = 200.0  # degrees of freedom from which the expansion about the normal is exact
 
 
@@ -46,6 +48,7 @@ def quantile(confidence: jax.Array, dof: jax.Array) -> jax.Array:
 
 
 @quantile.defjvp
+@_check.precise
 def _quantile_jvp(primals, tangents):
     t = quantile(*primals)
     density = -jax.jvp(lambda t: two_sided(t, primals[1]), (t,), (jnp.ones_like(t),))[1]

@@ -5,7 +5,6 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product
 from jaxml.regression import _refined
 
 REFINED = 1e6  # m p² up to which covariances are refined too
@@ -59,8 +58,8 @@ def rows(a: jax.Array) -> Rows:
     if a.shape[0] * p**2 <= REFINED:
         inverse = _refined.inverse_gram(factors)
     else:
-        inverse = product(root, root.T) / jnp.outer(factors.scale, factors.scale)
-    influence = product(factors.q, root.T) / factors.scale[None]
+        inverse = (root @ root.T) / jnp.outer(factors.scale, factors.scale)
+    influence = (factors.q @ root.T) / factors.scale[None]
     return Rows(inverse, influence, jnp.sum(factors.q**2, axis=1))
 
 
@@ -68,4 +67,4 @@ def residual(a: jax.Array, theta: jax.Array, y: jax.Array) -> jax.Array:
     """y - A θ, (m,), in twice the precision where there are few rows."""
     if a.shape[0] * a.shape[1] ** 2 <= REFINED:
         return _refined.residual(a, theta, y, jnp.zeros_like(y))
-    return y - product(a, theta)
+    return y - a @ theta

@@ -347,7 +347,7 @@ def random_fourier(params: RandomFourier, x: Rows) -> jax.Array:
     of 1/√k.
     """
     k = len(params.phases)
-    angle = jnp.matmul(x, params.frequencies, precision="highest")
+    angle = x @ params.frequencies
     return (2 / k) ** 0.5 * jnp.cos(angle + params.phases[None])
 
 
@@ -411,7 +411,7 @@ def nystroem(params: Nystroem, x: Rows) -> jax.Array:
     """
     hyper: dict[str, Any] = {"gamma": params.gamma, "offset": params.offset}
     near = kernels.matrix(x, params.landmarks, kernel=params.kernel, **hyper)
-    return jnp.matmul(near, params.whitening, precision="highest")
+    return near @ params.whitening
 
 
 @jax.custom_jvp
@@ -422,6 +422,7 @@ def _inverse_root(matrix: jax.Array) -> jax.Array:
 
 
 @_inverse_root.defjvp
+@_check.precise
 def _inverse_root_jvp(primals, tangents):
     """Daleckii and Krein (1965): the quotient of differences, f(λ) = λ^(-1/2).
 
@@ -437,7 +438,7 @@ def _inverse_root_jvp(primals, tangents):
     apart = kept[:, None] != kept[None]
     gap = jnp.where(apart, values[:, None] - values[None], 1)
     quotient = jnp.where(apart, (f - other) / gap, jnp.where(both, quotient, 0))
-    moved = jnp.matmul(vectors.T, tangent @ vectors, precision="highest")
+    moved = vectors.T @ (tangent @ vectors)
     primal = _congruent(vectors, jnp.diag(root))
     return primal, _congruent(vectors, quotient * moved)
 
@@ -452,5 +453,5 @@ def _roots(matrix):
 
 def _congruent(vectors, middle):
     """V M Vᵀ."""
-    half = jnp.matmul(vectors, middle, precision="highest")
-    return jnp.matmul(half, vectors.T, precision="highest")
+    half = vectors @ middle
+    return half @ vectors.T

@@ -34,7 +34,7 @@ from jaxml._check import (
     Unchecked,
     Weights,
 )
-from jaxml._rows import product
+from jaxml._rows import qr
 from jaxml._units import relative, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._implicit import solution
@@ -265,7 +265,7 @@ def inference(
     root, length = _inverse_root(jacobian)
     # Not the root of a square, which may be no number.
     error = spread * jnp.sqrt(jnp.sum(root**2, axis=1)) / length
-    covariance = spread * product(root, root.T) / length[None] * spread
+    covariance = spread * (root @ root.T) / length[None] * spread
     covariance /= length[:, None]
     dof = jnp.where(absolute, jnp.inf, dof)
     t = _critical(confidence, dof)
@@ -317,7 +317,7 @@ def band(
     _check.shapes(
         params=(flat, "p"), **{"inference.covariance": (inference.covariance, "p p")}
     )
-    variance = jnp.sum(product(g, inference.covariance) * g, axis=1)
+    variance = jnp.sum((g @ inference.covariance) * g, axis=1)
     if kind == "prediction":
         variance += inference.variance * (1 if sigma is None else sigma**2)
     t = _critical(confidence, inference.dof)
@@ -353,7 +353,7 @@ def _cosine(free, data, bounds, start, *, model):
     params = _bounded.params(free, bounds, start)
     r, jacobian = _linearise(model, params, data)
     length, size = jnp.linalg.norm(jacobian, axis=0), jnp.linalg.norm(r)
-    slope = product(r, jacobian)
+    slope = r @ jacobian
     some = jnp.where(length > 0, length, 1)
     flat = ravel_pytree(params)[0]
     along = jnp.abs(slope) / some * _bounded.freedom(flat, slope, size / some, bounds)
@@ -395,7 +395,7 @@ def _factor(jacobian):
     """R of J = Q R D, (p, p), and D, (p,): the lengths of the columns."""
     length = jnp.linalg.norm(jax.lax.stop_gradient(jacobian), axis=0)
     length = jnp.where(length > 0, length, 1)
-    return jnp.linalg.qr(jacobian / length[None], mode="r"), length
+    return qr(jacobian / length[None])[1], length
 
 
 def _singular(upper):
@@ -435,6 +435,7 @@ def _quantile(confidence, dof):
 
 
 @_quantile.defjvp
+@_check.precise
 def _quantile_jvp(primals, tangents):
     """From P(t(c, ν), ν) = c: f is the density, and ∂P/∂ν an integral over [-t, t]."""
     (confidence, dof), (d_confidence, d_dof) = primals, tangents

@@ -282,7 +282,7 @@ def _own(a: jax.Array, b: jax.Array) -> jax.Array | None:
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b.T, precision="highest")
+    return a @ b.T
 
 
 def _weights(x: jax.Array, weights: jax.Array | None) -> jax.Array:

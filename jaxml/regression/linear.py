@@ -18,7 +18,7 @@ from jaxml._check import (
     Unchecked,
     Weights,
 )
-from jaxml._rows import mean, product, with_b, with_ones
+from jaxml._rows import mean, with_b, with_ones
 from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize._fit import LONGEST, UNRECORDED, Fit, Status
 from jaxml.optimize._implicit import solution
@@ -65,7 +65,7 @@ def predict(params: Params, x: Rows) -> jax.Array:
 
     Raises ValueError if params are for another number of columns.
     """
-    return product(x, params.w) + params.b[(None,) * (params.w.ndim > 1)]
+    return x @ params.w + params.b[(None,) * (params.w.ndim > 1)]
 
 
 @_check.pure
@@ -112,7 +112,7 @@ def gradient(
     come. The gradient has their shapes.
     """
     r = _shared(predict(params, x) - y, x, weights)
-    return Params(product(r.T, x).T, jnp.sum(r, axis=0))
+    return Params((r.T @ x).T, jnp.sum(r, axis=0))
 
 
 @_check.fit
@@ -379,7 +379,7 @@ def _in_units(params, x, y, weights, kind, covariance, intercept, confidence):
         power = {"HC0": 0, "HC1": 0, "HC2": 1, "HC3": 2}[covariance]
         factor = seen / dof if covariance == "HC1" else 1
         meat = factor * r**2 / one / free**power
-        spread = product(by_rows.influence.T, by_rows.influence * meat[:, None])
+        spread = by_rows.influence.T @ (by_rows.influence * meat[:, None])
     result = table(
         theta,
         spread,
@@ -454,7 +454,7 @@ def band(
     covariance = inference.table.covariance
     a = with_ones(x, len(covariance) > n)
     t = quantile(jnp.asarray(confidence, x.dtype), inference.dof)
-    variance = jnp.sum(product(a, covariance) * a, axis=1)
+    variance = jnp.sum((a @ covariance) * a, axis=1)
     # In units so small that the square of an error is not a number, nothing is known.
     error = inference.table.standard_error
     error = jnp.append(error.w, error.b)[: len(covariance)]
@@ -500,8 +500,8 @@ def locally_weighted(
     near = w * jnp.exp(jax.lax.stop_gradient(nearest) - distance)
     rows, root = design(d, near, True)
     # Centred at a, the intercept is the prediction.
-    gram = product(rows.T, rows)
+    gram = rows.T @ rows
     scale = jnp.sqrt(jnp.diagonal(gram))
     factor = jnp.linalg.cholesky(gram / jnp.outer(scale, scale))
-    right = product(rows.T, y * root[:, 0]) / scale
+    right = (rows.T @ (y * root[:, 0])) / scale
     return jax.scipy.linalg.cho_solve((factor, True), right)[-1] / scale[-1]

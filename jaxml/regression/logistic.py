@@ -24,7 +24,7 @@ from jaxml._check import (
     Unchecked,
     Weights,
 )
-from jaxml._rows import product, with_b, with_ones
+from jaxml._rows import with_b, with_ones
 from jaxml.optimize._fit import Fit, Status
 from jaxml.optimize._implicit import solution
 from jaxml.optimize._minimize import minimize
@@ -169,7 +169,7 @@ def gradient(
     p = probability(params, x)
     r = p - y.astype(p.dtype)
     r = r / len(r) if w is None else r * shares(w)
-    slope = product(r, x) + l2 * params.w + l1 * jnp.sign(params.w)
+    slope = r @ x + l2 * params.w + l1 * jnp.sign(params.w)
     return Params(slope, jnp.sum(r))
 
 
@@ -290,7 +290,7 @@ def _planar(data, l2, l1, wide: bool, intercept: bool, tol, max_iter: int) -> Fi
 def _cost(theta, x, y, weights, frame, *, l2):
     """J of θ in a frame."""
     w, b = split(theta, x.shape[1])
-    z = product(standard(x, frame), w) + (0 if b is None else b)
+    z = standard(x, frame) @ w + (0 if b is None else b)
     value = average(_losses(z, y), weights)
     return value + 0.5 * jnp.vdot(penalties(frame, l2), w**2)
 
@@ -405,14 +405,14 @@ def _centred(params, x, y, w, l2, covariance, intercept) -> Centred:
     frame = Frame(centre, scale)
     theta = params.w * scale
     if intercept:
-        theta = jnp.append(theta, params.b + product(centre, params.w))
+        theta = jnp.append(theta, params.b + centre @ params.w)
     hessian = plane(fermi, x, y, w, frame, l2, intercept).whole(theta)[2]
     if covariance == "sandwich":
         a = with_ones(standard(x, frame), intercept)
-        r = jax.nn.sigmoid(product(a, theta)) - y
-        meat = product((a * (w * r**2)[:, None]).T, a)
+        r = jax.nn.sigmoid(a @ theta) - y
+        meat = (a * (w * r**2)[:, None]).T @ a
         inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
-        inverse = product(product(inverse, meat), inverse)
+        inverse = inverse @ meat @ inverse
     else:
         inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
     unit = jnp.append(1 / scale, jnp.ones(intercept, x.dtype))
@@ -426,7 +426,7 @@ def _moved(about: Centred, shift) -> jax.Array:
         return about.covariance
     along = shift * about.unit[:n] / about.unit[n]
     move = jnp.eye(n + 1, dtype=along.dtype).at[n, :n].set(along)
-    return product(product(move, about.covariance), move.T)
+    return move @ about.covariance @ move.T
 
 
 @_check.pure
@@ -452,8 +452,8 @@ def wald(
     size = jnp.max(jnp.abs(c), axis=1)
     size = jnp.where(size > 0, size, 1)
     c = c / size[:, None]
-    value = product(c, params.w / unit)
-    spread = product(product(c, covariance), c.T)
+    value = c @ (params.w / unit)
+    spread = c @ covariance @ c.T
     w = jnp.vdot(value, jnp.linalg.solve(spread, value))
     return w, chi2(w, jnp.asarray(len(contrasts), w.dtype))
 
@@ -480,7 +480,7 @@ def posterior_probability(
     a = (x - centre[None]) * unit[: x.shape[1]][None]
     if len(covariance) > x.shape[1]:
         a = jnp.concatenate([a, jnp.broadcast_to(unit[-1], (len(x), 1))], axis=1)
-    variance = jnp.sum(product(a, covariance) * a, axis=1)
+    variance = jnp.sum((a @ covariance) * a, axis=1)
     return jax.nn.sigmoid(z / jnp.sqrt(1 + jnp.pi * variance / 8))
 
 

@@ -16,7 +16,7 @@ from jaxml._check import (
     Targets,
     Weights,
 )
-from jaxml._rows import normal, product, svd, with_b
+from jaxml._rows import normal, svd, with_b
 from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._implicit import solution
@@ -182,12 +182,12 @@ def _dual(x, y, weights, l2, intercept: bool) -> Solved:
     targets, mean_y = centred(y, share, intercept)
     rows, targets = rows * root, targets * root
     one = jnp.eye(m, dtype=x.dtype)
-    matrix = lambda l2: product(rows / l2[None], rows.T) + one
+    matrix = lambda l2: (rows / l2[None]) @ rows.T + one
     solve, factors = _factorised(matrix, l2, n)
-    w = product(rows.T, solve(targets))
+    w = rows.T @ solve(targets)
     penalty = _spread(l2, w)
     w /= penalty
-    b = mean_y - product(mean_x, w)
+    b = mean_y - mean_x @ w
     value, dw, db = value_and_gradient(w, b, x, y, weights)
     slope = jnp.sum((dw + penalty * w) ** 2) + intercept * jnp.sum(db**2)
     value += 0.5 * jnp.sum(penalty * w**2)
@@ -290,9 +290,9 @@ def scored(
     square, cross = kept * square, kept * cross
     filters = jnp.where(square + l2 == 0, 0, 1 / (square + l2))
     along = filters * cross  # w along the principal axes
-    w = product(axes, along)
-    r = y - product(x, w)
-    leverage = (product(product(x, axes) ** 2, filters) + intercept) * share
+    w = axes @ along
+    r = y - x @ w
+    leverage = (((x @ axes) ** 2) @ filters + intercept) * share
     dof = jnp.vdot(square, filters)
     error = jnp.vdot(share * r, r)
     free = 1 - leverage / jnp.where(copies > 0, copies, 1)
@@ -322,11 +322,11 @@ def _principal(x, y, share):
     if m * n * min(m, n) <= SQUARE:
         root = jnp.sqrt(share)[:, None]
         u, s, vt = svd(x * root)
-        cross = s * product(u.T, y * root[:, 0])
+        cross = s * (u.T @ (y * root[:, 0]))
         return vt.T, s**2, cross, s > 4 * eps * max(m, n) ** 0.5 * s[0]
     gram, along, _, _ = normal(x, y[:, None], share, False)
     square, axes = jnp.linalg.eigh(gram)
-    return axes, square, product(axes.T, along[:, 0]), square > 8 * eps * square[-1]
+    return axes, square, axes.T @ along[:, 0], square > 8 * eps * square[-1]
 
 
 @_check.pure
@@ -436,9 +436,9 @@ class _Ball(NamedTuple):
 
     def cost_and_pull(self, w):
         """J₀, (), and -∂J₀/∂w, (n,)."""
-        r = self.y - product(self.x, w)
+        r = self.y - self.x @ w
         scaled = self.share * r
-        return 0.5 * jnp.vdot(scaled, r), product(self.x.T, scaled)
+        return 0.5 * jnp.vdot(scaled, r), self.x.T @ scaled
 
 
 def _in_ball(ball: _Ball, tol, max_iter: int):
@@ -460,11 +460,11 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
         inverse = jax.lax.stop_gradient(inverse)
 
         def solve(v):
-            along = product(axes.T, v)
-            outside = v - product(axes, kept * along)
+            along = axes.T @ v
+            outside = v - axes @ (kept * along)
             outside /= jnp.where(binding, jax.lax.stop_gradient(multiplier), jnp.inf)
             outside -= jax.lax.stop_gradient(outside)
-            return product(axes, inverse * along) + outside
+            return axes @ (inverse * along) + outside
 
         value, pull = ball.cost_and_pull(w)
         force = pull - multiplier * w
@@ -473,9 +473,7 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
         price /= jnp.where(binding, jnp.vdot(w, direction), jnp.inf)
         return w + step - price * direction, jnp.maximum(multiplier + price, 0)
 
-    w = product(
-        axes, jnp.where(kept, cross / jnp.where(kept, square + result.params, 1), 0)
-    )
+    w = axes @ jnp.where(kept, cross / jnp.where(kept, square + result.params, 1), 0)
     # What rounding of the factors leaves, steps with the rows themselves mend.
     start = jax.lax.fori_loop(
         0, REFINEMENTS, lambda _, at: newton(fixed, *at), (w, result.params)
@@ -525,12 +523,12 @@ def _excess(ball: _Ball, axes, square, w, multiplier):
     """
     force = ball.cost_and_pull(w)[1] - multiplier * w
     kept = square > 0
-    along = product(axes.T, force)
+    along = axes.T @ force
     below = jnp.where(kept, square + multiplier, 1)
     inside = 0.5 * jnp.sum(jnp.where(kept, along**2 / below, 0))
     # A column so small that it was taken for rounding may explain something yet.
-    outside = force - product(axes, kept * along)
-    own = product(ball.share, ball.x**2) + multiplier
+    outside = force - axes @ (kept * along)
+    own = ball.share @ (ball.x**2) + multiplier
     alone = jnp.where(own > 0, outside**2 / jnp.where(own > 0, own, 1), 0)
     most = ball.radius * jnp.linalg.norm(outside)
     return inside + jnp.minimum(most, 0.5 * jnp.max(alone))

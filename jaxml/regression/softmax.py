@@ -21,7 +21,7 @@ from jaxml._check import (
     Static,
     Weights,
 )
-from jaxml._rows import each, product, total, with_b, with_ones
+from jaxml._rows import each, total, with_b, with_ones
 from jaxml.data.scaling import one_hot
 from jaxml.optimize._fit import UNRECORDED, Fit
 from jaxml.optimize._implicit import solution
@@ -165,7 +165,7 @@ def gradient(
     w = _weights(y, weights, class_weights)
     r = p * jnp.sum(y, axis=1)[:, None] - y
     r = r / len(r) if w is None else r * shares(w)[:, None]
-    slope = product(x.T, r) + l2 * params.w + l1 * jnp.sign(params.w)
+    slope = x.T @ r + l2 * params.w + l1 * jnp.sign(params.w)
     return Params(slope, jnp.sum(r, axis=0))
 
 
@@ -311,7 +311,7 @@ def _weights(y, weights, class_weights):
     """Weights of the rows, (m,), times those of their classes; None for none."""
     if class_weights is None:
         return weights
-    of_rows = product(y, class_weights)
+    of_rows = y @ class_weights
     return of_rows if weights is None else weights * of_rows
 
 
@@ -378,7 +378,7 @@ def _sparse_cost(theta, x, y, weights, frame, *, l2):
 
 def _data_cost(theta, x, y, weights, frame, l2):
     w, b = split(theta, x.shape[1])
-    z = product(standard(x, frame), w) + (0 if b is None else b[None])
+    z = standard(x, frame) @ w + (0 if b is None else b[None])
     value = average(_losses(z, y), weights)
     squares = jnp.vdot(penalties(frame, l2), jnp.sum(w**2, axis=1))
     return value + 0.5 * squares
@@ -428,7 +428,7 @@ def _planes(x, y, weights, frame, l2, intercept: bool, l1) -> Problem:
     def moves(change):
         between = Frame(frame.centre - near.centre, frame.scale)
         w, b = params_of(change.reshape(p, k), between, intercept)
-        z = product(standard(x, near), w) + (0 if b is None else b[None])
+        z = standard(x, near) @ w + (0 if b is None else b[None])
         return jnp.max(seen(jnp.max(jnp.abs(z), axis=1), weights))
 
     start = jnp.zeros(p * k, x.dtype)
@@ -445,7 +445,7 @@ def _curvatures(x, y, share, frame, intercept: bool):
     n = x.shape[1]
 
     def planes(x, theta):
-        return product(x, theta[:n]) + (theta[n][None] if intercept else 0)
+        return x @ theta[:n] + (theta[n][None] if intercept else 0)
 
     def of(theta):
         def chances_of(x):
@@ -456,7 +456,7 @@ def _curvatures(x, y, share, frame, intercept: bool):
             z = planes(x, v)
             mean = jnp.sum(chances * z, axis=1, keepdims=True)
             r = w[:, None] * chances * (z - mean)
-            return product(r.T, x), jnp.sum(r, axis=0)
+            return r.T @ x, jnp.sum(r, axis=0)
 
         chances = each(chances_of, x)
         w = jnp.sum(y, axis=1) * (1 / len(x) if share is None else share)
@@ -476,21 +476,21 @@ def _block(x, y, share, frame, intercept: bool, l2s):
 
     def of(theta):
         def of_rows(x):
-            z = product(with_ones(standard(x, frame), intercept), theta)
+            z = with_ones(standard(x, frame), intercept) @ theta
             chances = jax.nn.softmax(z, axis=1)
-            return chances, product(chances, 1 - jnp.eye(k, dtype=x.dtype))
+            return chances, chances @ (1 - jnp.eye(k, dtype=x.dtype))
 
         def sums(rows, columns, x, w, chances, others):
             left = some_columns(x, frame, rows // k) * w[:, None]
             left = left * chances[:, rows % k]
             right = some_columns(x, frame, columns // k)
-            alike = product((left * others[:, rows % k]).T, right)
-            return alike, product(left.T, right * chances[:, columns % k])
+            alike = (left * others[:, rows % k]).T @ right
+            return alike, left.T @ (right * chances[:, columns % k])
 
         theta = theta.reshape(-1, k)
         chances, others = each(of_rows, x)
         w = jnp.sum(y, axis=1) * (1 / len(x) if share is None else share)
-        size = jnp.mean(product(w, chances * others))
+        size = jnp.mean(w @ (chances * others))
 
         def pair(rows, columns):
             alike, apart = total(partial(sums, rows, columns), x, w, chances, others)
@@ -517,16 +517,16 @@ def _derivatives(x, y, share, frame, intercept: bool, hessian: bool):
 
         def sums(x, y, share):
             x = standard(x, frame)
-            z = product(x, theta[:n]) + (theta[n][None] if intercept else 0)
+            z = x @ theta[:n] + (theta[n][None] if intercept else 0)
             w = jnp.ones_like(x[:, 0]) if share is None else share
             w, whole = w[:, None], jnp.sum(y, axis=1)[:, None]
             chances = jax.nn.softmax(z, axis=1)
             # 1 - p and p - y as sums of the others, for the digits of sure rows.
-            others = product(chances, 1 - jnp.eye(k, dtype=x.dtype))
+            others = chances @ (1 - jnp.eye(k, dtype=x.dtype))
             r = w * (chances * (whole - y) - y * others)
             # Turned only outside the loop: xᵀr would be slower than rᵀx.
             value = jnp.vdot(w, _losses(z, y)[:, None])
-            first = value, product(r.T, x), jnp.sum(r, axis=0)
+            first = value, r.T @ x, jnp.sum(r, axis=0)
             if not hessian:
                 return first
             a = with_ones(x, intercept)
@@ -536,8 +536,8 @@ def _derivatives(x, y, share, frame, intercept: bool, hessian: bool):
                 return (a_mass[:, :, None] * factors[:, None]).reshape(len(x), p * k)
 
             each = (a[:, :, None] * chances[:, None]).reshape(len(x), p * k)
-            alike = product(spread(chances * others).T, a)
-            return *first, alike, product(spread(chances).T, each)
+            alike = spread(chances * others).T @ a
+            return *first, alike, spread(chances).T @ each
 
         result = total(sums, x, y, share)
         if share is None:

@@ -236,6 +236,10 @@ def test_derivatives(public, x64):
         ]
         return tangent, adjoint, jax.lax.map(of, moved)
 
+    if public.function.full_precision:
+        text = str(everything.trace(leaves, direction, back).jaxpr)
+        full = "precision=(Precision.HIGHEST, Precision.HIGHEST)"
+        assert text.count("dot_general[") == text.count(full), "a product that rounds"
     tangent, adjoint, ends = jax.tree.map(
         np.asarray, everything(leaves, direction, back)
     )

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Positive, Rows, Static, Weights
-from jaxml._rows import product
 from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.reduction._covariance import Products, products
 from jaxml.reduction._eigen import Pairs, misfit, signed
@@ -172,10 +171,10 @@ def _power_step(spread: Products, state: _State):
     """The next state, and Σ u, (n, k), for the pairs that the basis holds."""
     basis, k = state.basis, len(state.pairs.values)
     push = spread.times(basis)
-    small = product(basis.T, push)
+    small = basis.T @ push
     values, turn = jnp.linalg.eigh((small + small.T) / 2)  # Rayleigh and Ritz
     values, turn = jnp.maximum(values[::-1], 0), turn[:, ::-1]
-    u, push = product(basis, turn), product(push, turn)
+    u, push = basis @ turn, push @ turn
     pairs = Pairs(values[:k], u[:, :k])
     return _State(_orthonormal(push), pairs), push[:, :k]
 
@@ -234,9 +233,9 @@ def _hebbian(params, x, learning_rate, weights, part) -> Params:
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     share = (w / jnp.sum(w))[:, None]
     x = x - mu[None]
-    z = product(x, u)
-    seen = product((share * z).T, z)
-    u = u + learning_rate * (product((share * x).T, z) - product(u, part(seen)))
+    z = x @ u
+    seen = (share * z).T @ z
+    u = u + learning_rate * ((share * x).T @ z - u @ part(seen))
     variances = variances + learning_rate * (jnp.diagonal(seen) - variances)
     total = total + learning_rate * (jnp.sum(share * x**2) - total)
     return joined(mu, Pairs(variances, u), total - jnp.sum(variances))

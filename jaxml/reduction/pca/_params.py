@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product
+from jaxml import _check
 from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction._covariance import centred
 from jaxml.reduction._eigen import Pairs, beyond, beyond_rows, moved
@@ -81,18 +81,19 @@ def _solution(params: Params, status, x, weights) -> Params:
 
 
 @_solution.defjvp
+@_check.precise
 def _solution_jvp(primals, tangents):
     params, status, x, weights = primals
     pairs = Pairs(params.variances, params.u)
 
     def statistics(x, weights):
         centre, rows = centred(x, weights)
-        return centre, product(rows.T, product(rows, pairs.u)), jnp.sum(rows**2)
+        return centre, rows.T @ (rows @ pairs.u), jnp.sum(rows**2)
 
     rows = centred(x, weights)[1]
     m, n = x.shape
     outside = (
-        partial(beyond, matrix=product(rows.T, rows))
+        partial(beyond, matrix=rows.T @ rows)
         if n <= m
         else partial(beyond_rows, rows=rows)
     )

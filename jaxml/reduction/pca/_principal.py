@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, Rows, Static, Weights
-from jaxml._rows import mean, product, svd, symmetric
+from jaxml._rows import mean, svd, symmetric
 from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction._covariance import centred, covariance
 from jaxml.reduction._eigen import Pairs, misfit, signed, top
@@ -24,7 +24,7 @@ def transform(params: Params, x: Rows) -> jax.Array:
 
     Raises ValueError if params are for another number of columns.
     """
-    return product(x - params.mean[None], params.u)
+    return (x - params.mean[None]) @ params.u
 
 
 @_check.pure
@@ -33,7 +33,7 @@ def inverse(params: Params, z: Annotated[Array, "m k"]) -> jax.Array:
 
     Raises ValueError if params have another number of directions.
     """
-    return product(z, params.u.T) + params.mean[None]
+    return z @ params.u.T + params.mean[None]
 
 
 @_check.pure
@@ -151,7 +151,7 @@ def _eigen(x, weights, k: int):
     centre, matrix = covariance(x, weights)
     values, vectors = jnp.linalg.eigh(matrix)
     pairs = top(values, vectors, k)
-    return joined(centre, pairs, _rest(values, k)), product(matrix, pairs.u)
+    return joined(centre, pairs, _rest(values, k)), matrix @ pairs.u
 
 
 def _gram(x, weights, k: int):
@@ -160,9 +160,9 @@ def _gram(x, weights, k: int):
     values, q = jnp.linalg.eigh(symmetric(rows.T, rows.T))
     pairs = top(values, q, k)
     # Where a value is 0, yᵀ q is rounding: this still makes a direction of it.
-    u = signed(jnp.linalg.qr(product(rows.T, pairs.u))[0])
+    u = signed(jnp.linalg.qr(rows.T @ pairs.u)[0])
     pairs = Pairs(pairs.values, u)
-    push = product(rows.T, product(rows, u))
+    push = rows.T @ (rows @ u)
     return joined(centre, pairs, _rest(values, k)), push
 
 
@@ -171,7 +171,7 @@ def _svd(x, weights, k: int):
     centre, rows = centred(x, weights)
     _, s, ut = svd(rows)
     pairs = Pairs(s[:k] ** 2, signed(ut[:k].T))
-    push = product(rows.T, product(rows, pairs.u))
+    push = rows.T @ (rows @ pairs.u)
     return joined(centre, pairs, jnp.sum(s[k:] ** 2)), push
 
 

@@ -13,7 +13,6 @@ from jax.scipy.special import gammaln
 
 from jaxml import _check
 from jaxml._check import Count, Key, Rows, Weights
-from jaxml._rows import product
 from jaxml._units import unit_of
 from jaxml.reduction._covariance import centred
 from jaxml.reduction.pca._params import Params
@@ -42,12 +41,12 @@ def log_likelihood(params: Params, x: Rows) -> jax.Array:
     """
     n, k = params.u.shape
     y = x - params.mean[None]
-    z = product(y, params.u)
+    z = y @ params.u
     volume = n * jnp.log(2 * jnp.pi) + jnp.sum(jnp.log(params.variances))
     square = jnp.sum(z**2 / params.variances[None], axis=1)
     if k < n:
         volume += (n - k) * jnp.log(params.noise)
-        left = y - product(z, params.u.T)
+        left = y - z @ params.u.T
         square += jnp.sum(left**2, axis=1) / params.noise
     return -0.5 * (volume + square)
 
@@ -61,7 +60,7 @@ def posterior(params: Params, x: Rows) -> Posterior:
     `log_likelihood`.
     """
     scale = jnp.sqrt(params.variances - params.noise) / params.variances
-    mean = product(x - params.mean[None], params.u) * scale[None]
+    mean = ((x - params.mean[None]) @ params.u) * scale[None]
     return Posterior(mean, params.noise / params.variances)
 
 
@@ -77,7 +76,7 @@ def sample(params: Params, key: Key, *, count: Count) -> jax.Array:
     a = jax.random.normal(latent, (count, k), dtype)
     e = jax.random.normal(noise, (count, n), dtype)
     scale = jnp.sqrt(params.variances - params.noise)
-    rows = product(a * scale[None], params.u.T)
+    rows = (a * scale[None]) @ params.u.T
     # Without noise its root has no derivative.
     sigma = jnp.sqrt(params.noise) if k < n else 0
     return params.mean[None] + rows + sigma * e
@@ -118,7 +117,7 @@ def evidence(x: Rows, *, weights: Weights | None = None) -> jax.Array:
     rows = centred(x, weights)[1]
     unit = unit_of(rows)  # so that no square underflows
     rows = rows / unit
-    s = jnp.linalg.eigvalsh(product(rows.T, rows))[::-1]
+    s = jnp.linalg.eigvalsh(rows.T @ rows)[::-1]
     k = jnp.arange(1, n)
     log, each = jnp.log(s), k.astype(s.dtype)
     half = (n - jnp.arange(1, n).astype(s.dtype) + 1) / 2

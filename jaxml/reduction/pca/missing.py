@@ -21,7 +21,6 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, Key, NonNegative, Rows, Weights
-from jaxml._rows import product
 from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.reduction._eigen import signed
 from jaxml.reduction.pca._params import Params, at_most
@@ -235,12 +234,12 @@ def _latent(factors: _Factors, x: jax.Array, mask: jax.Array) -> _Latent:
     n, k = w.shape
     y = mask * (x - mean[None])
     outer = (w[:, :, None] * w[:, None]).reshape(n, k * k)
-    m = product(mask, outer).reshape(-1, k, k) + noise * jnp.eye(k, dtype=w.dtype)[None]
+    m = (mask @ outer).reshape(-1, k, k) + noise * jnp.eye(k, dtype=w.dtype)[None]
     root = jnp.linalg.cholesky(m)
     inverse = jax.scipy.linalg.cho_solve(
         (root, True), jnp.broadcast_to(jnp.eye(k, dtype=w.dtype), m.shape)
     )
-    a = jnp.einsum("rij,rj->ri", inverse, product(y, w), precision="highest")
+    a = jnp.einsum("rij,rj->ri", inverse, y @ w)
     left = mask * (x - _expected(factors, a)) ** 2
     # |x - μ|² - yᵀ W a without its cancellation
     square = jnp.sum(left, axis=1) / noise + jnp.sum(a**2, axis=1)
@@ -252,7 +251,7 @@ def _latent(factors: _Factors, x: jax.Array, mask: jax.Array) -> _Latent:
 
 def _expected(factors: _Factors, a: jax.Array) -> jax.Array:
     """μ + W a, (r, n)."""
-    return factors.mean[None] + product(a, factors.w.T)
+    return factors.mean[None] + a @ factors.w.T
 
 
 def _expectation(factors, x, mask, w) -> _Sums:
@@ -267,12 +266,11 @@ def _expectation(factors, x, mask, w) -> _Sums:
         spread = jnp.pad(latent.covariance, ((0, 0), (0, 1), (0, 1)))
         return _Sums(
             jnp.sum(share * error**2, axis=0),
-            product((share * error).T, a),
-            product(share.T, outer).reshape(n, k + 1, k + 1),
-            product(share.T, spread.reshape(-1, (k + 1) ** 2)).reshape(n, k + 1, k + 1),
+            (share * error).T @ a,
+            (share.T @ outer).reshape(n, k + 1, k + 1),
+            (share.T @ spread.reshape(-1, (k + 1) ** 2)).reshape(n, k + 1, k + 1),
             jnp.sum(share, axis=0),
-            product((w[:, None] * a).T, a)
-            + jnp.einsum("r,rij->ij", w, spread, precision="highest"),
+            (w[:, None] * a).T @ a + jnp.einsum("r,rij->ij", w, spread),
             jnp.vdot(w, latent.log_likelihood),
         )
 
@@ -300,11 +298,11 @@ def _maximised(factors: _Factors, sums: _Sums) -> _Factors:
     centre = latent[:-1, -1]
     root = jnp.linalg.cholesky(latent[:-1, :-1] - jnp.outer(centre, centre))
     w, mean = new[:, :-1], mean + change[:, -1]
-    return _Factors(product(w, root), mean + product(w, centre), noise)
+    return _Factors(w @ root, mean + w @ centre, noise)
 
 
 def _times(matrices: jax.Array, vectors: jax.Array) -> jax.Array:
-    return jnp.einsum("nij,nj->ni", matrices, vectors, precision="highest")
+    return jnp.einsum("nij,nj->ni", matrices, vectors)
 
 
 def _change(old: _Factors, new: _Factors) -> jax.Array:

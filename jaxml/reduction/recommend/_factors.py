@@ -21,7 +21,6 @@ from jaxml._check import (
     Targets,
     Weights,
 )
-from jaxml._rows import product
 from jaxml.optimize._fit import Fit
 from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
@@ -102,7 +101,7 @@ def scores(params: Params, user: Users) -> jax.Array:
 
     params as in `predict`; user, (m,) integers.
     """
-    return product(take(params.theta, user), params.x.T)
+    return take(params.theta, user) @ params.x.T
 
 
 @_check.pure
@@ -311,4 +310,4 @@ def fold_in(
     z = take(x, item)
     scaled = z if weights is None else z * weights[:, None]
     base = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
-    return jnp.linalg.solve(product(scaled.T, z) + base, product(scaled.T, y))
+    return jnp.linalg.solve(scaled.T @ z + base, scaled.T @ y)

@@ -168,7 +168,7 @@ class Block(NamedTuple):
             rows = jnp.arange(shape[0], dtype=jnp.int32)
             ours = (owner[None] == rows[:, None]).astype(segments.dtype)
             flat = segments.reshape(len(segments), -1)
-            return jnp.matmul(ours, flat, precision="highest").reshape(shape)
+            return (ours @ flat).reshape(shape)
 
         if segments.ndim > 2:  # matrices: both cores share a product, not a scatter
             return by_product(self.owner, segments)

@@ -10,7 +10,6 @@ import optax
 from jaxml import _check
 from jaxml._check import Array, Count, Labels, Rows, Static, Weights
 from jaxml._distances import euclidean
-from jaxml._rows import product
 from jaxml.reduction.recommend._layout import Items, Users, take
 
 
@@ -107,7 +106,7 @@ def similar(
         x = x / jnp.where(largest == 0, 1, largest)  # else squares might underflow
         lengths = optax.safe_norm(x, 0.0, axis=1, keepdims=True)
         x = x / jnp.where(lengths == 0, 1, lengths)
-        near = product(take(x, item), x.T)
+        near = take(x, item) @ x.T
     else:
         near = -euclidean(take(x, item), x, own=item)
     itself = item[:, None] == jnp.arange(len(x), dtype=jnp.int32)[None]

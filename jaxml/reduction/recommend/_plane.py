@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml._rows import product
 from jaxml.reduction.recommend._layout import Block, Side
 
 # Of the products of vectors (i, j) of both sides, which coefficient they have.
@@ -62,11 +61,11 @@ def _of_ratings(user, item, side: Side, curvature, pull) -> Form:
     def block(piece):
         row, owner, column, c, p = piece
         own = Block(row, owner, column).own(user[row])
-        s = jnp.einsum("swjq,siq->swij", item[column], own, precision="highest")
-        f = product(s.reshape(-1, 9), terms)
+        s = jnp.einsum("swjq,siq->swij", item[column], own)
+        f = s.reshape(-1, 9) @ terms
         c, p = c.reshape(-1, 1), p.reshape(-1, 1)
         bent = c * f
-        return Form(jnp.sum((bent[:, :1] - p) * f, axis=0), product(bent.T, f))
+        return Form(jnp.sum((bent[:, :1] - p) * f, axis=0), bent.T @ f)
 
     pieces = side.row, side.owner, side.column, curvature, pull
     return jax.tree.map(lambda a: jnp.sum(a, axis=0), jax.lax.map(block, pieces))
@@ -75,17 +74,17 @@ def _of_ratings(user, item, side: Side, curvature, pull) -> Form:
 def _of_all(user: jax.Array, item: jax.Array) -> Form:
     """Σ ½ s² over all pairs of users and items."""
     terms = jnp.asarray(np.eye(6)[TERMS], user.dtype)
-    own = jnp.einsum("uiq,ukr->ikqr", user, user, precision="highest")
-    other = jnp.einsum("vjq,vlr->jlqr", item, item, precision="highest")
-    both = jnp.einsum("ikqr,jlqr->ijkl", own, other, precision="highest")
-    quadratic = product(terms.T, product(both.reshape(9, 9), terms))
+    own = jnp.einsum("uiq,ukr->ikqr", user, user)
+    other = jnp.einsum("vjq,vlr->jlqr", item, item)
+    both = jnp.einsum("ikqr,jlqr->ijkl", own, other)
+    quadratic = terms.T @ (both.reshape(9, 9) @ terms)
     return Form(quadratic[0], quadratic)
 
 
 def _of_squares(penalty: Any, table: jax.Array) -> Form:
     """Σ ½ penalty · v² over the rows of a table, (rows, 3, q)."""
     penalty = jnp.broadcast_to(penalty, table.shape[2:])[None, None]
-    gram = jnp.einsum("riq,rjq->ij", table * penalty, table, precision="highest")
+    gram = jnp.einsum("riq,rjq->ij", table * penalty, table)
     half = 0.5 * gram
     linear = [half[0, 0], gram[0, 1], gram[0, 2], half[1, 1], gram[1, 2], half[2, 2]]
     return Form(jnp.stack(linear), jnp.zeros((6, 6), table.dtype))
@@ -106,7 +105,7 @@ def _least(form: Form) -> jax.Array:
     def value(at):
         a, b = unit * at
         c = jnp.stack([jnp.zeros_like(a), a, b, a * a, a * b, b * b])
-        return jnp.vdot(form.linear, c) + 0.5 * jnp.vdot(c, product(form.quadratic, c))
+        return jnp.vdot(form.linear, c) + 0.5 * jnp.vdot(c, form.quadratic @ c)
 
     def newton(_, at):
         slope, hessian = jax.grad(value)(at), jax.hessian(value)(at)

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.reduction.recommend._layout import Ratings, Side, each_row
 
@@ -75,9 +74,9 @@ def solve(
         right = block.total(_weighted(z, pull))
         how = _factorised if solver == "cholesky" else _conjugate
         x, image = how(block, z, curvature, base, right, start)
-        s = jnp.einsum("swk,sk->sw", z, block.own(x), precision="highest") + beyond
+        s = jnp.einsum("swk,sk->sw", z, block.own(x)) + beyond
         spent = block.total(jnp.sum(loss.value(s, curvature, target), axis=1))
-        value = spent + 0.5 * jnp.sum(x * product(x, base), axis=1)
+        value = spent + 0.5 * jnp.sum(x * (x @ base), axis=1)
         return x, value, jnp.sum((image - right) ** 2, axis=1)
 
     rows, value, error = each_row(side, block, curvature, target)
@@ -87,28 +86,28 @@ def solve(
 
 def _weighted(z, weight):
     """Σ weight · z over each segment, (s, k)."""
-    return jnp.einsum("swk,sw->sk", z, weight, precision="highest")
+    return jnp.einsum("swk,sw->sk", z, weight)
 
 
 def _factorised(block, z, curvature, base, right, start):
     """x = H⁻¹h by Cholesky, and Hx."""
     scaled = z * curvature[..., None]
-    gram = jnp.einsum("swk,swl->skl", scaled, z, precision="highest")
+    gram = jnp.einsum("swk,swl->skl", scaled, z)
     hessian = base[None] + block.total(gram)
     lower = jax.lax.linalg.cholesky(hessian, symmetrize_input=False)
     options: dict[str, Any] = {"left_side": True, "lower": True}
     half = jax.lax.linalg.triangular_solve(lower, right[..., None], **options)
     x = jax.lax.linalg.triangular_solve(lower, half, transpose_a=True, **options)
     x = x[..., 0]
-    return x, jnp.einsum("rkl,rl->rk", hessian, x, precision="highest")
+    return x, jnp.einsum("rkl,rl->rk", hessian, x)
 
 
 def _conjugate(block, z, curvature, base, right, start):
     """A few steps of conjugate gradients from start, and Hx; H is not formed."""
 
     def image(p):
-        along = jnp.einsum("swk,sk->sw", z, block.own(p), precision="highest")
-        return product(p, base) + block.total(_weighted(z, curvature * along))
+        along = jnp.einsum("swk,sk->sw", z, block.own(p))
+        return p @ base + block.total(_weighted(z, curvature * along))
 
     # Who has no ratings is at 0 at once, not after many steps towards it.
     x = jnp.where(jnp.any(right != 0, axis=1, keepdims=True), start[block.row], 0)

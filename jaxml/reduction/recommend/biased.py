@@ -15,7 +15,6 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Static, Targets, Weights
-from jaxml._rows import product
 from jaxml.optimize._fit import Fit
 from jaxml.reduction.recommend import _factors
 from jaxml.reduction.recommend._layout import (
@@ -100,7 +99,7 @@ def scores(params: Params, user: Users) -> jax.Array:
     params as in `predict`; user, (m,) integers.
     """
     mu, b_user, b_item, theta, x = params
-    both = product(take(theta, user), x.T)
+    both = take(theta, user) @ x.T
     return mu + take(b_user, user)[:, None] + b_item[None] + both
 
 
@@ -263,5 +262,5 @@ def fold_in(
     left = y - params.mu - take(params.b_item, item)
     scaled = z if weights is None else z * weights[:, None]
     penalty = jnp.diag(jnp.append(jnp.full_like(x[0], l2), l2_bias))
-    v = jnp.linalg.solve(product(scaled.T, z) + penalty, product(scaled.T, left))
+    v = jnp.linalg.solve(scaled.T @ z + penalty, scaled.T @ left)
     return Folded(v[:-1], v[-1])

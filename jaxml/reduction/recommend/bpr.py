@@ -13,7 +13,6 @@ import optax
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Positive, Static, Weights
-from jaxml._rows import product
 from jaxml.optimize import train
 from jaxml.optimize._fit import Fit
 from jaxml.optimize._solver import Solver
@@ -62,7 +61,7 @@ def scores(params: Params, user: Users) -> jax.Array:
 
     params as `init` makes them; user, (m,) integers.
     """
-    return params.b_item[None] + product(take(params.theta, user), params.x.T)
+    return params.b_item[None] + take(params.theta, user) @ params.x.T
 
 
 @_check.pure

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Scalar, Static, Targets, Weights
-from jaxml._rows import product
 from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction.recommend._factors import Params, predict
 from jaxml.reduction.recommend._layout import (
@@ -76,7 +75,7 @@ def cost(
     s = predict(params, user, item)
     r = y if weights is None else weights * y
     share = _shares(r, _pairs(user, item))
-    everywhere = jnp.sum(product(theta.T, theta) * product(x.T, x))
+    everywhere = jnp.sum((theta.T @ theta) * (x.T @ x))
     known = jnp.sum(2 * CHOICES.value(s, alpha * r, share + alpha * r))
     return 0.5 * (everywhere + known + l2 * (jnp.sum(theta**2) + jnp.sum(x**2)))
 
@@ -150,7 +149,7 @@ def fit(
     one = jnp.eye(params.x.shape[1], dtype=y.dtype)
 
     def half(fixed, moving, side, curvature, pull):
-        base = product(fixed.T, fixed) + l2 * one
+        base = fixed.T @ fixed + l2 * one
         options: dict[str, Any] = {"solver": solver, "loss": CHOICES}
         return solve(side, fixed, base, curvature, pull, moving, **options)
 
@@ -203,6 +202,6 @@ def fold_in(
     z = take(x, item)
     r = y if weights is None else weights * y
     pull = _shares(r, _pairs(jnp.zeros_like(item), item)) + alpha * r
-    base = product(x.T, x) + l2 * jnp.eye(x.shape[1], dtype=x.dtype)
-    hessian = base + product((z * (alpha * r)[:, None]).T, z)
-    return jnp.linalg.solve(hessian, product(pull, z))
+    base = x.T @ x + l2 * jnp.eye(x.shape[1], dtype=x.dtype)
+    hessian = base + (z * (alpha * r)[:, None]).T @ z
+    return jnp.linalg.solve(hessian, pull @ z)

@@ -120,8 +120,8 @@ def _descended(moving, fixed, side, w, y, l2):
     def block(block, w, y):
         z = fixed[block.column]
         scaled = z * w[..., None]
-        gram = jnp.einsum("swk,swl->skl", scaled, z, precision="highest")
-        right = jnp.einsum("swk,sw->sk", scaled, y, precision="highest")
+        gram = jnp.einsum("swk,swl->skl", scaled, z)
+        right = jnp.einsum("swk,sw->sk", scaled, y)
         hessian, right = block.total(gram) + (l2 * one)[None], block.total(right)
 
         def along(j, x):

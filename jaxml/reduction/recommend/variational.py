@@ -121,8 +121,8 @@ def variance(params: Params, user: Users, item: Items) -> jax.Array:
     a, c = a.at[:, -1].set(1), c.at[:, -1].set(1)  # b multiplies 1 of the other side
     # θ·x with the covariances of both; b_u and b_i are independent of each other.
     both = jnp.sum(cov_a[:, :-1, :-1] * cov_c[:, :-1, :-1], axis=(1, 2))
-    own = jnp.einsum("mi,mij,mj->m", c, cov_a, c, precision="highest")
-    other = jnp.einsum("mi,mij,mj->m", a, cov_c, a, precision="highest")
+    own = jnp.einsum("mi,mij,mj->m", c, cov_a, c)
+    other = jnp.einsum("mi,mij,mj->m", a, cov_c, a)
     return params.noise + both + own + other
 
 
@@ -200,8 +200,8 @@ def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
     lower = jnp.linalg.cholesky(gram / noise + jnp.diag(moving.precision)[None])
     one = jnp.broadcast_to(jnp.eye(p, dtype=lower.dtype), lower.shape)
     inverse = jax.lax.linalg.triangular_solve(lower, one, left_side=True, lower=True)
-    covariance = jnp.einsum("rji,rjk->rik", inverse, inverse, precision="highest")
-    mean = jnp.einsum("rij,rj->ri", covariance, pull, precision="highest") / noise
+    covariance = jnp.einsum("rji,rjk->rik", inverse, inverse)
+    mean = jnp.einsum("rij,rj->ri", covariance, pull) / noise
     square = covariance + mean[:, :, None] * mean[:, None, :]
     error = jnp.sum(gram * square, axis=(1, 2)) - 2 * jnp.sum(pull * mean, axis=1)
     best = Posterior(mean, covariance, moving.precision)

@@ -22,7 +22,6 @@ from jaxml._check import (
     Targets,
     Weights,
 )
-from jaxml._rows import product
 from jaxml._units import shares_of
 from jaxml.optimize._fit import Fit, Status
 from jaxml.optimize._implicit import kinked_solution
@@ -259,7 +258,7 @@ def _with_derivatives(
     x, y, weights = data
     b = jnp.zeros_like(value)
     if intercept:
-        b = product(shares_of(x, weights), y - product(x, w))
+        b = shares_of(x, weights) @ (y - x @ w)
     invalid = (limits < 0).any()
     if groups is not None:
         invalid |= (groups >= len(groups)).any()
@@ -271,9 +270,9 @@ def _squares(w, data, hyper, *, intercept):
     """The smooth part at the best b, so that w is all there is to solve for."""
     x, y, weights = data
     share = shares_of(x, weights)
-    r = product(x, w) - y
+    r = x @ w - y
     if intercept:
-        r -= product(share, r)
+        r -= share @ r
     return 0.5 * jnp.vdot(share * r, r) + 0.5 * hyper["l2"] * jnp.vdot(w, w)
 
 
@@ -310,12 +309,12 @@ def largest_l1(
         free = limits == 0 if groups is None else (limits == 0)[groups]
 
         def normal(w):
-            curved = product(x.T, share * product(x, jnp.where(free, w, 0)))
+            curved = x.T @ (share * (x @ jnp.where(free, w, 0)))
             return jnp.where(free, curved, w)
 
-        cross = jnp.where(free, product(x.T, share * y), 0)
-        y = y - product(x, solve(normal, cross))
-    reach = _penalty.sizes(product(x.T, share * y), groups, positive)
+        cross = jnp.where(free, x.T @ (share * y), 0)
+        y = y - x @ solve(normal, cross)
+    reach = _penalty.sizes(x.T @ (share * y), groups, positive)
     bound = jnp.where(limits == 0, 1, limits)
     return jnp.max(jnp.where(limits == 0, 0, reach / bound))
 
@@ -353,7 +352,7 @@ def kkt_residual(
 def _pulls(x, r, weights):
     """Σ wᵢ xᵢ rᵢ / Σ wᵢ, (n,), and Σ wᵢ rᵢ / Σ wᵢ, ()."""
     share = shares_of(x, weights)
-    return product(x.T, share * r), jnp.vdot(share, r)
+    return x.T @ (share * r), jnp.vdot(share, r)
 
 
 @_check.pure

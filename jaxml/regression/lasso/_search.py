@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
 
-from jaxml._rows import normal, product
+from jaxml._rows import normal
 from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._single_kernel import descend, padded
@@ -103,7 +103,7 @@ def _columns(x, y, weights, intercept) -> Columns:
     share = shares_of(x, weights)
     x, _ = centred(x, share, intercept)
     x, y = (x * jnp.sqrt(share)[:, None]).T, y * jnp.sqrt(share)
-    return Columns(x, y, product(x, y))
+    return Columns(x, y, x @ y)
 
 
 def _along_data(columns, limits, l2, groups, tol, **options) -> Fit:
@@ -163,7 +163,7 @@ def on_gram(data: Gram, w, rule: Rule, **options) -> Fit:
 
 def _judge(data: Gram, w, rule: Rule, positive: bool):
     """Progress at w, and the residual correlation."""
-    left = data.cross - product(data.gram, w)
+    left = data.cross - data.gram @ w
     cost = 0.5 * (data.energy - jnp.vdot(w, data.cross + left - rule.l2 * w))
     cost += _penalty.value(w, rule.limits, rule.groups)
     own = jnp.maximum(data.energy - jnp.vdot(w, data.cross + left), 0)
@@ -188,7 +188,7 @@ def _within_rounding(data: Gram, w, left, rule: Rule, positive: bool):
     """Whether no condition of a minimum is violated but by what rounding of G w is."""
     pull = left - rule.l2 * w
     wrong = _penalty.violations(pull, w, rule.limits, rule.groups, positive)
-    size = product(jnp.abs(data.gram), jnp.abs(w)) + jnp.abs(data.cross)
+    size = jnp.abs(data.gram) @ jnp.abs(w) + jnp.abs(data.cross)
     return (wrong <= ROUNDING * jnp.finfo(w.dtype).eps * size).all()
 
 
@@ -246,7 +246,7 @@ def _accelerated(
     data: Gram, w, rule: Rule, *, positive, max_iter, history_length
 ) -> Fit:
     def smooth(w):
-        curved = product(data.gram, w) + rule.l2 * w
+        curved = data.gram @ w + rule.l2 * w
         return 0.5 * (data.energy + jnp.vdot(w, curved)) - jnp.vdot(data.cross, w)
 
     return _by_acceleration(
@@ -375,18 +375,18 @@ def on_columns(
             sweeps=SWEEPS,
             positive=positive,
         )
-        left = chosen.target - product(result.w, chosen.x)
+        left = chosen.target - result.w @ chosen.x
         same = (chosen.used == before) & (result.sweeps < SWEEPS)
         # What small changes have not mended needs smaller ones.
         inner = jnp.where(same, 0.1, 1) * chosen.inner
-        chosen = chosen._replace(w=result.w, pull=product(data.x, left), inner=inner)
+        chosen = chosen._replace(w=result.w, pull=data.x @ left, inner=inner)
         return chosen, judge(chosen, left)
 
     chosen = chosen._replace(inner=CLOSER * rule.tol * scale)
     return iterate(
         step,
         chosen,
-        judge(chosen, chosen.target - product(chosen.w, chosen.x)),
+        judge(chosen, chosen.target - chosen.w @ chosen.x),
         tol=rule.tol,
         max_iter=max_iter,
         patience=PATIENCE,
@@ -411,7 +411,7 @@ def _join(data: Columns, chosen: Chosen, rule: Rule, positive: bool) -> Chosen:
     other = jnp.where(joins, new, n)
     x_new, w_new = data.x[new], jnp.where(joins, chosen.rest[new], 0)
     x = chosen.x.at[place].set(x_new, mode="drop")
-    block = product(x_new, x.T)
+    block = x_new @ x.T
     gram = chosen.gram.at[place].set(block, mode="drop")
     return chosen._replace(
         which=chosen.which.at[place].set(new.astype(jnp.int32), mode="drop"),
@@ -421,7 +421,7 @@ def _join(data: Columns, chosen: Chosen, rule: Rule, positive: bool) -> Chosen:
         gram=gram.at[:, place].set(block.T, mode="drop"),
         w=chosen.w.at[place].set(w_new, mode="drop"),
         rest=chosen.rest.at[other].set(0, mode="drop"),
-        target=chosen.target + product(w_new, x_new),
+        target=chosen.target + w_new @ x_new,
     )
 
 
@@ -446,7 +446,7 @@ def _leave(chosen: Chosen) -> Chosen:
         gram=chosen.gram[order[:, None], order[None]],
         w=jnp.where(first, chosen.w[order], 0),
         rest=chosen.rest.at[chosen.which].add(gone),
-        target=chosen.target - product(gone, chosen.x),
+        target=chosen.target - gone @ chosen.x,
     )
 
 
@@ -454,14 +454,14 @@ def on_data(data: Columns, w, rule: Rule, *, positive, max_iter, history_length)
     """A Fit of w, (n,), from w, by accelerated descent over all columns."""
 
     def smooth(w):
-        left = data.y - product(w, data.x)
+        left = data.y - w @ data.x
         return 0.5 * (jnp.vdot(left, left) + rule.l2 * jnp.vdot(w, w))
 
     energy = jnp.vdot(data.y, data.y)
 
     def judge(w):
-        r = data.y - product(w, data.x)
-        own, left = jnp.vdot(r, r), product(data.x, r)
+        r = data.y - w @ data.x
+        own, left = jnp.vdot(r, r), data.x @ r
         cost = 0.5 * (own + rule.l2 * jnp.vdot(w, w))
         cost += _penalty.value(w, rule.limits, rule.groups)
 

@@ -121,11 +121,11 @@ def _settle(theta, problem: Problem, anchored, fit: Fit) -> Solution:
     below, above = beta > fixed.lower, beta < fixed.upper
     free = below & above
     anchor = anchored(beta, slope, fixed)
-    level = jnp.vdot(anchor, problem.p, precision="highest")
+    level = jnp.vdot(anchor, problem.p)
 
     result, image = _smo.collapse(beta, m), slope[:m] + fixed.p[:m]
     anchor = _smo.collapse(anchor, m)
-    b = lax.stop_gradient(level) - jnp.vdot(anchor, image, precision="highest")
+    b = lax.stop_gradient(level) - jnp.vdot(anchor, image)
     # A row without weight has both ends in one place: the slope says which it is at.
     at_upper = ~above & (below | (slope + b < 0))
     edge = jnp.where(at_upper, problem.upper, problem.lower)

@@ -51,7 +51,7 @@ def centred(rows: Rows, weights) -> Rows:
     share = shares(weights)
     if rows.kernel == PRECOMPUTED:
         return replace(rows, origin=lax.stop_gradient(share))
-    origin = lax.stop_gradient(_matmul(share, rows.x))
+    origin = lax.stop_gradient(share @ rows.x)
     # Less the last bits, or a compiler may round differences from it in two ways.
     origin = _refined.cut(origin, 6)
     there = (weights > 0)[:, None]
@@ -87,13 +87,13 @@ def _image(params: Params, x):
     share = support.astype(x.dtype) / jnp.maximum(jnp.sum(support), 1)
     if params.kernel == PRECOMPUTED:
         k = x[:, params.x]
-        of_origin = _matmul(k, share)
-        around = _matmul(k - of_origin[:, None], alpha)
+        of_origin = k @ share
+        around = (k - of_origin[:, None]) @ alpha
         return around, 0, _outer(of_origin, _sum(params.alpha))
     rows = Rows(params.x, params.gamma, params.offset, params.kernel)
     if not _gram.anchored(rows.kernel):
         return _gram.image(rows, x, alpha), 0, 0
-    origin = _refined.cut(lax.stop_gradient(_matmul(share, params.x)), 6)
+    origin = _refined.cut(lax.stop_gradient(share @ params.x), 6)
     of_origin = _gram.between(rows, x, origin[None])[:, 0]
     rows = replace(rows, origin=origin)
     around = _gram.image(rows, x, alpha)
@@ -111,10 +111,6 @@ def _outer(rows, machines):
     return rows[:, None] * machines[None] if machines.ndim else rows * machines
 
 
-def _matmul(a, b):
-    return jnp.matmul(a, b, precision="highest")
-
-
 def given(params: Params, gram) -> jax.Array:
     """What the norm is computed from: the rows of params, or the matrix."""
     if (params.kernel == PRECOMPUTED) != (gram is not None):
@@ -126,7 +122,7 @@ def squared_norm(params: Params, x) -> jax.Array:
     """‖w‖², (); x is the matrix of the rows where the kernel is precomputed."""
     rows = x[params.x] if params.kernel == PRECOMPUTED else params.x
     around, constant, of_origin = _image(params, rows)
-    moment = dot(params.alpha, around + of_origin)
+    moment = jnp.vdot(params.alpha, around + of_origin)
     return moment + constant * _sum(params.alpha)
 
 
@@ -141,11 +137,6 @@ def weights_of(x, weights) -> jax.Array:
     return jnp.where(w >= 0, w, jnp.nan)
 
 
-def dot(a, b) -> jax.Array:
-    """a·b, ()."""
-    return jnp.vdot(a, b, precision="highest")
-
-
 # --- two classes --------------------------------------------------------------------
 
 
@@ -157,7 +148,7 @@ def box(signs, share, l2) -> _smo.Problem:
 
 def hinge(f, signs, share) -> jax.Array:
     """Σ shareᵢ max(0, 1 - sᵢ fᵢ), ()."""
-    return dot(share, jnp.maximum(0, 1 - signs * f))
+    return jnp.vdot(share, jnp.maximum(0, 1 - signs * f))
 
 
 def separate(rows: Rows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
@@ -177,7 +168,7 @@ def separate(rows: Rows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
     both = jnp.any(share * signs > 0) & jnp.any(share * signs < 0)
     return search.flag(~(both & (l2 > 0)), Status.INVALID)._replace(
         params=(alpha, uncentred(rows, alpha, b)),
-        cost=hinge(image + b, signs, share) + l2 / 2 * dot(alpha, image),
+        cost=hinge(image + b, signs, share) + l2 / 2 * jnp.vdot(alpha, image),
         history=l2 * search.history,
     )
 

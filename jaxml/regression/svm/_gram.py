@@ -65,7 +65,7 @@ def gram(rows: Rows) -> jax.Array:
     if rows.origin is None:
         return rows.x
     levels = level(rows)
-    middle = _dot(rows.origin, _dot(rows.x, rows.origin))
+    middle = rows.origin @ (rows.x @ rows.origin)
     return rows.x - levels[:, None] - levels[None] - middle
 
 
@@ -75,8 +75,8 @@ def constant(rows: Rows, beta: jax.Array) -> jax.Array:
     For the linear kernel it is w·o.
     """
     if linear(rows.kernel):
-        return _dot(plane(rows, beta).T, rows.origin)
-    return _dot(level(rows), beta)
+        return plane(rows, beta).T @ rows.origin
+    return level(rows) @ beta
 
 
 def away(rows: Rows, a: jax.Array) -> jax.Array:
@@ -98,7 +98,7 @@ def plane(rows: Rows, beta: jax.Array) -> jax.Array:
 
 def exact_sum(values: jax.Array, beta: jax.Array) -> jax.Array:
     """Σ βᵢ valuesᵢ, (n, …), summed as if in twice the precision; beta is (m, …)."""
-    plain = _dot(values.T, beta)
+    plain = values.T @ beta
     fixed, by = lax.stop_gradient((values, beta.reshape(len(beta), -1)))
     exact = jax.vmap(lambda b: _refined.columns(fixed, b), 1, 1)(by)
     return plain + lax.stop_gradient(exact.reshape(plain.shape) - plain)
@@ -108,12 +108,12 @@ def level(rows: Rows) -> jax.Array:
     """k(x_i, o) - k(o, o), (m,)."""
     x, origin = rows.x, rows.origin
     if rows.kernel == PRECOMPUTED:
-        means = _dot(x, origin)
-        return means - _dot(origin, means)
-    along = _dot(away(rows, x), origin)
+        means = x @ origin
+        return means - origin @ means
+    along = away(rows, x) @ origin
     if linear(rows.kernel):
         return along
-    along, base = rows.gamma * along, rows.gamma * _dot(origin, origin) + rows.offset
+    along, base = rows.gamma * along, rows.gamma * (origin @ origin) + rows.offset
     n = degree(rows.kernel)
     return along * sum(base**k * (along + base) ** (n - 1 - k) for k in range(n))
 
@@ -124,15 +124,15 @@ def between(rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
         hyper = {"gamma": rows.gamma, "offset": rows.offset}
         return kernels.matrix(a, b, kernel=rows.kernel, **hyper)
     u, v = away(rows, a), away(rows, b)
-    product = _dot(u, v.T)
+    product = u @ v.T
     if linear(rows.kernel):
         return product
     # With t = γ o·o + c and γ a·b + c = t + d, d = r + s + γ u·v, this is the sum over
     # k of (degree choose k) t^(degree - k) e_k, e_k = d^k - r^k - s^k.
     product = rows.gamma * product
-    r, s = (rows.gamma * _dot(w, rows.origin) for w in (u, v))
+    r, s = (rows.gamma * (w @ rows.origin) for w in (u, v))
     r, s = r[:, None], s[None]
-    t, d = rows.gamma * _dot(rows.origin, rows.origin) + rows.offset, r + s + product
+    t, d = rows.gamma * (rows.origin @ rows.origin) + rows.offset, r + s + product
     total, e = jnp.zeros_like(product), product
     n = degree(rows.kernel)
     for k in range(1, n + 1):
@@ -141,22 +141,18 @@ def between(rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
     return total
 
 
-def _dot(a, b):
-    return jnp.matmul(a, b, precision="highest")
-
-
 def image(rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
     """Σ_j k(a_i, x_j) βⱼ, (q, …), for the rows of a, (q, n), a CHUNK at a time.
 
     beta is (m, …).
     """
     if linear(rows.kernel):
-        return _dot(away(rows, a), plane(rows, beta))
+        return away(rows, a) @ plane(rows, beta)
 
     @jax.checkpoint  # or reverse mode would keep all of K
     def one(chunk):
         k = between(rows, chunk, rows.x)
-        return jnp.matmul(k, beta, precision="highest")
+        return k @ beta
 
     q = len(a)
     if q <= CHUNK:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxml._rows import product, with_ones
+from jaxml._rows import with_ones
 from jaxml._units import shares_of
 from jaxml.optimize._fit import Fit, Status
 from jaxml.regression.svm import _gram, _linear, _smo
@@ -27,7 +27,7 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
     better = result.progress.residual < result.plane.residual
     theta = result.plane.theta
     w = jnp.where(better, _gram.plane(rows, beta), theta[:n])
-    b = -product(anchor(beta, slope, problem), slope)
+    b = -(anchor(beta, slope, problem) @ slope)
     b = jnp.where(better, b, theta[n] if intercept else 0)
     alpha = jnp.where(better, beta, _linear.forces(result))
     residual = jnp.minimum(result.progress.residual, result.plane.residual)
@@ -39,7 +39,7 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
         _with_derivative(value, of, valid)
         for value, of in zip((w, b, alpha), exact, strict=True)
     )
-    short = jax.nn.relu(1 - (2 * y - 1) * (product(x, w) + b))
+    short = jax.nn.relu(1 - (2 * y - 1) * (x @ w + b))
     cost = jnp.sum(share * jnp.where(share > 0, short, 0))
     return result.search._replace(
         params=(w, b, alpha),
@@ -81,7 +81,7 @@ def _exact(x, y, share, l2, intercept: bool, problem: _smo.Problem, beta):
     penalty = jnp.ones(p, x.dtype).at[n:].set(0)
     top = jnp.concatenate([jnp.diag(penalty), -touching.T], axis=1)
     below = jnp.concatenate([touching, jnp.diag(1 - on)], axis=1)
-    right = jnp.concatenate([product(s * most, design), on])
+    right = jnp.concatenate([(s * most) @ design, on])
     result = jnp.linalg.solve(jnp.concatenate([top, below]), right)
     alpha = (s * most).at[at].add(s[at] * on * result[p:])
     b = result[n] if intercept else jnp.zeros((), x.dtype)

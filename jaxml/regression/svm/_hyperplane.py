@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Binary, Count, NonNegative, Rows, Static, Weights
-from jaxml._rows import mean, product, with_b
+from jaxml._rows import mean, with_b
 from jaxml._units import shares_of
 from jaxml.optimize._fit import Fit, Status
 from jaxml.optimize._implicit import solution
@@ -226,7 +226,7 @@ def duality_gap(
     most = w / (l2 * jnp.sum(w))
     if params.loss == "hinge":
         a = jnp.minimum(a, most)
-    pull = product(s * a, x)
+    pull = (s * a) @ x
     dual = jnp.sum(a) - 0.5 * jnp.vdot(pull, pull)
     if params.loss == "squared_hinge":
         dual -= 0.25 * jnp.sum(a**2 / jnp.where(most > 0, most, jnp.inf))
@@ -242,7 +242,7 @@ def kkt_residual(params: Params, x: Rows, y: Binary) -> jax.Array:
     """
     _check.shapes(x=(x, "m n"), **{"params.alpha": (params.alpha, "m")})
     s = 2 * y.astype(x.dtype) - 1
-    torque = jnp.max(jnp.abs(params.w - product(params.alpha, x)))
+    torque = jnp.max(jnp.abs(params.w - params.alpha @ x))
     force = jnp.abs(jnp.sum(params.alpha))
     return jnp.maximum(jnp.maximum(torque, force), jnp.max(-s * params.alpha))
 
@@ -255,4 +255,4 @@ def _cost(params, x, y, weights, *, l2):
 def _forces(w, b, x, y, weights, l2):
     """α = s · 2 C wᵢ max(0, 1 - s f), (m,), of the squared hinge."""
     s = 2 * y - 1
-    return 2 * s * shares_of(x, weights) / l2 * jax.nn.relu(1 - s * (product(x, w) + b))
+    return 2 * s * shares_of(x, weights) / l2 * jax.nn.relu(1 - s * (x @ w + b))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxml import _check
 from jaxml.optimize._fit import Status
 from jaxml.regression.svm import _gram
 
@@ -38,6 +39,7 @@ def solution(theta, target, edge, level, known: Known):
 
 
 @solution.defjvp
+@_check.precise
 def _solution_jvp(primals, tangents):
     theta, *_, known = primals
     d_theta, d_target, d_edge, d_level, _ = tangents
@@ -46,7 +48,7 @@ def _solution_jvp(primals, tangents):
     def product(theta, v):
         if isinstance(theta, _gram.Rows):
             return _gram.image(theta, theta.x, v)
-        return jnp.matmul(theta, v, precision="highest")
+        return theta @ v
 
     moved = jax.jvp(lambda t: product(t, known.beta), (theta,), (d_theta,))[1]
     # Others move with their box, and the free ones, first, by one amount to keep Σβ.
@@ -60,7 +62,7 @@ def _solution_jvp(primals, tangents):
     valid = jnp.where(known.status == Status.CONVERGED, 1, jnp.nan).astype(moved.dtype)
     d_beta = d_beta * valid
     d_image = moved * valid + product(theta, d_beta)
-    d_b = d_level - jnp.vdot(known.anchor, d_image, precision="highest")
+    d_b = d_level - jnp.vdot(known.anchor, d_image)
     return (known.beta, known.b, known.image), (d_beta, d_b, d_image)
 
 
@@ -102,9 +104,7 @@ def _solve_dense(gram, free, rest):
         inside = inside + (centre + 1 / count) * mask[:, None] * mask[None]
         return jnp.linalg.solve(inside + jnp.diag(1 - mask), rest)
 
-    return _linear_solve(
-        free, lambda v: jnp.matmul(gram, v, precision="highest"), solve, rest
-    )
+    return _linear_solve(free, lambda v: gram @ v, solve, rest)
 
 
 def _solve_rows(rows: _gram.Rows, free, rest):
@@ -124,7 +124,7 @@ def _solve_rows(rows: _gram.Rows, free, rest):
         def row_chunk(i, out):
             def add(j, total):
                 k = _gram.between(rows, part(x, i), part(x, j))
-                return total + jnp.matmul(k, part(v, j), precision="highest")
+                return total + k @ part(v, j)
 
             total = lax.fori_loop(0, chunks, add, jnp.zeros(_gram.CHUNK, v.dtype))
             return lax.dynamic_update_slice_in_dim(out, total, i * _gram.CHUNK, 0)

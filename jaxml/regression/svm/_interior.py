@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxml._rows import mirrored, product, total, triangle, with_ones
+from jaxml._rows import mirrored, total, triangle, with_ones
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 
 SHORT = 0.995  # the share of the way to the boundary that is taken
@@ -56,14 +56,14 @@ class Problem(NamedTuple):
 def _forward(problem: Problem, theta):
     """z̃ · θ, (m,)."""
     n = problem.x.shape[1]
-    z = product(problem.x, theta[:n])
+    z = problem.x @ theta[:n]
     return problem.s * (z + theta[n] if len(theta) > n else z)
 
 
 def _back(problem: Problem, rows):
     """Σ rᵢ z̃ᵢ, (p,)."""
     rows = rows * problem.s
-    of_w = product(rows, problem.x)
+    of_w = rows @ problem.x
     wide = len(problem.penalty) > problem.x.shape[1]
     return jnp.append(of_w, jnp.sum(rows)) if wide else of_w
 
@@ -105,7 +105,7 @@ def search(problem: Problem, tol, max_iter: int) -> Fit:
             q = -off_primal + of_u / a - of_v / slack
             right = _back(problem, inverse * q) - off_dual
             first = solve(factor, scale * right)
-            left = scale * right - product(gram, first)
+            left = scale * right - gram @ first
             d_theta = scale * (first + solve(factor, left))
             d_z = _forward(problem, d_theta)
             d_a = inverse * (q - d_z)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxml._rows import product, with_ones
+from jaxml._rows import with_ones
 from jaxml._units import power_of_two, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.regression.svm import _gram, _interior, _smo
@@ -120,7 +120,7 @@ def _active_set(rows, x, problem: Problem, barrier, near, total, anchor, tol):
 
     def judged(beta):
         beta = beta if total is None else _smo.balanced(beta, problem, total)
-        image = product(x, _gram.plane(rows, _smo.collapse(beta, len(x))))
+        image = x @ _gram.plane(rows, _smo.collapse(beta, len(x)))
         point = Point(beta, _smo.tiled(image, problem) - problem.p)
         progress, _ = _smo.judge(point, problem, anchor, largest, tol)
         # With another sum it is no certificate.

@@ -67,8 +67,8 @@ def search(
 
     def stand(alpha, memory) -> State:
         # From α at each step: increments of z would gather their roundings.
-        z = jnp.matmul(alpha, rows.u, precision="highest")
-        scores = jnp.matmul(rows.u, z, precision="highest")
+        z = alpha @ rows.u
+        scores = rows.u @ z
         return State(alpha, z, scores, _farthest(rows, scores, groups, capped), memory)
 
     def progress(state: State) -> Progress:
@@ -107,7 +107,7 @@ def _farthest(rows: Rows, scores, groups: int, capped: bool) -> Vertex:
         part, level = fill(scores, cap, order)
         alpha += part
         levels.append(level)
-    point = jnp.matmul(alpha, rows.u, precision="highest")
+    point = alpha @ rows.u
     return Vertex(alpha, point, jnp.stack(levels))
 
 
@@ -215,7 +215,7 @@ def _wolfe(rows: Rows, groups: int, state: State):
     active &= settled | ((jnp.arange(len(active)) != jnp.argmin(reach)) & (share > 0))
     share = jnp.where(active, share, 0)
     share /= jnp.sum(share)
-    alpha = jnp.matmul(share, alphas, precision="highest")
+    alpha = share @ alphas
     return alpha, Corral(alphas, points, share, active, settled)
 
 

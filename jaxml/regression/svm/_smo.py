@@ -68,7 +68,7 @@ def full(
     largest = _largest(diagonal, problem)
 
     def slope(beta):
-        image = jnp.matmul(gram, collapse(beta, m), precision="highest")
+        image = gram @ collapse(beta, m)
         return tiled(image, problem) - problem.p
 
     def step(state):
@@ -150,7 +150,7 @@ def block(
             most=INNER,
         )
         solved = balanced(solved, part, _sum(old))
-        change = jnp.matmul(solved - old, cache.rows[at], precision="highest")
+        change = (solved - old) @ cache.rows[at]
         point = Point(
             point.beta.at[working].set(solved),
             point.slope + tiled(change, problem),
@@ -289,9 +289,8 @@ def judge(point: Point, problem: Problem, anchor: Anchor, largest, tol):
     the history shows; its negative is minimised.
     """
     beta, slope = point
-    dot = lambda a, b: jnp.vdot(a, b, precision="highest")
-    dual = 0.5 * dot(beta, problem.p - slope)
-    b = -dot(anchor(beta, slope, problem), slope)
+    dual = 0.5 * jnp.vdot(beta, problem.p - slope)
+    b = -jnp.vdot(anchor(beta, slope, problem), slope)
     gap = duality_gap(beta, slope, b, problem)
     size = jnp.maximum(jnp.abs(dual), jnp.abs(dual + gap))
     size = jnp.where(size == 0, 1, size)
@@ -299,7 +298,7 @@ def judge(point: Point, problem: Problem, anchor: Anchor, largest, tol):
 
     width = problem.upper - problem.lower
     take = lambda values: jnp.max(jnp.where(width > 0, jnp.abs(values), 0))
-    rounding = largest * jnp.sqrt(dot(beta, beta)) + take(problem.p)
+    rounding = largest * jnp.sqrt(jnp.vdot(beta, beta)) + take(problem.p)
     rounding *= jnp.finfo(beta.dtype).eps
     free = (beta > problem.lower) & (beta < problem.upper)
     left = rounding / 8 * jnp.sum(jnp.where(free, width, 0)) / size

@@ -90,7 +90,7 @@ def nearest_points(
     group = (y == 1).astype(jnp.int32) * (groups - 1)
 
     here = (cap > 0).astype(x.dtype)
-    origin = jnp.matmul(here / jnp.sum(here), x, precision="highest") * (groups - 1)
+    origin = ((here / jnp.sum(here)) @ x) * (groups - 1)
     u = jnp.where(here[:, None] > 0, signs[:, None] * (x - origin[None]), 0)
     scale = jnp.sqrt(jnp.max(jnp.sum(u * u, axis=1)))
     scale = jnp.where(scale == 0, 1, scale)
@@ -155,7 +155,7 @@ def hyperplane(params: Params) -> linear.Params:
     low, high = params.levels[0], params.levels[1]
     w = 2 * (params.q - params.p) / (high - low)
     middle = params.p + (params.q - params.p) / 2
-    b = -(high + low) / (high - low) - jnp.vdot(w, middle, precision="highest")
+    b = -(high + low) / (high - low) - jnp.vdot(w, middle)
     return linear.Params(w, b)
 
 
@@ -195,10 +195,7 @@ def _tied(groups: int, result: _Found, x, cap) -> tuple[Params, jax.Array]:
     total = [jnp.sum(jnp.where(result.group == g, alpha, 0)) for g in range(groups)]
     alpha = alpha / jnp.stack(total)[result.group]
     present = jnp.where((cap > 0)[:, None], x - result.origin[None], 0)
-    p, q = (
-        jnp.matmul(jnp.where(signs == s, alpha, 0), present, precision="highest")
-        for s in (-1, 1)
-    )
+    p, q = (jnp.where(signs == s, alpha, 0) @ present for s in (-1, 1))
     z = q - p
     levels = _levels(result.levels * result.scale**2, -jnp.vdot(z, p + q) / 2)
     params = Params(alpha, p + result.origin, q + result.origin, levels)
@@ -211,6 +208,7 @@ def _levels(levels, shift):
 
 
 @_tied.defjvp
+@_check.precise
 def _tied_jvp(groups, primals, tangents):
     """On rows with 0 < αᵢ < capᵢ: uᵢ·z = λ_group and Σα = 1 as the data move."""
     result, x, cap = primals
@@ -219,14 +217,14 @@ def _tied_jvp(groups, primals, tangents):
     alpha, signs, scale = params.alpha, result.signs, result.scale
     u = jnp.where((cap > 0)[:, None], signs[:, None] * (x - result.origin[None]), 0)
     u, du = u / scale, signs[:, None] * dx / scale
-    z = jnp.matmul(alpha, u, precision="highest")
+    z = alpha @ u
     slack = jnp.finfo(x.dtype).eps ** 0.5 * jnp.minimum(cap, 1)
     full = (cap > 0) & (cap - alpha <= slack)
     free = (alpha > slack) & ~full
 
     filling = jnp.where(full, dcap, 0)
-    moved = jnp.matmul(alpha, du, precision="highest")
-    moved += jnp.matmul(filling, u, precision="highest")
+    moved = alpha @ du
+    moved += filling @ u
     member = (result.group[:, None] == jnp.arange(groups)[None]).astype(x.dtype)
     k = min(len(x), x.shape[1] + groups)  # more of them cannot be independent
     some, rows = jax.lax.top_k(free.astype(x.dtype), k)
@@ -255,7 +253,7 @@ def _tied_jvp(groups, primals, tangents):
 def _equations(u, member, some, right, sums):
     """Solve u uᵀ dα - member dλ = right, memberᵀ dα = sums; NaN if singular."""
     k, groups = member.shape
-    gram = jnp.matmul(u, u.T, precision="highest") + jnp.diag(1 - some)
+    gram = u @ u.T + jnp.diag(1 - some)
     lower = jnp.zeros((groups, groups), u.dtype)
     system = jnp.block([[gram, -member], [member.T, lower]])
     q, r = jnp.linalg.qr(system)

@@ -135,7 +135,7 @@ def votes(params: Params, x: Rows) -> jax.Array:
         raise ValueError(f"params hold {pairs} machines: no number of pairs")
     first, second = np.triu_indices(k, 1)
     sides = jnp.asarray(np.eye(k)[first] - np.eye(k)[second], f.dtype)
-    total = jnp.matmul(f, sides, precision="highest")
+    total = f @ sides
     won = jnp.where(f > 0, 1, 0).astype(f.dtype)
     count = won @ jnp.maximum(sides, 0) + (1 - won) @ jnp.maximum(-sides, 0)
     # The transform is no more than a third, and never takes a vote away.

@@ -83,7 +83,7 @@ def fit(
     loss = _loss(image + b, problem)
     return search._replace(
         params=_expansion.params_of(rows, alpha, b),
-        cost=loss + _expansion.dot(alpha, image) / 2 + b,
+        cost=loss + jnp.vdot(alpha, image) / 2 + b,
     )
 
 
@@ -178,4 +178,4 @@ def _problem(x, weights, nu) -> _smo.Problem:
 
 
 def _loss(f, problem):
-    return _expansion.dot(problem.upper, jnp.maximum(0, -f))
+    return jnp.vdot(problem.upper, jnp.maximum(0, -f))

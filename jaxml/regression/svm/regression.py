@@ -66,7 +66,7 @@ def fit(
     share = _share(x, weights)
     fitted = _expansion.centred(rows, share)
     # From their mean, y of any offset has the digits of its deviations.
-    middle = lax.stop_gradient(_expansion.dot(share, jnp.where(share > 0, y, 0)))
+    middle = lax.stop_gradient(jnp.vdot(share, jnp.where(share > 0, y, 0)))
     y = y - middle
     alpha, b, image, search = _dual.solve(
         fitted,
@@ -79,7 +79,7 @@ def fit(
     b = _expansion.uncentred(fitted, alpha, b) + middle
     return search.flag(~(l2 > 0), Status.INVALID)._replace(
         params=_expansion.params_of(rows, alpha, b),
-        cost=loss + l2 / 2 * _expansion.dot(alpha, image),
+        cost=loss + l2 / 2 * jnp.vdot(alpha, image),
         history=l2 * search.history,
     )
 
@@ -142,7 +142,7 @@ def duality_gap(
     _expansion.same_rows(params, x)
     f = _expansion.scores(params, x)
     primal = _loss(f, y, epsilon, _share(x, weights))
-    linear = _expansion.dot(y, params.alpha) - epsilon * jnp.sum(jnp.abs(params.alpha))
+    linear = jnp.vdot(y, params.alpha) - epsilon * jnp.sum(jnp.abs(params.alpha))
     return primal - l2 * (linear - _expansion.squared_norm(params, x))
 
 
@@ -189,4 +189,4 @@ def _share(x, weights):
 
 
 def _loss(f, y, epsilon, share):
-    return _expansion.dot(share, jnp.maximum(0, jnp.abs(y - f) - epsilon))
+    return jnp.vdot(share, jnp.maximum(0, jnp.abs(y - f) - epsilon))
