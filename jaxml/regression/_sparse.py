@@ -20,7 +20,8 @@ from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._implicit import kinked_solution
 from jaxml.optimize._quadratic import Model, least_slope, minimum
 from jaxml.optimize.proximal import l1_penalty, l1_prox
-from jaxml.regression._linear_loss import Frame, Problem, ended
+from jaxml.regression._frame import Frame
+from jaxml.regression._linear_loss import Problem
 
 TOGETHER = 1024  # the most θ of one model
 BLOCK = 64  # θ up to which all are in it; of more, H is made in blocks of so many
@@ -48,13 +49,14 @@ class State(NamedTuple):
     damping: jax.Array  # () μ, which was added to the diagonal of H for it
 
 
-def limits(frame: Frame, l1, intercept: bool) -> jax.Array:
-    """l1 of each θ, (p,), 0 for an intercept."""
+def limits(frame: Frame, l1, intercept: bool, k: int | None = None) -> jax.Array:
+    """l1 of each θ, (p,) or raveled (p·k,), 0 for an intercept."""
     zero = jnp.zeros(intercept, frame.scale.dtype)
-    return jnp.append(l1 / frame.scale, zero)
+    result = jnp.append(l1 / frame.scale, zero)
+    return result if k is None else jnp.repeat(result, k)
 
 
-def solution(cost, result: Fit, status, data, hyper, limits):
+def solution(cost, result: Fit, data, hyper, limits):
     """(θ, F) of `by_models` with derivatives; cost(θ, *data, **hyper) is J."""
     return kinked_solution(
         lambda theta, data, hyper: cost(theta, *data, **hyper[0]),
@@ -62,7 +64,7 @@ def solution(cost, result: Fit, status, data, hyper, limits):
         lambda theta, hyper: l1_penalty(theta, l1=1.0, factors=hyper[1]),
         result.params,
         result.cost,
-        status,
+        result.status,
         jnp.ones_like(result.cost),
         data,
         (hyper, limits),
@@ -75,7 +77,7 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
     Rows that are on the wrong side for sure have pulls and no curvature: μ keeps θ from
     where these would send it. The residual is √((F - F*) / F), F* by the model without
     μ. CONVERGED also where F - F* is below 4 roundings of F and no longer falls. Fit of
-    θ, (p,); limits are l1 of each.
+    a State; limits are l1 of each θ.
     """
     limits = jax.lax.stop_gradient(limits)
     look = partial(_all if limits.size <= BLOCK else _some, problem, limits)
@@ -116,7 +118,7 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
     part = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
     state = State(theta, 0 * theta, far, part, none, none)
     result = iterate(step, (state, far), tol=tol, max_iter=max_iter, patience=PATIENCE)
-    return ended(problem, result._replace(params=result.params[0]))
+    return result._replace(params=result.params[0])
 
 
 def _damped(damping, fall, decrease):

@@ -6,7 +6,7 @@ fixed by the number of particles, Σ wᵢ P(y = 1 | xᵢ) = Σ wᵢ yᵢ. Data k
 alone: a fit sets T = 1, the unit of energy.
 """
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,32 +24,15 @@ from jaxml._check import (
     Unchecked,
     Weights,
 )
-from jaxml._rows import with_b, with_ones
+from jaxml._units import shares
 from jaxml.optimize._fit import Fit, Status
-from jaxml.optimize._implicit import solution
-from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
 from jaxml.optimize.proximal import l1_penalty
-from jaxml.regression import _sparse as sparse
-from jaxml.regression import linear
-from jaxml.regression._linear_loss import (
-    Frame,
-    average,
-    by_gradients,
-    class_weighted,
-    fermi,
-    frame_of,
-    params_of,
-    penalties,
-    plane,
-    plane_newton,
-    shares,
-    split,
-    standard,
-    without_rows,
-)
-from jaxml.regression._student import chi2
-from jaxml.regression._table import Table, table
+from jaxml.regression import _likelihood, linear
+from jaxml.regression._likelihood import Centred, centred, criteria, wald_table
+from jaxml.regression._linear_fit import fit as linear_fit
+from jaxml.regression._linear_loss import LOGISTIC, average, class_weighted
+from jaxml.regression._table import Table
 
 __all__ = [
     "Centred",
@@ -68,7 +51,6 @@ __all__ = [
     "wald",
 ]
 
-SOLVERS = ("auto", "newton", "lbfgs")
 WIDE = 500  # columns from which "auto" means L-BFGS
 
 
@@ -142,7 +124,7 @@ def cost(
     """
     w = class_weighted(y, weights, class_weights)
     z = logits(params, x)
-    value = average(_losses(z, y.astype(z.dtype)), w)
+    value = average(LOGISTIC.value(z, y.astype(z.dtype)), w)
     if not _check.is_zero(l2):
         value += 0.5 * l2 * jnp.vdot(params.w, params.w)
     if not _check.is_zero(l1):
@@ -227,84 +209,24 @@ def fit(
     and Anderson (1984).
 
     """
-    own = isinstance(solver, str)
-    if own:
-        _check.option("solver", solver, SOLVERS)
-    data = x, y.astype(x.dtype), class_weighted(y, weights, class_weights)
-    start = linear.Params(
-        jnp.zeros_like(x[0]), jnp.zeros_like(x[0, 0]) if intercept else None
+    result = linear_fit(
+        LOGISTIC,
+        x,
+        y.astype(x.dtype),
+        class_weighted(y, weights, class_weights),
+        l2=l2,
+        l1=l1,
+        solver=solver,
+        newton_up_to=WIDE,
+        intercept=intercept,
+        learning_rate=learning_rate,
+        tol=tol,
+        max_iter=max_iter,
     )
-    more: dict[str, Any] = {"tol": tol, "max_iter": max_iter}
-    if l1 is None and not own:
-        result = minimize(
-            _raw,
-            start,
-            *data,
-            solver=solver,
-            learning_rate=learning_rate,
-            l2=l2,
-            **more,
-        )
-    else:
-        wide = solver == "lbfgs" or (solver == "auto" and x.shape[1] > WIDE)
-        result = _planar(data, l2, l1, wide, intercept, **more)
-    w, b = with_b(result.params)
-    return result._replace(params=Params(w, b))
-
-
-def _losses(z, y):
-    """y log(1 + e^-z) + (1-y) log(1 + e^z), (m,): exact also where it is small."""
-    return y * jax.nn.softplus(-z) + (1 - y) * jax.nn.softplus(z)
-
-
-def _raw(params, x, y, weights, *, l2):
-    w, b = with_b(params)
-    return cost(Params(w, b), x, y, l2=l2, weights=weights)
-
-
-def _planar(data, l2, l1, wide: bool, intercept: bool, tol, max_iter: int) -> Fit:
-    """Our own solvers, which see the columns in a Frame."""
-    x, y, weights, l2_fixed, l1_fixed = jax.lax.stop_gradient((*data, l2, l1))
-    frame = frame_of(x, weights, l2_fixed, intercept)
-    problem = fermi, x, y, weights, frame, l2_fixed, intercept
-    if l1 is not None:
-        limits = sparse.limits(frame, l1, intercept)
-        result = sparse.by_models(plane(*problem, l1_fixed), limits, tol, max_iter)
-    elif wide:
-        result = by_gradients(plane(*problem), tol, max_iter)
-    else:
-        result = plane_newton(*problem, tol, max_iter)
-    status = result.status
-    if intercept:
-        both = jnp.stack([y, 1 - y], axis=1)
-        status = without_rows(status, average(both, weights))
-    data, hyper = (*data, frame), {"l2": l2}
-    if l1 is not None:
-        theta, value = sparse.solution(_cost, result, status, data, hyper, limits)
-    else:
-        theta, value = solution(_cost, result.params, result.cost, status, data, hyper)
-    params = params_of(theta, frame, intercept)
-    return result._replace(params=params, cost=value, status=status)
-
-
-def _cost(theta, x, y, weights, frame, *, l2):
-    """J of θ in a frame."""
-    w, b = split(theta, x.shape[1])
-    z = standard(x, frame) @ w + (0 if b is None else b)
-    value = average(_losses(z, y), weights)
-    return value + 0.5 * jnp.vdot(penalties(frame, l2), w**2)
+    return result._replace(params=Params(*result.params))
 
 
 # --- what the coefficients are worth -------------------------------------------------
-
-
-class Centred(NamedTuple):
-    """The covariance of w and of w·x + b at a point amid the rows, free of units."""
-
-    # of w and, last, of w·centre + b, over the units
-    covariance: Annotated[jax.Array, "n n|n+1 n+1"]
-    centre: Annotated[jax.Array, "n"]  # the point; 0 without an intercept
-    unit: Annotated[jax.Array, "n|n+1"]  # the units
 
 
 class Inference(NamedTuple):
@@ -362,71 +284,16 @@ def inference(
     _check.option("covariance", covariance, ("information", "sandwich"))
     w = jnp.ones_like(x[:, 0]) if weights is None else weights
     y, seen = y.astype(x.dtype), jnp.sum(w)
-    about = _centred(params, x, y, w, l2, covariance, intercept)
-    theta = jnp.append(params.w, params.b) if intercept else params.w
-    critical = jax.scipy.special.ndtri(0.5 + 0.5 * confidence)
-    nan = jnp.full((), jnp.nan, x.dtype)
-    result = table(
-        theta,
-        _moved(about, -about.centre),
-        critical,
-        lambda z: 2 * jax.scipy.special.ndtr(-jnp.abs(z)),
-        lambda t: Params(t[: x.shape[1]], t[-1] if intercept else nan),
-        unit=about.unit,
-    )
-    z = logits(params, x)
-    likelihood = -jnp.sum(w * _losses(z, y))
+    frequencies = w if covariance == "sandwich" else None
+    about = centred(LOGISTIC, params, x, y, w, l2, intercept, frequencies)
+    result = wald_table(params, about, intercept, confidence, Params)
+    likelihood = -jnp.sum(w * LOGISTIC.value(logits(params, x), y))
     share = jnp.sum(w * y) / seen
     null = -seen * jnp.log(2.0)
     if intercept:
-        null = seen * (
-            jax.scipy.special.xlogy(share, share)
-            + jax.scipy.special.xlogy(1 - share, 1 - share)
-        )
-    ratio, p = 2 * (likelihood - null), len(theta)
-    slopes = jnp.asarray(x.shape[1], x.dtype)
-    return Inference(
-        result,
-        likelihood,
-        null,
-        1 - likelihood / null,
-        2 * p - 2 * likelihood,
-        p * jnp.log(seen) - 2 * likelihood,
-        ratio,
-        chi2(ratio, slopes),
-        about,
-    )
-
-
-def _centred(params, x, y, w, l2, covariance, intercept) -> Centred:
-    """What is known of w and of z amid the rows, where they hardly depend."""
-    scale = frame_of(x, w, l2, intercept).scale
-    centre = average(x, w) if intercept else jnp.zeros_like(x[0])
-    frame = Frame(centre, scale)
-    theta = params.w * scale
-    if intercept:
-        theta = jnp.append(theta, params.b + centre @ params.w)
-    hessian = plane(fermi, x, y, w, frame, l2, intercept).whole(theta)[2]
-    if covariance == "sandwich":
-        a = with_ones(standard(x, frame), intercept)
-        r = jax.nn.sigmoid(a @ theta) - y
-        meat = (a * (w * r**2)[:, None]).T @ a
-        inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
-        inverse = inverse @ meat @ inverse
-    else:
-        inverse = jnp.linalg.inv(jnp.sum(w) * hessian)
-    unit = jnp.append(1 / scale, jnp.ones(intercept, x.dtype))
-    return Centred(inverse, centre, unit)
-
-
-def _moved(about: Centred, shift) -> jax.Array:
-    """The covariance of w and of z at centre + shift, over the units, (p, p)."""
-    n = len(about.centre)
-    if len(about.covariance) == n:
-        return about.covariance
-    along = shift * about.unit[:n] / about.unit[n]
-    move = jnp.eye(n + 1, dtype=along.dtype).at[n, :n].set(along)
-    return move @ about.covariance @ move.T
+        null = -seen * jnp.sum(jax.scipy.special.entr(jnp.stack([share, 1 - share])))
+    scores = criteria(likelihood, null, x.shape[1], intercept, seen)
+    return Inference(result, *scores, about)
 
 
 @_check.pure
@@ -446,16 +313,7 @@ def wald(
     Source: Wald (1943).
 
     """
-    n = params.w.size
-    covariance, unit = inference.centred.covariance[:n, :n], inference.centred.unit[:n]
-    c = contrasts * unit[None]
-    size = jnp.max(jnp.abs(c), axis=1)
-    size = jnp.where(size > 0, size, 1)
-    c = c / size[:, None]
-    value = c @ (params.w / unit)
-    spread = c @ covariance @ c.T
-    w = jnp.vdot(value, jnp.linalg.solve(spread, value))
-    return w, chi2(w, jnp.asarray(len(contrasts), w.dtype))
+    return _likelihood.wald(params, inference.centred, contrasts)
 
 
 @_check.pure
@@ -476,11 +334,7 @@ def posterior_probability(
 
     """
     z = logits(params, x)
-    covariance, centre, unit = inference.centred
-    a = (x - centre[None]) * unit[: x.shape[1]][None]
-    if len(covariance) > x.shape[1]:
-        a = jnp.concatenate([a, jnp.broadcast_to(unit[-1], (len(x), 1))], axis=1)
-    variance = jnp.sum((a @ covariance) * a, axis=1)
+    variance = _likelihood.variance(inference.centred, x)
     return jax.nn.sigmoid(z / jnp.sqrt(1 + jnp.pi * variance / 8))
 
 

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Binary, Count, NonNegative, Rows, Static, Weights
-from jaxml._rows import mean, with_b
+from jaxml._rows import mean
 from jaxml._units import shares_of
 from jaxml.optimize._fit import Fit, Status
-from jaxml.optimize._implicit import solution
 from jaxml.regression import _refined, linear
-from jaxml.regression._linear_loss import class_weighted, newton, squared_hinge
+from jaxml.regression._linear_fit import fit as linear_fit
+from jaxml.regression._linear_loss import SQUARED_HINGE, class_weighted
 from jaxml.regression.svm import _hinge
 
 Loss = Literal["squared_hinge", "hinge"]
@@ -178,20 +178,22 @@ def _centred(x, weights, intercept: bool):
 
 def _smooth(x, y, weights, l2, intercept: bool, tol, max_iter: int):
     """The fit of the squared hinge, and its Params."""
-    data = x, y, weights
-    fixed = jax.lax.stop_gradient((*data, l2))
-    result = newton(squared_hinge, *fixed, intercept, tol, max_iter)
-    # J is at least 0, and 1 for w = b = 0: of one class alone it is 0, and flat there.
-    none = result.cost <= jnp.finfo(x.dtype).eps ** 2
-    residual = jnp.where(none, 0, result.residual)
-    # Under a penalty there is a minimum: a plane that still moves is only steep.
-    away = result.status == Status.UNBOUNDED
-    status = jnp.where(away, Status.SINGULAR, result.status)
-    status = jnp.where((away & (residual <= tol)) | none, Status.CONVERGED, status)
-    free, value = solution(_cost, result.params, result.cost, status, data, {"l2": l2})
-    w, b = with_b(free)
-    result = result._replace(cost=value, status=status, residual=residual)
-    return result, Params(w, b, _forces(w, b, *data, l2))
+    result = linear_fit(
+        SQUARED_HINGE,
+        x,
+        y,
+        weights,
+        l2=l2,
+        l1=None,
+        solver="newton",
+        newton_up_to=0,
+        intercept=intercept,
+        learning_rate=None,
+        tol=tol,
+        max_iter=max_iter,
+    )
+    w, b = result.params
+    return result, Params(w, b, _forces(w, b, x, y, weights, l2))
 
 
 @_check.pure
@@ -245,11 +247,6 @@ def kkt_residual(params: Params, x: Rows, y: Binary) -> jax.Array:
     torque = jnp.max(jnp.abs(params.w - params.alpha @ x))
     force = jnp.abs(jnp.sum(params.alpha))
     return jnp.maximum(jnp.maximum(torque, force), jnp.max(-s * params.alpha))
-
-
-def _cost(params, x, y, weights, *, l2):
-    w, b = with_b(params)
-    return cost(Params(w, b), x, y, l2=l2, weights=weights)
 
 
 def _forces(w, b, x, y, weights, l2):
