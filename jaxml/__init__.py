@@ -11,6 +11,7 @@ Linear models and kernels
 
     linear ridge lasso   least squares, and with a penalty on squares or sizes
     logistic softmax     two classes, and many
+    poisson              counts
     svm                  support vector machines, of planes and of kernels
     curve                any curve with parameters, through points with errors
     basis kernels        features of x, and inner products of them
@@ -74,6 +75,7 @@ from jaxml.regression import (
     lasso,
     linear,
     logistic,
+    poisson,
     ridge,
     softmax,
     svm,
@@ -110,6 +112,7 @@ __all__ = [
     "optimize",
     "pca",
     "plot",
+    "poisson",
     "potts",
     "random_matrix",
     "ranking",

@@ -72,20 +72,6 @@ def _squared_hinge(z, y):
     return short**2, -2 * s * short, 2 * s**2 * (short > 0)
 
 
-@one_plane
-def _poisson(z, y):
-    """y (e^d - 1 - d) with d = z - log y: a difference would lose a good fit's digits.
-
-    Where d is small, by its series.
-    """
-    mean = jnp.exp(z)
-    d = jnp.where(y > 0, z - jnp.log(jnp.where(y > 0, y, 1)), 0)
-    series = d**2 * (0.5 + d * (1 / 6 + d * (1 / 24 + d / 120)))
-    excess = jnp.where(jnp.abs(d) < 1e-2, series, jnp.expm1(d) - d)
-    excess = jnp.where(y > 0, y * excess, mean)
-    return excess, jnp.where(y > 0, y * jnp.expm1(d), mean), mean
-
-
 def _log_loss(z, y):
     """y log(1 + e^-z) + (1-y) log(1 + e^z), (r,): exact also where it is small."""
     return y * jax.nn.softplus(-z) + (1 - y) * jax.nn.softplus(z)
@@ -95,8 +81,31 @@ def _hinge_square(z, y):
     return jax.nn.relu(1 - (2 * y - 1) * z) ** 2
 
 
+@jax.custom_jvp
 def _half_deviance(z, y):
-    return jnp.exp(z) - y - y * z + jax.scipy.special.xlogy(y, y)
+    """e^z - y + y log(y/e^z), as y (e^d - 1 - d) with d = z - log y.
+
+    A difference would lose a good fit's digits; where d is small it is a series.
+    """
+    d = z - jnp.log(jnp.where(y == 0, 1, y))
+    series = d**2 * (0.5 + d * (1 / 6 + d * (1 / 24 + d / 120)))
+    excess = jnp.where(jnp.abs(d) < 1e-2, series, jnp.expm1(d) - d)
+    return jnp.where(y == 0, jnp.exp(z), y * excess)
+
+
+@_half_deviance.defjvp
+def _half_deviance_jvp(primals, tangents):
+    (z, y), (d_z, d_y) = primals, tangents
+    least = -jnp.finfo(z.dtype).max  # for log 0: ∞ · 0 is not wanted
+    log_y = jnp.where(y == 0, least, jnp.log(jnp.where(y == 0, 1, y)))
+    return _half_deviance(z, y), (jnp.exp(z) - y) * d_z + (log_y - z) * d_y
+
+
+@one_plane
+def _poisson(z, y):
+    mean = jnp.exp(z)
+    d = z - jnp.log(jnp.where(y == 0, 1, y))
+    return _half_deviance(z, y), jnp.where(y == 0, mean, y * jnp.expm1(d)), mean
 
 
 def _softmax(z, y, w):

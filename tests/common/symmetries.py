@@ -73,6 +73,14 @@ UNITS = {
         }
     },
     "softmax": {"x": PLANE},
+    "poisson": {
+        "x": {
+            **PLANE,
+            **TABLE,
+            **{"contrasts": 1, "log_rate": 0, "predict": 0},
+            **{"centred.covariance": 0, "centre": 1, "unit": LINE},
+        }
+    },
     "hyperplane": {
         "x": {
             "x": 1,
@@ -180,6 +188,7 @@ ORIGINS = {
     "ridge": {"x": MOVING},
     "lasso": {"x": MOVING},
     "logistic": {"x": MOVING},
+    "poisson": {"x": MOVING},
     "softmax": {"x": MOVING},
     "hyperplane": {"x": MOVING},
     "hulls": {"x": {"x": 1, "p": 1, "q": 1, "levels": None, "b": None}},
@@ -256,6 +265,7 @@ CONVEX: dict[str, list[dict]] = {
     "lasso": [{}],
     "logistic": [{}, {"solver": "lbfgs"}, {"l1": 0.05}],
     "softmax": [{}, {"solver": "lbfgs"}, {"l1": 0.05}],
+    "poisson": [{}, {"solver": "lbfgs"}, {"l1": 0.05}],
     "hyperplane": [{}, {"loss": "hinge"}],
 }
 GIVEN = {

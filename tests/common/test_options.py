@@ -34,6 +34,7 @@ OPTIONS = {
     ],
     "logistic.fit": [{"solver": "lbfgs", "intercept": False}],
     "softmax.fit": [{"solver": "lbfgs", "intercept": False}],
+    "poisson.fit": [{"solver": "lbfgs", "intercept": False}],
     "linear.fit": [{"solver": "svd", "intercept": False}],
     "ridge.fit": [{"solver": "dual", "intercept": False}],
     "lasso.fit": [{"positive": True, "intercept": False}],
