@@ -41,7 +41,9 @@ Data, and how good a model is
     plot                 pictures of other modules' results
 """
 
-from jaxml import optimize, plot
+import sys
+
+from jaxml import _check, optimize, plot
 from jaxml._check import checkify
 from jaxml._programs import cache_compiled
 from jaxml.data import datasets, scaling
@@ -129,3 +131,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_check.document(sys.modules[__name__])

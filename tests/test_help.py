@@ -1,6 +1,7 @@
 """help() shows what each module exports, with shapes and intervals."""
 
 import pydoc
+import re
 
 import pytest
 
@@ -35,3 +36,19 @@ def test_signatures_say_shapes_and_intervals():
     assert "x: (m, n), y: (m,) labels or probabilities" in text
     assert "l2: number in [0, inf) = 0.0" in text
     assert "k: int in [1, inf)" in pydoc.plain(pydoc.render_doc(kmeans.init))
+
+
+def test_fields_have_docs():
+    """Every field of every public class, of NamedTuples and of Params with options."""
+    seen, silent = [], []
+    for public in walk.classes():
+        text = pydoc.plain(pydoc.render_doc(public))
+        fields = getattr(public, "_fields", None) or public.__dataclass_fields__
+        seen += fields
+        silent += [
+            f"{public.__module__}.{public.__name__}.{field}"
+            for field in fields
+            if not re.search(rf"^ \|\s+{field}: \S", text, re.MULTILINE)
+        ]
+    assert len(seen) > 200
+    assert not silent

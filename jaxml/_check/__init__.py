@@ -34,6 +34,7 @@ from jaxml._check.declare import host as host
 from jaxml._check.declare import limits as limits
 from jaxml._check.declare import precise as precise
 from jaxml._check.declare import pure as pure
+from jaxml._check.fields import document as document
 from jaxml._check.kinds import array as array
 from jaxml._check.kinds import by_value as by_value
 from jaxml._check.kinds import count as count

@@ -83,8 +83,8 @@ class Spins(NamedTuple):
 class File(NamedTuple):
     """A file as it was published."""
 
-    name: str
-    sha256: str
+    name: str  # of the file
+    sha256: str  # of its bytes, in hexadecimal digits
     folders: tuple[str, ...]  # addresses, tried in this order, to which name is added
 
 

@@ -50,8 +50,8 @@ class Bootstrap(NamedTuple):
 class Interval(NamedTuple):
     """Ends of a confidence interval, of any shape."""
 
-    low: jax.Array
-    high: jax.Array
+    low: jax.Array  # the lower end
+    high: jax.Array  # the upper end
 
 
 class Jackknife(NamedTuple):

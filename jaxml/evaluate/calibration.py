@@ -69,14 +69,14 @@ class Temperature(NamedTuple):
 class Platt(NamedTuple):
     """P(y = 1) = σ(a s + b)."""
 
-    a: Annotated[jax.Array, ""]
-    b: Annotated[jax.Array, ""]
+    a: Annotated[jax.Array, ""]  # slope
+    b: Annotated[jax.Array, ""]  # offset
 
 
 class Vector(NamedTuple):
     """P = softmax(w ∘ z + b)."""
 
-    w: Annotated[jax.Array, "k"]
+    w: Annotated[jax.Array, "k"]  # a scale for each class
     b: Annotated[jax.Array, "k"]  # its sum is 0
 
 

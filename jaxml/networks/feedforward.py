@@ -61,7 +61,7 @@ class Params:
     theta: tuple[jax.Array, ...]  # (Θ^(1), …, Θ^(L-1)), each (s_(l+1), s_l + 1)
     activation: Static[Unit] = "sigmoid"  # g of the hidden layers
     output: Static[Unit] = "sigmoid"  # g of layer L: one of these, or "softmax"
-    loss: Static[str] = "cross-entropy"
+    loss: Static[str] = "cross-entropy"  # or "quadratic", "log-likelihood"
 
 
 class Layers(NamedTuple):

@@ -36,7 +36,7 @@ class Params:
     total: Annotated[jax.Array, ""]  # tr Σ, along all
     gamma: Annotated[jax.Array, ""]  # γ of the kernel
     offset: Annotated[jax.Array, ""]  # c of the kernel
-    kernel: Static[kernels.Kernel] = "rbf"
+    kernel: Static[kernels.Kernel] = "rbf"  # as in kernels.matrix
 
 
 @_check.pure

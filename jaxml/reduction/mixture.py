@@ -49,7 +49,7 @@ class Params:
     means: Annotated[jax.Array, "k n"]  # μ
     # Σ: full, tied, diagonal or spherical
     covariances: Annotated[jax.Array, "k n n|n n|k n|k"]
-    covariance: Static[Kind] = "full"
+    covariance: Static[Kind] = "full"  # which of these Σ is
 
 
 @_check.pure(jit=True)

@@ -57,11 +57,11 @@ class RandomFourier(NamedTuple):
 class Nystroem:
     """The rows a kernel is sampled at, and what makes their features orthonormal."""
 
-    landmarks: Annotated[jax.Array, "k n"]
+    landmarks: Annotated[jax.Array, "k n"]  # rows of x, or like them
     whitening: Annotated[jax.Array, "k k"]  # K^(-1/2), K the matrix of the landmarks
     gamma: Annotated[jax.Array, ""]  # the kernel's γ
     offset: Annotated[jax.Array, ""]  # its c
-    kernel: Static[Kernel] = "rbf"
+    kernel: Static[Kernel] = "rbf"  # as in kernels.matrix
 
 
 # --- polynomials --------------------------------------------------------------------

@@ -57,8 +57,8 @@ WIDE = 500  # columns from which "auto" means L-BFGS
 class Params(NamedTuple):
     """A plane w·x + b = 0, and how wide the passage across it is."""
 
-    w: Annotated[jax.Array, "n"]
-    b: Annotated[jax.Array, ""]
+    w: Annotated[jax.Array, "n"]  # weights
+    b: Annotated[jax.Array, ""]  # intercept
 
 
 @_check.pure

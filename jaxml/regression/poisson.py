@@ -52,8 +52,8 @@ Exposure = Annotated[Array, "m", "(0, inf)"]
 class Params(NamedTuple):
     """The logarithm of a rate, w·x + b."""
 
-    w: Annotated[jax.Array, "n"]
-    b: Annotated[jax.Array, ""]
+    w: Annotated[jax.Array, "n"]  # weights
+    b: Annotated[jax.Array, ""]  # intercept
 
 
 @_check.pure

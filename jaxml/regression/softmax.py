@@ -47,8 +47,8 @@ FEW = 64  # parameters up to which "auto" means Newton's method
 class Params(NamedTuple):
     """The weights and intercepts of k classes."""
 
-    w: Annotated[jax.Array, "n k"]
-    b: Annotated[jax.Array, "k"]
+    w: Annotated[jax.Array, "n k"]  # weights W, a column for each class
+    b: Annotated[jax.Array, "k"]  # intercepts
 
 
 @_check.pure

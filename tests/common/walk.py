@@ -1,5 +1,6 @@
 """Every public function of the package, found by walking it."""
 
+import dataclasses
 import importlib
 import inspect
 from types import ModuleType
@@ -73,3 +74,10 @@ def modules(module: ModuleType = jaxml) -> list[ModuleType]:
     exported = [getattr(module, name) for name in module.__all__]
     inner = [each for each in exported if inspect.ismodule(each)]
     return [module, *(m for each in inner for m in modules(each))]
+
+
+def classes() -> list[type]:
+    """The public NamedTuples and dataclasses."""
+    exported = [getattr(m, name) for m in modules() for name in m.__all__]
+    kinds = [c for c in exported if inspect.isclass(c)]
+    return [c for c in kinds if hasattr(c, "_fields") or dataclasses.is_dataclass(c)]

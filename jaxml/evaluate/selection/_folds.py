@@ -18,8 +18,8 @@ class Folds(NamedTuple):
     `jax.tree.map(lambda a: a.reshape(-1, m), folds)`.
     """
 
-    train: Annotated[jax.Array, "_f m"]
-    test: Annotated[jax.Array, "_f m"]
+    train: Annotated[jax.Array, "_f m"]  # weights of the rows to learn from
+    test: Annotated[jax.Array, "_f m"]  # and of those held out
 
 
 @_check.pure

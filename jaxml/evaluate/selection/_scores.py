@@ -25,9 +25,8 @@ class Scores(NamedTuple):
     mean: jax.Array  # (g,) of test over the folds
     error: jax.Array  # (g,) standard error of mean; NaN for a single fold
     best: jax.Array  # () int32, the point of the best mean
-    one_standard_error: (
-        jax.Array
-    )  # () int32, the first point within one error of the best
+    # () int32, the first point within one error of the best
+    one_standard_error: jax.Array
 
 
 class ScoreCurve(NamedTuple):

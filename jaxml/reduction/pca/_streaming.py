@@ -15,9 +15,8 @@ from jaxml.reduction.pca._params import Params, at_most, joined
 class Moments(NamedTuple):
     """All that principal components need to know of rows."""
 
-    weight: Annotated[
-        jax.Array, ":sums"
-    ]  # Σ wᵢ, the number of rows where none is weighted
+    # Σ wᵢ, the number of rows where none is weighted
+    weight: Annotated[jax.Array, ":sums"]
     mean: Annotated[jax.Array, "n"]  # μ = Σ wᵢ xᵢ / Σ wᵢ
     scatter: Annotated[jax.Array, "n n:sums"]  # Σ wᵢ (xᵢ - μ)(xᵢ - μ)ᵀ
 

@@ -44,9 +44,9 @@ class Ratings(NamedTuple):
 
     user: Annotated[jax.Array, "m"]  # int32
     item: Annotated[jax.Array, "m"]  # int32
-    y: Annotated[jax.Array, "m"]
-    by_user: Side
-    by_item: Side
+    y: Annotated[jax.Array, "m"]  # the ratings
+    by_user: Side  # the ratings in blocks of users
+    by_item: Side  # and of items
     pair: Annotated[jax.Array, "m"]  # int32, equal where user and item are, below m
 
 

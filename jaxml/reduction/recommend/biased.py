@@ -43,8 +43,8 @@ class Params(NamedTuple):
     """A mean, biases and factors."""
 
     mu: Annotated[jax.Array, ""]  # mean of all ratings
-    b_user: Annotated[jax.Array, "users"]
-    b_item: Annotated[jax.Array, "items"]
+    b_user: Annotated[jax.Array, "users"]  # above the mean, by user
+    b_item: Annotated[jax.Array, "items"]  # and by item
     theta: Annotated[jax.Array, "users k"]  # Θ, what each user likes
     x: Annotated[jax.Array, "items k"]  # X, what each item is like
 

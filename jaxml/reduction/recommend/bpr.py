@@ -26,7 +26,7 @@ __all__ = ["Params", "cost", "fit", "init", "scores"]
 class Params(NamedTuple):
     """Factors, and how popular an item is."""
 
-    b_item: Annotated[jax.Array, "items"]
+    b_item: Annotated[jax.Array, "items"]  # how popular each item is
     theta: Annotated[jax.Array, "users k"]  # Θ
     x: Annotated[jax.Array, "items k"]  # X
 

@@ -36,7 +36,7 @@ class Posterior(NamedTuple):
     """Independent Gaussians, one for each user or for each item, and their prior."""
 
     mean: Annotated[jax.Array, "_rows k+1"]  # of the factors, then of the bias
-    covariance: Annotated[jax.Array, "_rows k+1 k+1"]
+    covariance: Annotated[jax.Array, "_rows k+1 k+1"]  # of the same
     precision: Annotated[jax.Array, "k+1"]  # of the prior, 1/variance
 
 
@@ -44,8 +44,8 @@ class Params(NamedTuple):
     """What is believed of users and items."""
 
     mu: Annotated[jax.Array, ""]  # mean of all ratings
-    user: Posterior
-    item: Posterior
+    user: Posterior  # of the factors of users
+    item: Posterior  # of those of items
     noise: Annotated[jax.Array, ""]  # σ², variance of a rating about its prediction
 
 

@@ -24,7 +24,7 @@ class Params:
     x: Annotated[jax.Array, "rows n|rows"]
     # with its sign; 0 off the support
     alpha: Annotated[jax.Array, "rows|machines rows"]
-    b: Annotated[jax.Array, "|machines"]
+    b: Annotated[jax.Array, "|machines"]  # offset
     gamma: Annotated[jax.Array, ""]  # γ of the kernel
     offset: Annotated[jax.Array, ""]  # c of the kernel
     kernel: Static[kernels.Kernel] = "rbf"  # or "precomputed"

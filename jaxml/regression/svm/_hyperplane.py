@@ -28,11 +28,11 @@ Loss = Literal["squared_hinge", "hinge"]
 class Params:
     """A plane, and the forces that hold it."""
 
-    w: Annotated[jax.Array, "n"]
-    b: Annotated[jax.Array, ""]
+    w: Annotated[jax.Array, "n"]  # normal to the plane
+    b: Annotated[jax.Array, ""]  # offset
     # α = s a, of the rows of the fit; 0 off the support
     alpha: Annotated[Any, "rows", None] = None
-    loss: Static[Loss] = "squared_hinge"
+    loss: Static[Loss] = "squared_hinge"  # or "hinge"
 
 
 @_check.pure
