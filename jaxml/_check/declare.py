@@ -223,9 +223,9 @@ def _admit(arguments: dict[str, Any], declared: Declared, jit: bool):
     for name, shape in given.items():
         if shape.labels:
             k = sizes.get(shape.k) if isinstance(shape.k, str) else shape.k
-            arguments[name] = kinds.cast_labels(name, arguments[name], k)
+            arguments[name] = kinds.cast_labels(name, arguments[name], k, jit)
         else:
-            arguments[name] = kinds.cast(arguments[name], compute)
+            arguments[name] = kinds.cast(arguments[name], compute, jit)
     for name in trees:
         arguments[name] = jax.tree.map(
             functools.partial(kinds.cast_leaf, compute), arguments[name]

@@ -202,19 +202,23 @@ def common_dtype(leaves):
     )
 
 
-def cast(array, dtype):
-    """An array of dtype, strongly typed, in memory of its own."""
+def cast(array, dtype, program: bool = False):
+    """An array of dtype, strongly typed, in memory of its own.
+
+    What a program takes may stay on the host: it is moved there for less.
+    """
     if isinstance(array, np.ndarray):
         with np.errstate(over="ignore"):  # what becomes infinite is refused by name
-            return jax.device_put(np.array(array, dtype))  # of a copy: it may alias
+            copy = np.array(array, dtype)  # JAX may alias it
+        return copy if program else jax.device_put(copy)
     # astype also drops a weak type, which would be traced again.
     return array.astype(dtype) if array.dtype != dtype or array.weak_type else array
 
 
-def cast_labels(name: str, array, k: int | None):
+def cast_labels(name: str, array, k: int | None, program: bool = False):
     """Labels as int32, looked at, where they are concrete, before they could wrap."""
     ranges.labels(name, array, k)
-    return cast(array, jnp.dtype(jnp.int32))
+    return cast(array, jnp.dtype(jnp.int32), program)
 
 
 def cast_leaf(dtype, leaf):
