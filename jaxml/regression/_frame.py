@@ -10,7 +10,7 @@ from jaxml._units import power_of_two, shares
 from jaxml.regression.linear import Params
 
 MEDIAN = 4  # steps to the median that outliers make necessary
-OUTLIER = 10  # times the mean distance from which one is far away
+OUTLIER = 10  # times the mean distance from which one is far deviation
 SAMPLE = 4096  # rows of which the units and origins of the columns are taken
 FEW = 31  # rows whose middle is the origin that all fits to the same rows share
 
@@ -29,8 +29,8 @@ def frame_of(x, weights, l2, intercept: bool) -> Frame:
     """
     x, weights, l2 = jax.lax.stop_gradient((x, weights, l2))
     if len(x) > SAMPLE:
-        some = _scattered(len(x), SAMPLE)
-        x, weights = x[some], None if weights is None else weights[some]
+        sample = _scattered(len(x), SAMPLE)
+        x, weights = x[sample], None if weights is None else weights[sample]
     share = None
     if weights is not None:
         share = shares(jnp.where((weights > 0).any(), weights, 1))[:, None]
@@ -42,27 +42,27 @@ def frame_of(x, weights, l2, intercept: bool) -> Frame:
 
     def measured(count, centre):
         """With the mean and the largest distance from the centre."""
-        away = jnp.abs(x - centre[None])
-        farthest = away if share is None else jnp.where(share > 0, away, 0)
-        return count, centre, mean(away), jnp.max(farthest, axis=0)
+        deviation = jnp.abs(x - centre[None])
+        farthest = deviation if share is None else jnp.where(share > 0, deviation, 0)
+        return count, centre, mean(deviation), jnp.max(farthest, axis=0)
 
     def median(state):
         """A step from the mean towards it (Weiszfeld 1937): a mean of near rows."""
-        count, centre, usual, _ = state
-        away = x - centre[None]
-        least = jnp.where(usual > 0, 1e-3 * usual, 1)[None]
-        pull = 1 / (jnp.abs(away) + least)
-        return measured(count + 1, centre + mean(pull * away) / mean(pull))
+        count, centre, mean_size, _ = state
+        deviation = x - centre[None]
+        least = jnp.where(mean_size > 0, 1e-3 * mean_size, 1)[None]
+        weight = 1 / (jnp.abs(deviation) + least)
+        return measured(count + 1, centre + mean(weight * deviation) / mean(weight))
 
-    def lost(state):
+    def has_outlier(state):
         """Whether an outlier is so far that the others look as if they were one."""
-        count, _, usual, most = state
-        return intercept & (count < MEDIAN) & (most > OUTLIER * usual).any()
+        count, _, mean_size, largest = state
+        return intercept & (count < MEDIAN) & (largest > OUTLIER * mean_size).any()
 
     start = measured(jnp.int32(0), mean(x) if intercept else jnp.zeros_like(x[0]))
-    _, centre, usual, most = jax.lax.while_loop(lost, median, start)
+    _, centre, mean_size, largest = jax.lax.while_loop(has_outlier, median, start)
     # Between the standard deviation and √m times that, with nothing to overflow.
-    spread = jnp.sqrt(usual) * jnp.sqrt(most)
+    spread = jnp.sqrt(mean_size) * jnp.sqrt(largest)
     rounding = 16 * jnp.finfo(x.dtype).eps * jnp.abs(centre)
     spread = jnp.where(spread > rounding, spread, 0)  # 0 for a constant column
     penalised = 2 * jnp.sqrt(jnp.maximum(l2, 0))
@@ -77,8 +77,8 @@ def origin(x, intercept: bool) -> Frame:
     one, zero = jnp.ones_like(x[0]), jnp.zeros_like(x[0])
     if not intercept:
         return Frame(zero, one)
-    some = x if len(x) <= FEW else x[_scattered(len(x), FEW)]
-    return Frame(jax.lax.stop_gradient(jnp.median(some, axis=0)), one)
+    sample = x if len(x) <= FEW else x[_scattered(len(x), FEW)]
+    return Frame(jax.lax.stop_gradient(jnp.median(sample, axis=0)), one)
 
 
 def _scattered(m: int, count: int) -> np.ndarray:

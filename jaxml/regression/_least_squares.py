@@ -32,14 +32,17 @@ def centred(a, share, intercept: bool):
     """
     if not intercept:
         return a, jnp.zeros_like(a[0])
-    near = share @ a
-    a = a - near[None]
-    rest = share @ a
-    a, mean = a - rest[None], near + rest
+    guess = share @ a
+    a = a - guess[None]
+    correction = share @ a
+    a, mean = a - correction[None], guess + correction
     # What is left of a constant is rounding, and not small once it is scaled.
-    there = share > 0
+    present = share > 0
     spread = jnp.max(
-        jnp.abs(a), axis=0, where=there if a.ndim == 1 else there[:, None], initial=0
+        jnp.abs(a),
+        axis=0,
+        where=present if a.ndim == 1 else present[:, None],
+        initial=0,
     )
     constant = spread <= 4 * jnp.finfo(a.dtype).eps * jnp.abs(mean)
     return jnp.where(constant[None] if a.ndim > 1 else constant, 0, a), mean
@@ -51,12 +54,12 @@ def amid(x, weights):
     That is so where they differ from it by less than half of it (Sterbenz 1974): in
     columns far from 0, whose part in the condition goes with it.
     """
-    there = None if weights is None else weights > 0
-    first = row(x, jnp.int32(0) if there is None else jnp.argmax(there))
-    away = jnp.abs(x - first[None])
-    if there is not None:
-        away = jnp.where(there[:, None], away, 0)
-    return jnp.where(jnp.max(away, axis=0) <= jnp.abs(first) / 2, first, 0)
+    present = None if weights is None else weights > 0
+    first = row(x, jnp.int32(0) if present is None else jnp.argmax(present))
+    distance = jnp.abs(x - first[None])
+    if present is not None:
+        distance = jnp.where(present[:, None], distance, 0)
+    return jnp.where(jnp.max(distance, axis=0) <= jnp.abs(first) / 2, first, 0)
 
 
 def value_and_gradient(w, b, x, y, weights):
@@ -93,13 +96,13 @@ def split(theta, intercept: bool):
 
 def by_qr(x, y, weights, intercept: bool) -> Solved:
     """QR of the rows, refined with residuals of twice the precision."""
-    near = amid(x, weights) if intercept else jnp.zeros_like(x[0])
-    a, root = design(x - near[None], weights, intercept)
+    origin = amid(x, weights) if intercept else jnp.zeros_like(x[0])
+    a, root = design(x - origin[None], weights, intercept)
     factors = _refined.factorise(a)
     theta, r = jax.lax.map(lambda f: _refined.solve(factors, f), (y * root).T)
     lost = jnp.max(jax.vmap(lambda w, r: _lost(factors, w, r))(theta, r))
     w, b = split(theta.T, intercept)
-    b = b - near @ w
+    b = b - origin @ w
     weight = len(x) if weights is None else jnp.sum(weights)
     slope = jnp.linalg.norm(r @ a) / weight
     return Solved(w, b, 0.5 * jnp.sum(r**2) / weight, slope, lost)
@@ -277,8 +280,9 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
         v, r = state.v + length[None] * state.p, state.r - length[None] * q
         s = back(r)
         energy = jnp.sum(s**2, axis=0)
-        own = jnp.sum(state.p**2, axis=0)
-        ratio = jnp.where(own > 0, curvature / jnp.where(own > 0, own, 1), jnp.inf)
+        square = jnp.sum(state.p**2, axis=0)
+        quotient = curvature / jnp.where(square > 0, square, 1)
+        ratio = jnp.where(square > 0, quotient, jnp.inf)
         least = jnp.minimum(state.least, ratio)
         p = s + (energy / jnp.where(state.energy > 0, state.energy, 1))[None] * state.p
         left = excess(r, energy, least)
@@ -321,8 +325,10 @@ def by_cg(x, y, weights, intercept: bool, tol: Any, max_iter: int) -> Fit:
     # Where no step is better any more, what is left may be rounding.
     end = judged(result)[1]
     rounding = 16 * jnp.finfo(x.dtype).eps
-    settled = (fit.status == Status.STALLED) & (end.residual <= rounding) & (tol > 0)
-    status = jnp.where(settled, Status.CONVERGED, fit.status).astype(jnp.int32)
+    at_rounding = (
+        (fit.status == Status.STALLED) & (end.residual <= rounding) & (tol > 0)
+    )
+    status = jnp.where(at_rounding, Status.CONVERGED, fit.status).astype(jnp.int32)
     w = result.v / scale * (of_y / of_x)
     return fit._replace(
         params=(w, mean_y - mean_x @ w),

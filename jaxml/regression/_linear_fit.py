@@ -237,8 +237,7 @@ def _runaway(result: Fit, moved) -> jax.Array:
     """The status, UNBOUNDED where the last step of Newton's method moved a z by moved.
 
     Where there is no minimum, its steps never cease to move some z by at least 1,
-    however small the decrement becomes; at a minimum they do. (What the rows pull with
-    shows that there is one as long as no step would turn a pull round.)
+    however small the decrement becomes; at a minimum they do.
     """
     ended = (result.status == Status.CONVERGED) | (result.status == Status.SINGULAR)
     ended |= result.status == Status.STALLED

@@ -30,7 +30,7 @@ FIRST, LAST = 1e-2, 1e-8  # μ at first, and at last before 0; H's diagonal is a
 PATIENCE = 20  # trials without any improvement after which the search has stalled
 
 
-class Part(NamedTuple):
+class PartialModel(NamedTuple):
     """The model of some θ."""
 
     which: jax.Array  # (c,) int32, these
@@ -44,7 +44,7 @@ class State(NamedTuple):
     theta: jax.Array  # (p,)
     direction: jax.Array  # (p,) to the minimum of the model
     value: jax.Array  # () F
-    part: Part  # the model
+    part: PartialModel  # the model
     decrease: jax.Array  # () of the model, along the direction
     damping: jax.Array  # () μ, which was added to the diagonal of H for it
 
@@ -74,7 +74,7 @@ def solution(cost, result: Fit, data, hyper, limits):
 def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
     """θ := θ + d, the minimum of the model with H + μI; μ grows where F does not fall.
 
-    Rows that are on the wrong side for sure have pulls and no curvature: μ keeps θ from
+    Rows that are on the wrong side for sure have a gradient and no curvature: μ keeps θ from
     where these would send it. The residual is √((F - F*) / F), F* by the model without
     μ. CONVERGED also where F - F* is below 4 roundings of F and no longer falls. Fit of
     a State; limits are l1 of each θ.
@@ -98,17 +98,17 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
             len(part.which), dtype=eps.dtype
         )
         result = minimum(part.model._replace(hessian=damped), tol**2 * value)
-        away = result.decrease + result.left + part.outside
-        told = taken & (damping == 0)
-        flat = (away <= 4 * eps * value) & (result.decrease > 0.5 * state.decrease)
-        flat &= told & jnp.isfinite(state.value)
+        distance = result.decrease + result.left + part.outside
+        undamped = taken & (damping == 0)
+        flat = (distance <= 4 * eps * value) & (result.decrease > 0.5 * state.decrease)
+        flat &= undamped & jnp.isfinite(state.value)
         direction = (
             jnp.zeros_like(theta).at[part.which].set(result.w - part.model.theta)
         )
         status = jnp.where(flat, Status.CONVERGED, Status.RUNNING)
         status = jnp.where(value < problem.floor, Status.UNBOUNDED, status)
-        share = away / jnp.maximum(value, jnp.finfo(value.dtype).tiny)
-        residual = jnp.where(told, jnp.sqrt(share), residual)
+        share = distance / jnp.maximum(value, jnp.finfo(value.dtype).tiny)
+        residual = jnp.where(undamped, jnp.sqrt(share), residual)
         state = State(theta, direction, value, part, result.decrease, damping)
         return (state, residual), Progress(value, residual, status)
 
@@ -122,7 +122,7 @@ def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
 
 
 def _damped(damping, fall, decrease):
-    """μ for the next model: more where the last one foretold too much, else less.
+    """μ for the next model: more where the last one predicted too much, else less.
 
     By degrees: where all rows are sure, what is just enough may be 1e-6 for many steps.
     """
@@ -133,14 +133,14 @@ def _damped(damping, fall, decrease):
 
 
 def _all(problem: Problem, limits, theta):
-    """J, and the Part of all θ."""
+    """J, and the PartialModel of all θ."""
     value, gradient, hessian = problem.whole(theta)
     model = Model(theta, gradient, hessian, limits)
-    return value, Part(jnp.arange(len(theta)), model, jnp.zeros_like(value))
+    return value, PartialModel(jnp.arange(len(theta)), model, jnp.zeros_like(value))
 
 
 def _some(problem: Problem, limits, theta):
-    """J, and the Part of those θ that are not 0 or are not to be, most wrong first."""
+    """J, and the PartialModel of those θ that are not 0 or are not to be, most wrong first."""
     value, gradient = problem.light(theta)
     slope = jnp.abs(least_slope(theta, gradient, limits))
     # At first those without a penalty; of those that are right, those that are not 0.
@@ -153,12 +153,13 @@ def _some(problem: Problem, limits, theta):
     hessian = _blocks(problem.block(theta), which, used)
     curvature = jnp.diagonal(hessian)
     taken = curvature > 0
-    pull = jnp.where(taken, gradient[which], 0)
-    model = Model(theta[which], pull, hessian, limits[which])
+    model = Model(
+        theta[which], jnp.where(taken, gradient[which], 0), hessian, limits[which]
+    )
     # As if each of the others alone were moved, where it costs least.
     others = slope.at[jnp.where(taken, which, len(slope))].set(0, mode="drop")
     least = jnp.min(jnp.where(taken, curvature, jnp.inf))
-    return value, Part(which, model, 0.5 * jnp.vdot(others, others) / least)
+    return value, PartialModel(which, model, 0.5 * jnp.vdot(others, others) / least)
 
 
 def _blocks(pair, which, used) -> jax.Array:

@@ -175,8 +175,8 @@ def fit(
 
     def progress(free, value):
         cosine, rounding = _cosine(free, *fixed, model=model)
-        settled = (cosine <= ROUNDING * rounding) & (tol > 0)
-        status = jnp.where(settled, Status.CONVERGED, Status.RUNNING)
+        at_rounding = (cosine <= ROUNDING * rounding) & (tol > 0)
+        status = jnp.where(at_rounding, Status.CONVERGED, Status.RUNNING)
         return Progress(value, cosine, status), rounding
 
     free = _bounded.free_of(*fixed[1:])
@@ -194,8 +194,8 @@ def fit(
     # Where no step is better any more, what is left to gain may be less than what
     # rounding of y does to the cost.
     rounding = search.params[-1]
-    settled = (search.status == Status.STALLED) & (search.residual**2 <= rounding)
-    status = jnp.where(settled & (tol > 0), Status.CONVERGED, search.status)
+    at_rounding = (search.status == Status.STALLED) & (search.residual**2 <= rounding)
+    status = jnp.where(at_rounding & (tol > 0), Status.CONVERGED, search.status)
     _, jacobian = _linearise(model, _bounded.params(free, *fixed[1:]), fixed[0])
     undetermined = (status == Status.CONVERGED) & _singular(_factor(jacobian)[0])
     status = jnp.where(undetermined, Status.SINGULAR, status).astype(jnp.int32)
@@ -271,8 +271,8 @@ def inference(
     t = _critical(confidence, dof)
     one = _white(data, jnp.full_like(y, data.unit))  # the best constant has no unit
     level = _white(data, y)
-    about = level - jnp.vdot(one, level) / jnp.vdot(one, one) * one
-    r2 = 1 - chi2 / jnp.vdot(about, about)
+    deviation = level - jnp.vdot(one, level) / jnp.vdot(one, one) * one
+    r2 = 1 - chi2 / jnp.vdot(deviation, deviation)
     chi2, reduced = chi2 * data.unit * data.unit, reduced * data.unit * data.unit
     variance = jnp.ones_like(chi2) if absolute else reduced
     error, low, high = map(unravel, (error, flat - t * error, flat + t * error))
@@ -353,10 +353,11 @@ def _cosine(free, data, bounds, start, *, model):
     params = _bounded.params(free, bounds, start)
     r, jacobian = _linearise(model, params, data)
     length, size = jnp.linalg.norm(jacobian, axis=0), jnp.linalg.norm(r)
-    slope = r @ jacobian
-    some = jnp.where(length > 0, length, 1)
+    gradient = r @ jacobian
+    length = jnp.where(length > 0, length, 1)
     flat = ravel_pytree(params)[0]
-    along = jnp.abs(slope) / some * _bounded.freedom(flat, slope, size / some, bounds)
+    along = jnp.abs(gradient) / length
+    along *= _bounded.freedom(flat, gradient, size / length, bounds)
     rounding = jnp.finfo(r.dtype).eps * jnp.linalg.norm(_white(data, data.y))
     size = jnp.where(size > 0, size, 1)
     return jnp.max(along) / size, rounding / size

@@ -460,8 +460,11 @@ def band(
     error = jnp.append(error.w, error.b)[: len(covariance)]
     lost = (jnp.diagonal(covariance) == 0) & (error > 0)
     variance = jnp.where(lost.any(), jnp.nan, variance)
-    near, far = t * jnp.sqrt(variance), t * jnp.sqrt(variance + inference.variance)
-    return Band(h, h - near, h + near, h - far, h + far)
+    of_mean, of_row = (
+        t * jnp.sqrt(variance),
+        t * jnp.sqrt(variance + inference.variance),
+    )
+    return Band(h, h - of_mean, h + of_mean, h - of_row, h + of_row)
 
 
 @_check.pure
@@ -497,8 +500,8 @@ def locally_weighted(
     d = x - at[None]
     distance = jnp.sum((d / width) ** 2, axis=1) / 2
     nearest = jnp.min(jnp.where(w > 0, distance, jnp.inf))
-    near = w * jnp.exp(jax.lax.stop_gradient(nearest) - distance)
-    rows, root = design(d, near, True)
+    local = w * jnp.exp(jax.lax.stop_gradient(nearest) - distance)
+    rows, root = design(d, local, True)
     # Centred at a, the intercept is the prediction.
     gram = rows.T @ rows
     scale = jnp.sqrt(jnp.diagonal(gram))
