@@ -133,14 +133,14 @@ def _damped(damping, fall, decrease):
 
 
 def _all(problem: Problem, limits, theta):
-    """J, and the PartialModel of all θ."""
+    """J, and the model of all θ."""
     value, gradient, hessian = problem.whole(theta)
     model = Model(theta, gradient, hessian, limits)
     return value, PartialModel(jnp.arange(len(theta)), model, jnp.zeros_like(value))
 
 
 def _some(problem: Problem, limits, theta):
-    """J, and the PartialModel of those θ that are not 0 or are not to be, most wrong first."""
+    """J, and the model of those θ that are not 0 or are not to be, most wrong first."""
     value, gradient = problem.light(theta)
     slope = jnp.abs(least_slope(theta, gradient, limits))
     # At first those without a penalty; of those that are right, those that are not 0.
