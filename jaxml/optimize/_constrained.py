@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Static
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._implicit import derived, root
 from jaxml.optimize._minimize import minimize
 from jaxml.optimize._newton import newton
 from jaxml.optimize._solver import Solver, check, names_taken
@@ -175,9 +176,15 @@ def constrained(
     fit = iterate(
         step, state, progress(state), tol=tol, max_iter=max_iter, patience=PATIENCE
     )
-    result, value = _differentiable(
-        problem, fit.params.found, fit.cost, fit.status, data, hyper
-    )
+    result, valid = fit.params.found, fit.status == Status.CONVERGED
+    # At a solution its own move changes the value by nothing: forces do no work.
+    lagrangian = partial(_lagrangian, problem)
+    value = derived(lagrangian, fit.cost, valid, result, data, hyper)
+
+    def conditions(result, arguments):
+        return _conditions(problem, result, *arguments)
+
+    result = root(conditions, _solve, result, valid, (data, hyper))
     return fit._replace(params=result, cost=value)
 
 
@@ -417,37 +424,19 @@ def _conditions(
     return Solution(push, h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), nu, g))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _differentiable(problem: Problem, result: Solution, value, status, data, hyper):
-    """As `implicit.solution`: (found, value), with the derivatives of the solution."""
-    return result, value
+def _solve(product, right, result: Solution, arguments):
+    """By the matrix of all params and multipliers, of those that are idle too."""
+    flat, unravel = ravel_pytree(right)
 
+    def flat_product(v):
+        return ravel_pytree(product(unravel(v)))[0]
 
-@_differentiable.defjvp
-@_check.precise
-def _differentiable_jvp(problem, primals, tangents):
-    """The conditions stay 0 as data and hyper move, those that are idle included."""
-    result, value, status, data, hyper = primals
-    _, _, _, *moved = tangents
-    flat, unravel = ravel_pytree(result)
-
-    def conditions(flat, data, hyper):
-        return ravel_pytree(_conditions(problem, unravel(flat), data, hyper))[0]
-
-    matrix = jax.jacfwd(conditions)(flat, data, hyper)
-    pull = jax.jvp(partial(conditions, flat), (data, hyper), tuple(moved))[1]
-    shift = -jnp.linalg.solve(matrix, pull)
-    # Of the matrix alone: what a reverse derivative pulls with is not known yet. Rows
-    # and columns are scaled, for units make no matrix singular.
+    units = jnp.eye(flat.size, dtype=flat.dtype)
+    matrix = jax.vmap(flat_product, out_axes=1)(units)
+    # Of the matrix alone: what reverse mode solves for is not known yet. Rows and
+    # columns are scaled, for units make no matrix singular.
     scaled = matrix / jnp.max(jnp.abs(matrix), axis=1, keepdims=True)
     scaled = scaled / jnp.max(jnp.abs(scaled), axis=0, keepdims=True)
     accurate = jnp.linalg.cond(scaled) < jnp.finfo(flat.dtype).eps ** -0.75
-    valid = (status == Status.CONVERGED) & accurate
     # A product, because the transpose of a where would be 0 and not NaN.
-    shift = unravel(shift * jnp.where(valid, 1, jnp.nan).astype(flat.dtype))
-    # At a solution its own move changes the value by nothing: forces do no work.
-    rise = jax.jvp(
-        lambda d, h: _lagrangian(problem, result, d, h), (data, hyper), tuple(moved)
-    )[1]
-    known = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(value.dtype)
-    return (result, value), (shift, rise * known)
+    return unravel(jnp.linalg.solve(matrix, flat) * jnp.where(accurate, 1, jnp.nan))

@@ -19,7 +19,7 @@ from jaxml._check import (
 from jaxml._rows import normal, svd, with_b
 from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
-from jaxml.optimize._implicit import solution
+from jaxml.optimize._implicit import solution, where_valid
 from jaxml.regression import linear
 from jaxml.regression._least_squares import (
     Solved,
@@ -497,10 +497,8 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
     status = jnp.where(good, jnp.int32(Status.CONVERGED), failed)
     status = jnp.where(jnp.isnan(residual), jnp.int32(Status.NONFINITE), status)
     unique = binding | (kept.all() & (len(square) == len(w)))
-    valid = jnp.where((status == Status.CONVERGED) & unique, 1, jnp.nan)
-    params, value = jax.tree.map(
-        lambda a: _derived(a, valid.astype(a.dtype)), ((w, multiplier), value)
-    )
+    valid = (status == Status.CONVERGED) & unique
+    params, value = where_valid(valid, ((w, multiplier), value))
     return result._replace(residual=residual, status=status), params, value
 
 
@@ -532,17 +530,6 @@ def _excess(ball: _Ball, axes, square, w, multiplier):
     alone = jnp.where(own > 0, outside**2 / jnp.where(own > 0, own, 1), 0)
     most = ball.radius * jnp.linalg.norm(outside)
     return inside + jnp.minimum(most, 0.5 * jnp.max(alone))
-
-
-@jax.custom_jvp
-def _derived(value, valid):
-    """The value, its derivative times valid."""
-    return value
-
-
-@_derived.defjvp
-def _derived_jvp(primals, tangents):
-    return primals[0], tangents[0] * primals[1]
 
 
 def _secular(ball: _Ball, square, cross, tol, max_iter: int) -> Fit:

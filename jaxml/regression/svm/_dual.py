@@ -8,6 +8,7 @@ from jax import lax
 
 from jaxml import _check
 from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import root
 from jaxml.regression import kernels
 from jaxml.regression.svm import _gram, _implicit, _linear, _smo
 from jaxml.regression.svm._gram import PRECOMPUTED, Rows
@@ -131,8 +132,8 @@ def _settle(theta, problem: Problem, anchored, fit: Fit) -> Solution:
     edge = jnp.where(at_upper, problem.upper, problem.lower)
     copies = _smo.collapse(free.astype(beta.dtype), m)
     target = _smo.collapse(jnp.where(free, problem.p, 0), m) / jnp.maximum(copies, 1)
-    known = _implicit.Known(result, b, image, copies > 0, anchor, fit.status)
-    result, b, image = _implicit.solution(
-        theta, target, _smo.collapse(edge, m), level, lax.stop_gradient(known)
-    )
+    at = _smo.collapse(edge, m)
+    data = _implicit.Data(theta, target, at, level, anchor, copies > 0)
+    found, valid = lax.stop_gradient((result, b, image)), fit.status == Status.CONVERGED
+    result, b, image = root(_implicit.conditions, _implicit.solver, found, valid, data)
     return Solution(result, b, image, fit)

@@ -1,11 +1,14 @@
 """The plane with the hinge, by `_linear`, and its derivatives."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from jaxml._rows import with_ones
 from jaxml._units import shares_of
 from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import derived
 from jaxml.regression.svm import _gram, _linear, _smo
 
 
@@ -33,12 +36,8 @@ def fit(x, y, weights, l2, intercept: bool, tol, max_iter: int) -> Fit:
     residual = jnp.minimum(result.progress.residual, result.plane.residual)
     done = (residual <= tol) | (result.progress.status != Status.RUNNING)
     status = jnp.where(done, Status.CONVERGED, result.search.status).astype(jnp.int32)
-    valid = jnp.where(done, 1, jnp.nan).astype(x.dtype)
-    exact = _exact(x, y, share, l2, intercept, problem, beta)
-    w, b, alpha = (
-        _with_derivative(value, of, valid)
-        for value, of in zip((w, b, alpha), exact, strict=True)
-    )
+    exact = partial(_exact, intercept=intercept)
+    w, b, alpha = derived(exact, (w, b, alpha), done, x, y, share, l2, problem, beta)
     short = jax.nn.relu(1 - (2 * y - 1) * (x @ w + b))
     cost = jnp.sum(share * jnp.where(share > 0, short, 0))
     return result.search._replace(
@@ -62,7 +61,7 @@ def _nowhere(beta, slope, problem):
     return jnp.zeros_like(beta)
 
 
-def _exact(x, y, share, l2, intercept: bool, problem: _smo.Problem, beta):
+def _exact(x, y, share, l2, problem: _smo.Problem, beta, *, intercept: bool):
     """w, b and α as what they are: linear equations, once it is known who touches what.
 
     Rows within the margin press with all of C; those on it, at most p in general
@@ -86,14 +85,3 @@ def _exact(x, y, share, l2, intercept: bool, problem: _smo.Problem, beta):
     alpha = (s * most).at[at].add(s[at] * on * result[p:])
     b = result[n] if intercept else jnp.zeros((), x.dtype)
     return result[:n], b, alpha
-
-
-@jax.custom_jvp
-def _with_derivative(value, exact, valid):
-    """The value, with the derivative of exact times valid."""
-    return value
-
-
-@_with_derivative.defjvp
-def _with_derivative_jvp(primals, tangents):
-    return primals[0], tangents[1] * primals[2]
