@@ -22,7 +22,7 @@ SEARCH = 2000  # most steps of the conjugate gradients, where K is not formed
 class Data(NamedTuple):
     """What a solution depends on."""
 
-    theta: Any  # K, (m, m), or Rows where it is not formed
+    theta: Any  # K, (m, m), or KernelRows where it is not formed
     target: jax.Array  # (m,) t, of the free rows
     edge: jax.Array  # (m,) β of the others
     level: jax.Array  # () b = level - anchor · Kβ
@@ -47,16 +47,18 @@ def solver(product, right, result, data: Data):
     """For the β that move with their box first, then for the free ones."""
     inner, held, level, moved = right
     rest = inner - _project(data.free, moved + _product(data.theta, held))
-    solve_for = _solve_rows if isinstance(data.theta, _gram.Rows) else _solve_dense
+    solve_for = _solve_rows if _by_rows(data.theta) else _solve_dense
     beta = held + solve_for(data.theta, data.free, rest)
     image = moved + _product(data.theta, beta)
     return beta, level - jnp.vdot(data.anchor, image), image
 
 
+def _by_rows(theta) -> bool:
+    return isinstance(theta, _gram.KernelRows)
+
+
 def _product(theta, v):
-    return (
-        _gram.image(theta, theta.x, v) if isinstance(theta, _gram.Rows) else theta @ v
-    )
+    return _gram.image(theta, theta.x, v) if _by_rows(theta) else theta @ v
 
 
 def _project(free, v):
@@ -89,7 +91,7 @@ def _solve_dense(gram, free, rest):
     return _linear_solve(free, lambda v: gram @ v, search, rest)
 
 
-def _solve_rows(rows: _gram.Rows, free, rest):
+def _solve_rows(rows: _gram.KernelRows, free, rest):
     """The same by conjugate gradients, with products of the free rows alone."""
     m = len(free)
     order = jnp.argsort(~free, stable=True)

@@ -95,9 +95,9 @@ def nearest_points(
     scale = jnp.sqrt(jnp.max(jnp.sum(u * u, axis=1)))
     scale = jnp.where(scale == 0, 1, scale)
     fixed = jax.lax.stop_gradient((u / scale, cap, tol))
-    rows = _nearest.Rows(*fixed[:2], group)
+    polytope = _nearest.Polytope(*fixed[:2], group)
     capped = nu is not None or mu is not None
-    fit = _nearest.search(rows, groups, capped, method, fixed[2], max_iter)
+    fit = _nearest.search(polytope, groups, capped, method, fixed[2], max_iter)
 
     member = jax.nn.one_hot(group, groups, dtype=x.dtype)
     feasible = (cap @ member).min() >= 1 - 4 * len(x) * jnp.finfo(x.dtype).eps
