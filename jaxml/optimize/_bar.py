@@ -40,9 +40,9 @@ class Bar:
             self.bar.set_postfix(figures, refresh=False)
             self.bar.update()
         elif self.visible:
-            told = ", ".join(f"{name} {value}" for name, value in figures.items())
+            fields = ", ".join(f"{name} {value}" for name, value in figures.items())
             seconds = time.perf_counter() - self.start
-            line = f"epoch {self.done}/{self.total}: {told} ({seconds:.1f} s)"
+            line = f"epoch {self.done}/{self.total}: {fields} ({seconds:.1f} s)"
             print(line, file=sys.stderr, flush=True)
 
 

@@ -144,10 +144,10 @@ def scale_by_conjugate(
         factor = formula(g, last, d)
         conjugated = jax.tree.map(lambda g, d: -g + factor * d, g, d)
         squared = _dot(g, g)
-        stale = jnp.abs(_dot(g, last)) > 0.5 * squared
+        not_orthogonal = jnp.abs(_dot(g, last)) > 0.5 * squared
         flat = ~(_dot(conjugated, g) < -1e-10 * squared)  # NaN counts as flat
         new = (since == 0) | (since >= (restart or 2 * size)) | flat
-        new |= stale if beta != "hager-zhang" else False
+        new |= not_orthogonal if beta != "hager-zhang" else False
         direction = jax.tree.map(lambda c, g: jnp.where(new, -g, c), conjugated, g)
         return direction, ConjugateState(jnp.where(new, 1, since + 1), g, direction)
 

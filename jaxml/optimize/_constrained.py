@@ -1,8 +1,8 @@
 """Minimise under constraints; the Lagrange multipliers come with the solution.
 
-At a minimum of J under h = 0 and g <= 0 the forces balance: ∇J + λ·∇h + ν·∇g = 0 with
-ν >= 0, and ν g = 0: a constraint that does not press has no force. A multiplier is a
-price: if the constraint is relaxed to h = t, dJ*/dt = -λ.
+At a minimum of J under h = 0 and g <= 0 the gradients balance, ∇J + λ·∇h + ν·∇g = 0
+with ν >= 0 and ν g = 0: a constraint that is not active has no multiplier. A multiplier
+is a price: if the constraint is relaxed to h = t, dJ*/dt = -λ.
 """
 
 from collections.abc import Callable
@@ -17,20 +17,21 @@ from jax.flatten_util import ravel_pytree
 from jaxml import _check
 from jaxml._check import Count, NonNegative, Static
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._implicit import derived, root
 from jaxml.optimize._minimize import minimize
 from jaxml.optimize._newton import newton
-from jaxml.optimize._solver import Solver, check, names_taken
+from jaxml.optimize._solver import Solver, check, check_floats, names_of_each
 from jaxml.optimize.proximal import accelerate
 
-FIRST = 10.0  # the first ρ, in units of the problem
+FIRST_PENALTY = 10.0  # the first ρ, in units of the problem
 GROWTH = 10.0  # of ρ, where the constraints are not met a quarter as badly as before
 DENSE = 300  # up to so many params and multipliers their conditions are solved too
-NEAR = 1e-2  # how far this may move params; farther it might find a maximum
+LONGEST = 1e-2  # how far this may move params; farther it might find a maximum
 PATIENCE = 10  # rounds without any improvement after which the search has stalled
 
 
 class Solution(NamedTuple):
-    """A point where no force is left, and the forces of the constraints."""
+    """A stationary point, and the multipliers of the constraints."""
 
     params: Any
     equality: Any  # λ, like what the equality returns; None where there is none
@@ -38,7 +39,7 @@ class Solution(NamedTuple):
 
 
 class Units(NamedTuple):
-    """What cost, constraints and params are measured in; forces are cost over those.
+    """What cost, constraints and params are measured in; multipliers are J over c.
 
     That of J is |p| max(|∇J|, |p| |∇∇J|), that of a constraint c is max(|p| |∇c|, |c|):
     near a solution J and c in these units have gradients of about 1, or curvatures.
@@ -53,7 +54,7 @@ class Units(NamedTuple):
 class Search(NamedTuple):
     """Where the method of multipliers stands."""
 
-    found: Solution
+    solution: Solution
     units: Units
     penalty: jax.Array  # () ρ
     violation: jax.Array  # () how badly the constraints were met in the last round
@@ -115,9 +116,9 @@ def constrained(
         is the Euclidean norm of ∇J + λ·∇h + ν·∇g (for projections p less the projection
         of p - that), h and min(ν, -g), each in its unit: J in that of |p| |∇J| or of
         |p|² |∇∇J| if this is more, a constraint c in that of |p| |∇c| or of |c|, and a
-        force in that of J over that of c, with the largest entries for |·|; |p| counts
-        as a hundredth of its start at least. The solution has derivatives with respect
-        to data and hyper; they need a matrix of all params and multipliers, and they
+        multiplier in that of J over that of c, with the largest entries for |·|; |p|
+        counts as a hundredth of its start at least. The solution has derivatives with
+        respect to data and hyper; they need a matrix of all params and multipliers, and
         are NaN where the multipliers are not unique. Of a cost or a constraint that is
         not convex the minimum may be a local one. Status UNBOUNDED where the
         multipliers grow without bound: the constraints contradict each other, or their
@@ -134,11 +135,11 @@ def constrained(
     problem = _problem(cost, equality, inequality, projection, hyper)
     inner = _descent(problem, check("solver", solver), max_inner)
     fixed, constants = jax.lax.stop_gradient((data, hyper))
-    begun = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
+    start = _start(problem, jax.lax.stop_gradient(params), fixed, constants)
 
     def measure(result: Solution, units: Units):
-        missed = _conditions(problem, result, fixed, constants, units)
-        return jnp.linalg.norm(ravel_pytree(missed)[0])
+        violations = _conditions(problem, result, fixed, constants, units)
+        return jnp.linalg.norm(ravel_pytree(violations)[0])
 
     def polish(result: Solution, units: Units):
         if ravel_pytree(result)[0].size > DENSE:
@@ -147,70 +148,71 @@ def constrained(
         return _newton_step(of, result, units)
 
     def progress(state: Search, status=Status.RUNNING):
-        value = problem.cost(state.found.params, fixed, constants)
+        value = problem.cost(state.solution.params, fixed, constants)
         return Progress(value, state.residual, status)
 
     def step(state: Search):
         penalty, units = state.penalty, state.units
-        tight = jnp.maximum(0.1 * jnp.minimum(state.residual, 1), 0.1 * tol)
-        result = inner(state.found, penalty, units, fixed, constants, tight)
-        result, violation = _forces(problem, result, penalty, units, fixed, constants)
+        inner_tol = jnp.maximum(0.1 * jnp.minimum(state.residual, 1), 0.1 * tol)
+        result = inner(state.solution, penalty, units, fixed, constants, inner_tol)
+        result, violation = _updated(problem, result, penalty, units, fixed, constants)
         slow = violation > 0.25 * state.violation
         eps = jnp.finfo(violation.dtype).eps
-        most = 1 / eps**0.5 * FIRST
-        grown = jnp.where(slow, GROWTH * penalty, penalty)
-        hopeless = slow & (grown >= most) & (violation > eps**0.5)
-        status = jnp.where(hopeless, Status.UNBOUNDED, Status.RUNNING)
+        largest = 1 / eps**0.5 * FIRST_PENALTY
+        new_penalty = jnp.where(slow, GROWTH * penalty, penalty)
+        diverges = slow & (new_penalty >= largest) & (violation > eps**0.5)
+        status = jnp.where(diverges, Status.UNBOUNDED, Status.RUNNING)
         units = _units(problem, result.params, first, fixed, constants)
         result, residual = polish(result, units)
-        grown = jnp.minimum(grown, most)
-        new = Search(result, units, grown, violation, residual)
+        new_penalty = jnp.minimum(new_penalty, largest)
+        new = Search(result, units, new_penalty, violation, residual)
         return new, progress(new, status)
 
-    first = _first_length(problem, begun.params, fixed, constants)
-    units = _units(problem, begun.params, first, fixed, constants)
-    far = jnp.full_like(units.cost, jnp.inf)
-    penalty = jnp.full_like(units.cost, FIRST)
-    state = Search(begun, units, penalty, far, measure(begun, units))
+    first = _first_length(problem, start.params, fixed, constants)
+    units = _units(problem, start.params, first, fixed, constants)
+    infinite = jnp.full_like(units.cost, jnp.inf)
+    penalty = jnp.full_like(units.cost, FIRST_PENALTY)
+    state = Search(start, units, penalty, infinite, measure(start, units))
     fit = iterate(
         step, state, progress(state), tol=tol, max_iter=max_iter, patience=PATIENCE
     )
-    result, value = _differentiable(
-        problem, fit.params.found, fit.cost, fit.status, data, hyper
-    )
+    result, valid = fit.params.solution, fit.status == Status.CONVERGED
+    # The envelope theorem: a move of the solution itself changes nothing.
+    lagrangian = partial(_lagrangian, problem)
+    value = derived(lagrangian, fit.cost, valid, result, data, hyper)
+
+    def conditions(result, arguments):
+        return _conditions(problem, result, *arguments)
+
+    result = root(conditions, _solve, result, valid, (data, hyper))
     return fit._replace(params=result, cost=value)
 
 
 def _problem(cost, equality, inequality, projection, hyper) -> Problem:
-    taken = [names_taken(f, hyper) for f in (cost, equality, inequality, projection)]
-    for name in hyper:
-        if not any(name in names for names in taken):
-            message = f"constrained() got an unexpected keyword argument {name!r}"
-            raise TypeError(message)
+    functions = cost, equality, inequality, projection
+    names = names_of_each("constrained", functions, hyper)
 
-    def bound(function, names):
+    def bound(function, which):
         if function is None:
             return lambda params, data, hyper: None
         return lambda params, data, hyper: function(
-            params, *data, **{name: hyper[name] for name in names}
+            params, *data, **{name: hyper[name] for name in which}
         )
 
     def nearest(params, data, hyper):
-        return projection(params, **{name: hyper[name] for name in taken[3]})
+        return projection(params, **{name: hyper[name] for name in names[3]})
 
     return Problem(
-        bound(cost, taken[0]),
-        bound(equality, taken[1]),
-        bound(inequality, taken[2]),
+        bound(cost, names[0]),
+        bound(equality, names[1]),
+        bound(inequality, names[2]),
         None if projection is None else nearest,
     )
 
 
 def _start(problem: Problem, params, data, hyper):
     """The start with multipliers of 0."""
-    for leaf in jax.tree.leaves(params):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(f"params must hold floats, not {leaf.dtype}")
+    check_floats(params)
     _check.scalar("cost", problem.cost(params, data, hyper))
     if problem.projection is not None:
         _check.like("projection", problem.projection(params, data, hyper), params)
@@ -222,29 +224,33 @@ def _largest(tree) -> jax.Array:
     return jnp.max(jnp.abs(ravel_pytree(tree)[0]))
 
 
-def _bend(cost, params):
+def _derivative_sizes(cost, params):
     """|∇J| and |∇∇J| in its direction, (), by their largest entries."""
-    slope = jax.grad(cost)
-    g = slope(params)
-    steep = _largest(g)
-    scale = jnp.where(steep > 0, steep, 1)
-    along = jax.tree.map(lambda a: jnp.where(steep > 0, a / scale, 1), g)
-    return steep, _largest(jax.jvp(slope, (params,), (along,))[1])
+    gradient = jax.grad(cost)
+    g = gradient(params)
+    steepness = _largest(g)
+    scale = jnp.where(steepness > 0, steepness, 1)
+    along = jax.tree.map(lambda a: jnp.where(steepness > 0, a / scale, 1), g)
+    return steepness, _largest(jax.jvp(gradient, (params,), (along,))[1])
 
 
 def _first_length(problem: Problem, params, data, hyper) -> jax.Array:
     """|p| at the start, or else that of a step down the cost, or 1."""
     size = _largest(params)
-    steep, bend = _bend(lambda p: problem.cost(p, data, hyper), params)
-    step = steep / jnp.where(bend > 0, bend, 1)
-    known = (bend > 0) & (step > 0) & jnp.isfinite(step)
+    steepness, curvature = _derivative_sizes(
+        lambda p: problem.cost(p, data, hyper), params
+    )
+    step = steepness / jnp.where(curvature > 0, curvature, 1)
+    known = (curvature > 0) & (step > 0) & jnp.isfinite(step)
     return jnp.where(size > 0, size, jnp.where(known, step, 1))
 
 
 def _units(problem: Problem, params, first, data, hyper) -> Units:
     length = jnp.maximum(_largest(params), 0.01 * first)
-    steep, bend = _bend(lambda p: problem.cost(p, data, hyper), params)
-    cost = length * jnp.maximum(steep, length * bend)
+    steepness, curvature = _derivative_sizes(
+        lambda p: problem.cost(p, data, hyper), params
+    )
+    cost = length * jnp.maximum(steepness, length * curvature)
 
     def of(constraint):
         c, back = jax.vjp(lambda p: constraint(p, data, hyper), params)
@@ -252,35 +258,27 @@ def _units(problem: Problem, params, first, data, hyper) -> Units:
         if flat.size == 0:
             return c
 
-        def slope(v):
+        def size(v):
             return _largest(back(unravel(v)))
 
         if max(flat.size, ravel_pytree(params)[0].size) <= DENSE:
-            steep = jax.lax.map(slope, jnp.eye(flat.size, dtype=flat.dtype))
+            steepness = jax.lax.map(size, jnp.eye(flat.size, dtype=flat.dtype))
         else:  # one for all of them
-            steep = slope(jnp.ones_like(flat))
-        unit = jnp.maximum(length.astype(flat.dtype) * steep, jnp.abs(flat))
+            steepness = size(jnp.ones_like(flat))
+        unit = jnp.maximum(length.astype(flat.dtype) * steepness, jnp.abs(flat))
         return unravel(jnp.where(unit > 0, unit, 1))
 
     cost = jnp.where(cost > 0, cost, 1)
     return Units(cost, of(problem.equality), of(problem.inequality), length)
 
 
-def _scaled(tree, by):
-    return jax.tree.map(jnp.multiply, tree, by)
-
-
-def _over(tree, by):
-    return jax.tree.map(jnp.divide, tree, by)
-
-
 def _in_units(result: Solution, units: Units, times) -> Solution:
-    """p / |p|, and forces times the unit of a constraint over that of the cost.
+    """p / |p|, and multipliers times the unit of a constraint over that of the cost.
 
-    times is `_over` for this, or `_scaled` for the way back.
+    times is optax.tree.div for this, or optax.tree.mul for the way back.
     """
 
-    def force(m, unit):
+    def multiplier(m, unit):
         return times(m, jax.tree.map(lambda u: units.cost.astype(u.dtype) / u, unit))
 
     def length(p):
@@ -288,8 +286,8 @@ def _in_units(result: Solution, units: Units, times) -> Solution:
 
     return Solution(
         jax.tree.map(length, result.params),
-        force(result.equality, units.equality),
-        force(result.inequality, units.inequality),
+        multiplier(result.equality, units.equality),
+        multiplier(result.inequality, units.inequality),
     )
 
 
@@ -299,11 +297,11 @@ def _descent(problem: Problem, solver, max_inner: int):
     def augmented(params, result, penalty, units, data, hyper):
         h, g = (f(params, data, hyper) for f in problem[1:3])
         value = problem.cost(params, data, hyper) / units.cost
-        h, g = _over(h, units.equality), _over(g, units.inequality)
-        forces = _in_units(result, units, _over)
-        value += _dot(forces.equality, h) + 0.5 * penalty * _dot(h, h)
-        pushed = _pushed(forces.inequality, g, penalty)
-        return value + 0.5 / penalty * _dot(pushed, pushed)
+        h, g = optax.tree.div(h, units.equality), optax.tree.div(g, units.inequality)
+        scaled = _in_units(result, units, optax.tree.div)
+        value += _dot(scaled.equality, h) + 0.5 * penalty * _dot(h, h)
+        multipliers = _multipliers(scaled.inequality, g, penalty)
+        return value + 0.5 / penalty * _dot(multipliers, multipliers)
 
     project = problem.projection
 
@@ -333,27 +331,27 @@ def _descent(problem: Problem, solver, max_inner: int):
     return run
 
 
-def _pushed(forces, g, penalty):
+def _multipliers(nu, g, penalty):
     """max(ν + ρ g, 0)."""
-    return jax.tree.map(lambda nu, g: jax.nn.relu(nu + penalty * g), forces, g)
+    return jax.tree.map(lambda nu, g: jax.nn.relu(nu + penalty * g), nu, g)
 
 
 def _dot(a, b):
     return 0.0 if a is None else optax.tree.vdot(a, b)
 
 
-def _forces(problem: Problem, result: Solution, penalty, units: Units, data, hyper):
+def _updated(problem: Problem, result: Solution, penalty, units: Units, data, hyper):
     """New multipliers, and how badly the constraints are met."""
     h, g = (f(result.params, data, hyper) for f in problem[1:3])
-    h, g = _over(h, units.equality), _over(g, units.inequality)
-    forces = _in_units(result, units, _over)
-    equality = jax.tree.map(lambda m, h: m + penalty * h, forces.equality, h)
-    inequality = _pushed(forces.inequality, g, penalty)
-    missed = h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), inequality, g)
-    violation = jnp.max(jnp.abs(ravel_pytree(missed)[0]), initial=0)
+    h, g = optax.tree.div(h, units.equality), optax.tree.div(g, units.inequality)
+    scaled = _in_units(result, units, optax.tree.div)
+    equality = jax.tree.map(lambda m, h: m + penalty * h, scaled.equality, h)
+    inequality = _multipliers(scaled.inequality, g, penalty)
+    violations = h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), inequality, g)
+    violation = jnp.max(jnp.abs(ravel_pytree(violations)[0]), initial=0)
     violation = violation.astype(penalty.dtype)  # of no constraints it has none
-    forces = Solution(forces.params, equality, inequality)
-    result = _in_units(forces, units, _scaled)._replace(params=result.params)
+    scaled = Solution(scaled.params, equality, inequality)
+    result = _in_units(scaled, units, optax.tree.mul)._replace(params=result.params)
     return result, violation
 
 
@@ -363,26 +361,24 @@ def _newton_step(conditions, result: Solution, units: Units):
     Near a solution it squares the error, and multipliers have all the digits that the
     precision allows, where λ + ρh has those of h.
     """
-    flat, unravel = ravel_pytree(_in_units(result, units, _over))
+    flat, unravel = ravel_pytree(_in_units(result, units, optax.tree.div))
     size = ravel_pytree(result.params)[0].size
 
     def back(v):
-        return _in_units(unravel(v), units, _scaled)
+        return _in_units(unravel(v), units, optax.tree.mul)
 
     def of(v):
         return ravel_pytree(conditions(back(v)))[0]
 
-    left, matrix = of(flat), jax.jacfwd(of)(flat)
-    move = jnp.linalg.solve(matrix, left)
+    residual, matrix = of(flat), jax.jacfwd(of)(flat)
+    move = jnp.linalg.solve(matrix, residual)
     trial = unravel(flat - move)
     trial = trial._replace(inequality=jax.tree.map(jax.nn.relu, trial.inequality))
     trial = ravel_pytree(trial)[0]
-    before, after = jnp.linalg.norm(left), jnp.linalg.norm(of(trial))
-    taken = (after < before) & (jnp.max(jnp.abs(move[:size])) <= NEAR)
-    chosen = jax.tree.map(
-        lambda new, old: jnp.where(taken, new, old), back(trial), result
-    )
-    return chosen, jnp.where(taken, after, before)
+    before, after = jnp.linalg.norm(residual), jnp.linalg.norm(of(trial))
+    accepted = (after < before) & (jnp.max(jnp.abs(move[:size])) <= LONGEST)
+    chosen = optax.tree.where(accepted, back(trial), result)
+    return chosen, jnp.where(accepted, after, before)
 
 
 def _lagrangian(problem: Problem, result: Solution, data, hyper):
@@ -400,54 +396,36 @@ def _conditions(
     def of(params):
         return _lagrangian(problem, result._replace(params=params), data, hyper)
 
-    push = jax.grad(of)(result.params)
+    gradient = jax.grad(of)(result.params)
     h, g = (f(result.params, data, hyper) for f in problem[1:3])
     nu = result.inequality
     if units is not None:
-        h, g = _over(h, units.equality), _over(g, units.inequality)
-        nu = _in_units(result, units, _over).inequality
-        push = jax.tree.map(
-            lambda a: a * (units.length / units.cost).astype(a.dtype), push
+        h, g = optax.tree.div(h, units.equality), optax.tree.div(g, units.inequality)
+        nu = _in_units(result, units, optax.tree.div).inequality
+        gradient = jax.tree.map(
+            lambda a: a * (units.length / units.cost).astype(a.dtype), gradient
         )
     if problem.projection is not None:
         length = 1 if units is None else units.length
-        moved = jax.tree.map(lambda p, a: p - length * a, result.params, push)
+        moved = jax.tree.map(lambda p, a: p - length * a, result.params, gradient)
         nearest = problem.projection(moved, data, hyper)
-        push = jax.tree.map(lambda p, q: (p - q) / length, result.params, nearest)
-    return Solution(push, h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), nu, g))
+        gradient = jax.tree.map(lambda p, q: (p - q) / length, result.params, nearest)
+    return Solution(gradient, h, jax.tree.map(lambda nu, g: jnp.minimum(nu, -g), nu, g))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _differentiable(problem: Problem, result: Solution, value, status, data, hyper):
-    """As `implicit.solution`: (found, value), with the derivatives of the solution."""
-    return result, value
+def _solve(product, right, result: Solution, arguments):
+    """By the matrix of all params and multipliers, of those that are idle too."""
+    flat, unravel = ravel_pytree(right)
 
+    def flat_product(v):
+        return ravel_pytree(product(unravel(v)))[0]
 
-@_differentiable.defjvp
-@_check.precise
-def _differentiable_jvp(problem, primals, tangents):
-    """The conditions stay 0 as data and hyper move, those that are idle included."""
-    result, value, status, data, hyper = primals
-    _, _, _, *moved = tangents
-    flat, unravel = ravel_pytree(result)
-
-    def conditions(flat, data, hyper):
-        return ravel_pytree(_conditions(problem, unravel(flat), data, hyper))[0]
-
-    matrix = jax.jacfwd(conditions)(flat, data, hyper)
-    pull = jax.jvp(partial(conditions, flat), (data, hyper), tuple(moved))[1]
-    shift = -jnp.linalg.solve(matrix, pull)
-    # Of the matrix alone: what a reverse derivative pulls with is not known yet. Rows
-    # and columns are scaled, for units make no matrix singular.
+    units = jnp.eye(flat.size, dtype=flat.dtype)
+    matrix = jax.vmap(flat_product, out_axes=1)(units)
+    # Of the matrix alone: what reverse mode solves for is not known yet. Rows and
+    # columns are scaled, for units make no matrix singular.
     scaled = matrix / jnp.max(jnp.abs(matrix), axis=1, keepdims=True)
     scaled = scaled / jnp.max(jnp.abs(scaled), axis=0, keepdims=True)
     accurate = jnp.linalg.cond(scaled) < jnp.finfo(flat.dtype).eps ** -0.75
-    valid = (status == Status.CONVERGED) & accurate
     # A product, because the transpose of a where would be 0 and not NaN.
-    shift = unravel(shift * jnp.where(valid, 1, jnp.nan).astype(flat.dtype))
-    # At a solution its own move changes the value by nothing: forces do no work.
-    rise = jax.jvp(
-        lambda d, h: _lagrangian(problem, result, d, h), (data, hyper), tuple(moved)
-    )[1]
-    known = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(value.dtype)
-    return (result, value), (shift, rise * known)
+    return unravel(jnp.linalg.solve(matrix, flat) * jnp.where(accurate, 1, jnp.nan))

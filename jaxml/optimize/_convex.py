@@ -16,12 +16,12 @@ from jaxml import _check
 from jaxml._check import Array, NonNegative
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 
-FALL = 0.3  # of the decrement by a step, with which an old Hessian goes on
-ENOUGH = 1e-4  # the share of the foretold decrease that is taken (Armijo 1966)
+REUSE = 0.3  # of the decrement by a step, with which an old Hessian goes on
+ENOUGH = 1e-4  # the share of the predicted decrease that is taken (Armijo 1966)
 PATIENCE = 20  # steps without any improvement after which a search has stalled
 PRODUCTS = 200  # with H, the most that one direction by conjugate gradients takes
-SEEN = 5  # products from which the least curvature met tells of others
-CLOSE = 0.1  # the share of the foretold decrease that such a direction may miss
+FEWEST = 5  # products from which the least curvature met tells of others
+ACCURACY = 0.1  # the share of the predicted decrease that such a direction may miss
 
 
 class NewtonState(NamedTuple):
@@ -40,8 +40,8 @@ class Direction(NamedTuple):
 
     direction: jax.Array  # (p,) H⁻¹ g
     square: jax.Array  # () gᵀ H⁻¹ g
-    doubt: jax.Array  # () how much more it may be
-    good: jax.Array  # () bool, whether the equations could be solved
+    error_bound: jax.Array  # () how much more it may be
+    solved: jax.Array  # () bool, whether the equations could be solved
     kept: Any  # a factor, (p, p), where it is kept, or the least curvature, ()
 
 
@@ -115,9 +115,9 @@ def by_newton(
 
     def towards(g, factor, kept=None):
         direction = cho_solve((factor, False), g)
-        good = jnp.isfinite(direction).all()
+        solved = jnp.isfinite(direction).all()
         square = jnp.maximum(jnp.vdot(g, direction), 0)
-        return Direction(direction, square, jnp.zeros_like(square), good, kept)
+        return Direction(direction, square, jnp.zeros_like(square), solved, kept)
 
     def factorised(h, first):
         """Its factor, and whether all is well with the columns where they are new."""
@@ -126,35 +126,35 @@ def by_newton(
             return factor, jnp.bool_(True)
         return factor, ~(first & ~raised & dependent(h, factor))
 
-    def renewed(state: NewtonState, trial, g, taken, first):
+    def renewed(state: NewtonState, trial, g, accepted, first):
         """By the factor that is kept, or a new one where it has not brought θ far."""
         square = towards(g, state.kept).square
-        stale = taken & ~(jnp.sqrt(square) <= FALL * state.decrement)
-        factor, good = jax.lax.cond(
-            stale,
+        renew = accepted & ~(jnp.sqrt(square) <= REUSE * state.decrement)
+        factor, solved = jax.lax.cond(
+            renew,
             lambda: factorised(hessian(trial), first),  # type: ignore[misc]
             lambda: (state.kept, jnp.bool_(True)),
         )
         result = towards(g, factor, factor)
-        return result._replace(good=result.good & good)
+        return result._replace(solved=result.solved & solved)
 
-    def aim(state: NewtonState, trial, value, g, h, taken):
+    def newton_direction(state: NewtonState, trial, value, g, h, accepted):
         if product is not None:
             unit = 2 * jnp.abs(value) if relative else jnp.ones_like(value)
-            g = jnp.where(taken, g, 0)  # no work for a trial that is refused
-            enough = tol**2 * unit
+            g = jnp.where(accepted, g, 0)  # no work for a trial that is refused
+            accuracy = tol**2 * unit
             return by_conjugate_gradients(
-                product(trial), g, unit, enough, state.kept, inverse
+                product(trial), g, unit, accuracy, state.kept, inverse
             )
         first = jnp.isinf(state.value)
         if hessian is not None:
-            return renewed(state, trial, g, taken, first)
-        factor, good = factorised(h, first)
+            return renewed(state, trial, g, accepted, first)
+        factor, solved = factorised(h, first)
         result = towards(g, factor)
-        return result._replace(good=result.good & good)
+        return result._replace(solved=result.solved & solved)
 
     def measured(result: Direction, value):
-        square = result.square + result.doubt
+        square = result.square + result.error_bound
         if relative:
             scale = 2 * jnp.abs(value)
             square = square / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
@@ -166,30 +166,30 @@ def by_newton(
         value, g, *h = derivatives(trial)
         eps = jnp.finfo(value.dtype).eps
         rounding = 10 * eps * jnp.abs(state.value)
-        least = ENOUGH * state.length * state.decrement**2
-        taken = value <= state.value - least + rounding
-        result = aim(state, trial, value, g, h[0] if h else None, taken)
+        decrease = ENOUGH * state.length * state.decrement**2
+        accepted = value <= state.value - decrease + rounding
+        result = newton_direction(state, trial, value, g, h[0] if h else None, accepted)
         decrement = jnp.sqrt(result.square)
         # At the precision of the cost, where steps no longer help; on the way to a
         # limit at infinity they leave e^-½ of the decrement.
-        flat = result.square + result.doubt <= 8 * eps * jnp.abs(value)
+        flat = result.square + result.error_bound <= 8 * eps * jnp.abs(value)
         flat &= (decrement > 0.7 * state.decrement) & jnp.isfinite(state.value)
-        direction = jnp.where(result.good, result.direction, state.direction)
+        direction = jnp.where(result.solved, result.direction, state.direction)
         one = jnp.ones_like(value)
         new = NewtonState(trial, direction, value, decrement, one, result.kept)
         old = state._replace(length=state.length / 2)
-        state = optax.tree.where(taken, new, old)
+        state = optax.tree.where(accepted, new, old)
         status = jnp.where(flat, Status.CONVERGED, Status.RUNNING)
         if floor is not None:
             status = jnp.where(value < floor, Status.UNBOUNDED, status)
-        status = jnp.where(result.good, status, Status.SINGULAR)
-        status = jnp.where(taken, status, Status.RUNNING)
-        new_residual = jnp.where(result.good, measured(result, value), jnp.inf)
-        residual = jnp.where(taken, new_residual, residual)
+        status = jnp.where(result.solved, status, Status.SINGULAR)
+        status = jnp.where(accepted, status, Status.RUNNING)
+        new_residual = jnp.where(result.solved, measured(result, value), jnp.inf)
+        residual = jnp.where(accepted, new_residual, residual)
         return (state, residual), Progress(state.value, residual, status)
 
-    # From a value of ∞ the first trial, of length 0, is always taken: the derivatives
-    # are compiled once.
+    # From a value of ∞ the first trial, of length 0, is always accepted: the
+    # derivatives are compiled once.
     none = jnp.zeros_like(theta[0])
     worst = jnp.full_like(none, jnp.inf)
     kept = worst if product else None
@@ -203,8 +203,8 @@ def by_newton(
 class _Conjugate(NamedTuple):
     d: jax.Array  # (p,)
     r: jax.Array  # (p,) g - H d
-    along: jax.Array  # (p,) where d moves next
-    before: jax.Array  # (p,) M⁻¹ along
+    p: jax.Array  # (p,) where d moves next
+    p_dual: jax.Array  # (p,) M⁻¹ p
     square: jax.Array  # () rᵀ M r
     gain: jax.Array  # () dᵀ H d
     least: jax.Array  # () curvature along a direction so far
@@ -227,65 +227,65 @@ def by_conjugate_gradients(
     product: Callable[[jax.Array], jax.Array],
     g: Array,
     unit: Any,
-    enough: Any,
+    accuracy: Any,
     least: Any = jnp.inf,
     inverse: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Direction:
     """H⁻¹ g, (p,), by product, v -> H v, as exactly as is needed.
 
     With d of so many steps and r = g - H d, gᵀ H⁻¹ g = dᵀ H d + rᵀ H⁻¹ r. The last is
-    in doubt: it is taken as 4 rᵀ M r over the least curvature met, that along a p being
+    estimated as 4 rᵀ M r over the least curvature met, that along a p being
     pᵀ H p / pᵀ M⁻¹ p, where M is the preconditioner, inverse, v -> M v, or 1. least,
     (), is what was met before, ∞ if nothing: then a few products are taken at any rate.
-    The search ends when both are at most enough, (). Where they are more, a step has to
-    follow, and it ends when that would leave half of enough, or the share of the first
-    that it leaves at any rate, which is the first over the unit, (); or a tenth of it
-    at most.
+    The search ends when both are at most accuracy, (). Where they are more, a step has
+    to follow, and it ends when that would leave half of accuracy, or the share of the
+    first that it leaves at any rate, which is the first over the unit, (); or a tenth
+    of it at most.
 
     Source: Hestenes and Stiefel (1952); Dembo, Eisenstat and Steihaug (1982); Morales
     and Nocedal (2000).
     """
     inverse = inverse or (lambda v: v)
 
-    def doubt(state: _Conjugate):
+    def error_bound(state: _Conjugate):
         return jnp.where(state.square > 0, 4 * state.square / state.least, 0)
 
-    def goes_on(state: _Conjugate):
-        left = jnp.maximum(enough / 2, state.gain**2 / unit)
-        left = jnp.minimum(CLOSE * state.gain, left)
-        far = doubt(state) > jnp.maximum(left, enough - state.gain)
-        unseen = jnp.isinf(least) & (state.products < SEEN) & (state.square > 0)
-        return (unseen | far) & (state.products < min(2 * g.size, PRODUCTS))
+    def unfinished(state: _Conjugate):
+        left = jnp.maximum(accuracy / 2, state.gain**2 / unit)
+        left = jnp.minimum(ACCURACY * state.gain, left)
+        far = error_bound(state) > jnp.maximum(left, accuracy - state.gain)
+        unknown = jnp.isinf(least) & (state.products < FEWEST) & (state.square > 0)
+        return (unknown | far) & (state.products < min(2 * g.size, PRODUCTS))
 
     def step(state: _Conjugate):
-        bent = product(state.along)
-        curvature = jnp.vdot(state.along, bent)
-        share = state.square / jnp.where(curvature > 0, curvature, jnp.inf)
-        r = state.r - share * bent
-        next_ = inverse(r)
-        square = jnp.vdot(r, next_)
-        carry = square / state.square
-        size = jnp.vdot(state.along, state.before)
+        hp = product(state.p)
+        curvature = jnp.vdot(state.p, hp)
+        alpha = state.square / jnp.where(curvature > 0, curvature, jnp.inf)
+        r = state.r - alpha * hp
+        z = inverse(r)
+        square = jnp.vdot(r, z)
+        beta = square / state.square
+        size = jnp.vdot(state.p, state.p_dual)
         # Where rounding hides the curvature nothing more is to be had.
         stuck = ~(curvature > 0)
         return _Conjugate(
-            state.d + share * state.along,
+            state.d + alpha * state.p,
             r,
-            next_ + carry * state.along,
-            r + carry * state.before,
+            z + beta * state.p,
+            r + beta * state.p_dual,
             square,
-            state.gain + share * state.square,
+            state.gain + alpha * state.square,
             jnp.where(stuck, 0, jnp.minimum(state.least, curvature / size)),
             jnp.where(stuck, PRODUCTS, state.products + 1),
         )
 
-    along = inverse(g)
-    square = jnp.vdot(g, along)
+    p = inverse(g)
+    square = jnp.vdot(g, p)
     zero, least = jnp.zeros_like(square), jnp.asarray(least, square.dtype)
-    start = _Conjugate(0 * g, g, along, g, square, zero, least, jnp.int32(0))
-    result = jax.lax.while_loop(goes_on, step, start)
-    good = jnp.isfinite(result.d).all()
-    return Direction(result.d, result.gain, doubt(result), good, result.least)
+    start = _Conjugate(0 * g, g, p, g, square, zero, least, jnp.int32(0))
+    result = jax.lax.while_loop(unfinished, step, start)
+    solved = jnp.isfinite(result.d).all()
+    return Direction(result.d, result.gain, error_bound(result), solved, result.least)
 
 
 class LbfgsState(NamedTuple):
@@ -309,19 +309,19 @@ class LbfgsState(NamedTuple):
         memory = len(inverse)
 
         def back(i, state):
-            q, shares = state
+            q, alphas = state
             j = memory - 1 - i
-            share = inverse[j] * jnp.vdot(moves[j], q)
-            return q - share * changes[j], shares.at[j].set(share)
+            alpha = inverse[j] * jnp.vdot(moves[j], q)
+            return q - alpha * changes[j], alphas.at[j].set(alpha)
 
         def forth(j, r):
-            share = inverse[j] * jnp.vdot(changes[j], r)
-            return r + (shares[j] - share) * moves[j]
+            beta = inverse[j] * jnp.vdot(changes[j], r)
+            return r + (alphas[j] - beta) * moves[j]
 
-        q, shares = jax.lax.fori_loop(0, memory, back, (v, jnp.zeros_like(inverse)))
-        bend = inverse[-1] * jnp.vdot(changes[-1], changes[-1])
+        q, alphas = jax.lax.fori_loop(0, memory, back, (v, jnp.zeros_like(inverse)))
+        yy = inverse[-1] * jnp.vdot(changes[-1], changes[-1])
         first = 1 / jnp.maximum(1, jnp.linalg.norm(v))
-        scale = jnp.where(bend > 0, 1 / jnp.where(bend > 0, bend, 1), first)
+        scale = jnp.where(yy > 0, 1 / jnp.where(yy > 0, yy, 1), first)
         return jax.lax.fori_loop(0, memory, forth, scale * q)
 
 
@@ -361,20 +361,20 @@ def by_lbfgs(
         move = state.length * state.direction
         value, gradient = derivatives(state.theta + move)
         rounding = 10 * jnp.finfo(value.dtype).eps * jnp.abs(state.value)
-        taken = (
+        accepted = (
             value <= state.value + ENOUGH * jnp.vdot(move, state.gradient) + rounding
         )
         change = gradient - state.gradient
         curvature = jnp.vdot(move, change)
         tiny = jnp.finfo(value.dtype).eps * jnp.vdot(move, move)
-        convex = taken & (curvature > tiny)
+        convex = accepted & (curvature > tiny)
 
-        def push(old, new):
-            pushed = jnp.concatenate([old[1:], new[None]])
-            return jnp.where(convex, pushed, old)
+        def append(old, new):
+            appended = jnp.concatenate([old[1:], new[None]])
+            return jnp.where(convex, appended, old)
 
-        moves, changes = push(state.moves, move), push(state.changes, change)
-        inverse = push(state.inverse, 1 / jnp.where(convex, curvature, 1))
+        moves, changes = append(state.moves, move), append(state.changes, change)
+        inverse = append(state.inverse, 1 / jnp.where(convex, curvature, 1))
         new = LbfgsState(
             state.theta + move,
             gradient,
@@ -387,21 +387,21 @@ def by_lbfgs(
         )
         new = new._replace(direction=-new.inverse_product(gradient))
         kept = state._replace(length=state.length / 2)
-        state = optax.tree.where(taken, new, kept)
+        state = optax.tree.where(accepted, new, kept)
         return state, progress(state)
 
     def progress(state):
         residual = jnp.linalg.norm(state.gradient)
         if relative:
-            fall = jnp.maximum(-jnp.vdot(state.gradient, state.direction), 0)
-            tiny = jnp.finfo(fall.dtype).tiny
-            residual = jnp.sqrt(fall / jnp.maximum(2 * jnp.abs(state.value), tiny))
+            square = jnp.maximum(-jnp.vdot(state.gradient, state.direction), 0)
+            tiny = jnp.finfo(square.dtype).tiny
+            residual = jnp.sqrt(square / jnp.maximum(2 * jnp.abs(state.value), tiny))
         status = jnp.int32(Status.RUNNING)
         if floor is not None:
             status = jnp.where(state.value < floor, Status.UNBOUNDED, status)
         return Progress(state.value, residual, status)
 
-    # As above: the first trial is the start, and is always taken.
+    # As above: the first trial is the start, and is always accepted.
     none = jnp.zeros_like(theta)
     empty = jnp.zeros((memory, theta.size), theta.dtype)
     worst = jnp.full_like(theta[0], jnp.inf)

@@ -123,7 +123,7 @@ def iterate(
         far = jnp.full_like(start.residual, jnp.inf)
         start = start._replace(residual=far, status=Status.RUNNING)
 
-    def judge(progress: Progress, steps, since) -> Progress:
+    def with_status(progress: Progress, steps, since) -> Progress:
         status = jnp.asarray(progress.status, jnp.int32)
         open_ = (status == Status.RUNNING) | (status == Status.STALLED)
         status = jnp.where(open_ & (progress.residual <= tol), Status.CONVERGED, status)
@@ -151,14 +151,15 @@ def iterate(
         )
         cost = jnp.minimum(cost, progress.cost)
         residual = jnp.minimum(residual, progress.residual)
-        progress = judge(progress, steps, since)._replace(record=loop.progress.record)
+        progress = with_status(progress, steps, since)
+        progress = progress._replace(record=loop.progress.record)
         return _Loop(state, progress, steps, history, (cost, residual), since)
 
     record = start.cost if start.record is None else start.record
     history = jax.tree.map(lambda r: jnp.full(length, UNRECORDED, r.dtype), record)
     zero = jnp.int32(0)
     worst = jnp.full_like(start.cost, jnp.inf), jnp.full_like(start.residual, jnp.inf)
-    loop = _Loop(state, judge(start, zero, zero), zero, history, worst, zero)
+    loop = _Loop(state, with_status(start, zero, zero), zero, history, worst, zero)
     loop = jax.lax.while_loop(
         lambda loop: loop.progress.status == Status.RUNNING, advance, loop
     )

@@ -15,7 +15,7 @@ from jaxml.optimize._implicit import solution
 from jaxml.optimize._search import SLACK
 from jaxml.optimize._solver import Solver
 
-FALL = 1e-5  # of the gradient at the start, or of the cost, if no tol is given
+DEFAULT_TOL = 1e-5  # of the gradient at the start, or of the cost, if no tol is given
 PATIENCE = 100  # steps without any improvement after which a search has stalled
 
 
@@ -88,7 +88,7 @@ def minimize(
         norm = optax.tree.norm(grad)
         if tol is not None:
             return Progress(value, norm)
-        small = norm <= FALL * jnp.minimum(first, jnp.maximum(1, jnp.abs(value)))
+        small = norm <= DEFAULT_TOL * jnp.minimum(first, jnp.maximum(1, jnp.abs(value)))
         return Progress(value, norm, jnp.where(small, Status.CONVERGED, Status.RUNNING))
 
     def step(state):
@@ -100,7 +100,7 @@ def minimize(
         value, grad = _evaluate(objective, params, memory)
         return (params, memory, value, grad), progress(value, grad, start.residual)
 
-    _floats(params)
+    _solver.check_floats(params)
     params = jax.lax.stop_gradient(params)
     _check.scalar("cost", jax.eval_shape(objective, params))
     value, grad = jax.value_and_grad(objective)(params)
@@ -134,12 +134,6 @@ def _not_above(fit: Fit, params, start: Progress) -> Fit:
     cost, residual = choose((fit.cost, fit.residual), (start.cost, start.residual))
     state = choose(result, params), memory, *rest
     return fit._replace(params=state, cost=cost, residual=residual, status=status)
-
-
-def _floats(params) -> None:
-    for leaf in jax.tree.leaves(params):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise ValueError(f"params must hold floats, not {leaf.dtype}")
 
 
 def _evaluate(objective, params, memory):

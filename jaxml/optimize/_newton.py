@@ -1,7 +1,7 @@
 """Newton's method and its relatives for sums of squares, as optax transformations.
 
 `newton` and `levenberg_marquardt` solve (A + μD) s = -g by Cholesky with a damping μ
-that follows how well the quadratic model foretold the cost; a step that does not lower
+that follows how well the quadratic model predicted the cost; a step that does not lower
 the cost is not taken. `newton_cg` and `gauss_newton` search a line instead.
 """
 
@@ -129,15 +129,15 @@ def newton_cg(
 
     def direction(g, params, unravel, value_fn, residual_fn, damping):
         def product(v):
-            slope = jax.grad(value_fn)
-            return ravel_pytree(jax.jvp(slope, (params,), (unravel(v),))[1])[0]
+            gradient = jax.grad(value_fn)
+            return ravel_pytree(jax.jvp(gradient, (params,), (unravel(v),))[1])[0]
 
         def step(state):
             s, r, p, rr = state
             product_p = product(p)
-            bend = jnp.vdot(p, product_p)
-            convex = bend > jnp.finfo(g.dtype).eps * jnp.vdot(p, p)
-            length = rr / jnp.where(convex, bend, 1)
+            curvature = jnp.vdot(p, product_p)
+            convex = curvature > jnp.finfo(g.dtype).eps * jnp.vdot(p, p)
+            length = rr / jnp.where(convex, curvature, 1)
             # On a first direction without curvature, steepest descent.
             fallback = jnp.where(jnp.any(s != 0), s, p)
             s = jnp.where(convex, s + length * p, fallback)
@@ -199,18 +199,18 @@ def _damped(curvature: Callable, learning_rate, damping: float):
         )
         factor = jax.scipy.linalg.cho_factor(a + state.damping * jnp.diag(scale))
         s = -jax.scipy.linalg.cho_solve(factor, g) * length
-        foretold = -(jnp.vdot(g, s) + 0.5 * jnp.vdot(s, a @ s))
+        predicted = -(jnp.vdot(g, s) + 0.5 * jnp.vdot(s, a @ s))
         new, new_grad = jax.value_and_grad(value_fn)(
             optax.apply_updates(params, unravel(s))
         )
-        gain = (value - new) / foretold
+        gain = (value - new) / predicted
         # Where the cost is flat to rounding, the gradient decides.
         flat = jnp.abs(new - value) <= 10 * jnp.finfo(g.dtype).eps * jnp.abs(value)
         lower = optax.tree.norm(new_grad) < optax.tree.norm(grad)
-        take = ((gain > 1e-4) & (foretold > 0)) | (flat & lower)
+        accepted = ((gain > 1e-4) & (predicted > 0)) | (flat & lower)
 
         def choose(yes, no):
-            return optax.tree.where(take, yes, no)
+            return optax.tree.where(accepted, yes, no)
 
         gain = jnp.where(flat, 1, jnp.clip(gain, 0, 1))
         shrunk = state.damping * jnp.maximum(0.1, 1 - (2 * gain - 1) ** 3)
@@ -223,7 +223,7 @@ def _damped(curvature: Callable, learning_rate, damping: float):
             value=choose(new, value),
             grad=choose(new_grad, grad),
         )
-        return unravel(jnp.where(take, s, 0)), state
+        return unravel(jnp.where(accepted, s, 0)), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 

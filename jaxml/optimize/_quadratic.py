@@ -20,8 +20,8 @@ from jaxml.optimize.proximal import accelerate, l1_penalty, l1_prox
 SWEEPS = 50  # the most sweeps over the coordinates in a turn
 FIRST = 128, 512  # coordinates that Newton's equations are for, if there are no others
 ROUNDS = 100  # the most of these turns
-SETTLED = 5  # turns without any improvement after which precision is used up
-SHARE = 0.05  # of the decrease so far that may be left
+PATIENCE = 5  # turns without any improvement after which precision is used up
+ACCURACY = 0.05  # of the decrease so far that may be left
 
 
 class Model(NamedTuple):
@@ -37,32 +37,32 @@ class Minimum(NamedTuple):
     """Where the search for the minimum stands."""
 
     w: jax.Array  # (p,) θ + d
-    slope: jax.Array  # (p,) minus the subgradient at w that is nearest to 0
+    descent: jax.Array  # (p,) steepest: minus the subgradient nearest to 0
     direction: jax.Array  # (p,) Newton's, of those w that are not 0 or are not to be
     decrease: jax.Array  # () of the model from θ to w
     left: jax.Array  # () about how much more it can decrease
 
 
-def minimum(model: Model, enough) -> Minimum:
-    """The minimum, but for a tenth of enough, () > 0, or a share of the decrease."""
+def minimum(model: Model, accuracy) -> Minimum:
+    """The minimum, but for a tenth of accuracy, () > 0, or a share of the decrease."""
     curvature = jnp.diagonal(model.hessian)
     least = jnp.min(jnp.where(curvature > 0, curvature, jnp.inf))
-    # A last sweep of such changes gains about a tenth of enough.
-    tol = jnp.sqrt(0.1 * enough * least / len(curvature))
+    # A last sweep of such changes gains about a tenth of accuracy.
+    tol = jnp.sqrt(0.1 * accuracy * least / len(curvature))
 
     def step(state: Minimum):
-        w = onward(model, state)
+        w = line_step(model, state)
         w = lax.platform_dependent(model, w, tol, cpu=_swept, default=_accelerated)
-        state = judged(model, w)
-        allowed = jnp.maximum(0.1 * enough, SHARE * state.decrease)
+        state = evaluated(model, w)
+        allowed = jnp.maximum(0.1 * accuracy, ACCURACY * state.decrease)
         allowed = jnp.maximum(allowed, jnp.finfo(allowed.dtype).tiny)
         return state, Progress(-state.decrease, state.left / allowed)
 
-    zero, none = jnp.zeros_like(model.theta), jnp.zeros_like(enough)
+    zero, none = jnp.zeros_like(model.theta), jnp.zeros_like(accuracy)
     start = Minimum(model.theta, zero, zero, none, none)
-    options: Any = {"max_iter": ROUNDS, "patience": SETTLED, "history_length": 1}
+    options: Any = {"max_iter": ROUNDS, "patience": PATIENCE, "history_length": 1}
     result = iterate(step, start, tol=1.0, **options).params
-    return result._replace(w=onward(model, result))
+    return result._replace(w=line_step(model, result))
 
 
 def least_slope(w, gradient, limits) -> jax.Array:
@@ -71,25 +71,25 @@ def least_slope(w, gradient, limits) -> jax.Array:
     return jnp.where(w == 0, at_zero, -gradient - limits * jnp.sign(w))
 
 
-def judged(model: Model, w) -> Minimum:
+def evaluated(model: Model, w) -> Minimum:
     """What is known of the minimum at w."""
     theta, gradient, hessian, limits = model
     there = gradient + hessian @ (w - theta)
-    slope = least_slope(w, there, limits)
-    direction = _newton(hessian, (w != 0) | (slope != 0), slope)
-    good = jnp.isfinite(direction).all()
-    direction = jnp.where(good, direction, 0)
-    left = jnp.where(good, 0.5 * jnp.vdot(slope, direction), jnp.inf)
+    descent = least_slope(w, there, limits)
+    direction = _newton(hessian, (w != 0) | (descent != 0), descent)
+    solved = jnp.isfinite(direction).all()
+    direction = jnp.where(solved, direction, 0)
+    left = jnp.where(solved, 0.5 * jnp.vdot(descent, direction), jnp.inf)
     # Term by term: at a minimum they nearly cancel.
     decrease = -0.5 * (w - theta) * (there + gradient)
     decrease += limits * (jnp.abs(theta) - jnp.abs(w))
-    return Minimum(w, slope, direction, jnp.maximum(jnp.sum(decrease), 0), left)
+    return Minimum(w, descent, direction, jnp.maximum(jnp.sum(decrease), 0), left)
 
 
-def onward(model: Model, state: Minimum) -> jax.Array:
+def line_step(model: Model, state: Minimum) -> jax.Array:
     """w further along the direction, (p,), at most until one of them becomes 0."""
     w, direction = state.w, state.direction
-    side = jnp.where(w == 0, jnp.sign(state.slope), jnp.sign(w))
+    side = jnp.where(w == 0, jnp.sign(state.descent), jnp.sign(w))
     shrinks = (model.limits > 0) & (direction * side < 0)
     speed = jnp.where(shrinks, jnp.abs(direction), 1)
     room = jnp.where(shrinks, jnp.abs(w) / speed, jnp.inf)
@@ -97,34 +97,34 @@ def onward(model: Model, state: Minimum) -> jax.Array:
     return jnp.where(room <= length, 0, w + length * direction)
 
 
-def _newton(hessian, some, slope):
-    """H⁻¹ slope among some of the coordinates, for a price that the last one tells."""
-    n = len(slope)
+def _newton(hessian, some, descent):
+    """H⁻¹ descent among some of the coordinates, at a price that the last one sets."""
+    n = len(descent)
     sizes = [size for size in FIRST if size < n] + [n]
-    enough = jnp.stack([~some[size:].any() for size in sizes])
+    fits = jnp.stack([~some[size:].any() for size in sizes])
     first = [partial(_among_first, size) for size in sizes]
-    return lax.switch(jnp.argmax(enough), first, hessian, some, slope)
+    return lax.switch(jnp.argmax(fits), first, hessian, some, descent)
 
 
-def _among_first(size: int, hessian, some, slope):
+def _among_first(size: int, hessian, some, descent):
     """The same by Cholesky; a trace is added to H's diagonal."""
     h, some = hessian[:size, :size], some[:size]
     some &= jnp.diagonal(h) > 0
     scale = jnp.sqrt(jnp.where(some, jnp.diagonal(h), 1))
     both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
-    trace = 4 * size * jnp.finfo(slope.dtype).eps
+    trace = 4 * size * jnp.finfo(descent.dtype).eps
     factor = cho_factor(h * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
-    result = cho_solve(factor, jnp.where(some, slope[:size], 0) / scale) / scale
-    return jnp.pad(result, (0, len(slope) - size))
+    result = cho_solve(factor, jnp.where(some, descent[:size], 0) / scale) / scale
+    return jnp.pad(result, (0, len(descent) - size))
 
 
 def _swept(model: Model, w, tol):
     n = len(w)
     after = (0, padded(n) - n)
-    pull = -model.gradient - model.hessian @ (w - model.theta)
+    residual = -model.gradient - model.hessian @ (w - model.theta)
     result = descend(
         jnp.pad(model.hessian, after),
-        jnp.pad(pull, after),
+        jnp.pad(residual, after),
         jnp.pad(w, after),
         jnp.pad(model.limits, after),
         jnp.zeros_like(tol),

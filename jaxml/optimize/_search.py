@@ -25,7 +25,7 @@ def zoom(learning_rate: Any, **options: Any) -> optax.GradientTransformationExtr
             updates, state, params, value=value, grad=grad, value_fn=value_fn
         )
         lower = new.value <= value + SLACK * jnp.abs(value)
-        taken = (
+        accepted = (
             lower & jnp.isfinite(new.value) & jnp.isfinite(optax.tree.norm(new.grad))
         )
         kept = new._replace(
@@ -34,9 +34,9 @@ def zoom(learning_rate: Any, **options: Any) -> optax.GradientTransformationExtr
         kept = optax.tree.cast_like(kept, new)
 
         def choose(yes, no):
-            return optax.tree.where(taken, yes, no)
+            return optax.tree.where(accepted, yes, no)
 
-        moved = jax.tree.map(lambda m: jnp.where(taken, m, 0), moved)
+        moved = jax.tree.map(lambda m: jnp.where(accepted, m, 0), moved)
         return moved, choose(new, kept)
 
     return optax.GradientTransformationExtraArgs(search.init, update)

@@ -92,11 +92,11 @@ def _loop(
     def update(j, state):
         w, residual, largest = state
         old, scale, limit = _at(w, j), _at(diagonal, j), _at(limits, j)
-        pull = _at(residual, j) + scale * old
+        target = _at(residual, j) + scale * old
         if positive:
-            shrunk = jnp.maximum(pull - limit, 0)
+            shrunk = jnp.maximum(target - limit, 0)
         else:
-            shrunk = jnp.sign(pull) * jnp.maximum(jnp.abs(pull) - limit, 0)
+            shrunk = jnp.sign(target) * jnp.maximum(jnp.abs(target) - limit, 0)
         new = shrunk * _at(inverse, j)
         change = new - old
 

@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from jaxml import _check
@@ -46,6 +48,22 @@ def build(solver: Any, learning_rate: Any) -> optax.GradientTransformationExtraA
     if not isinstance(made, optax.GradientTransformation):
         raise ValueError(f"solver must make an optax transformation, not {made!r}")
     return optax.with_extra_args_support(made)
+
+
+def check_floats(params: Any) -> None:
+    """Refuse params that are no floats."""
+    for leaf in jax.tree.leaves(params):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(f"params must hold floats, not {leaf.dtype}")
+
+
+def names_of_each(caller: str, functions: Any, hyper: Iterable[str]) -> list[list[str]]:
+    """What `names_taken` says of each function; a TypeError where none takes a name."""
+    taken = [names_taken(function, hyper) for function in functions]
+    for name in hyper:
+        if not any(name in names for names in taken):
+            raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}")
+    return taken
 
 
 def names_taken(function: Any, hyper: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from jaxml._check import Array, Count, NonNegative, Scalar, Static
 from jaxml.optimize import _groups
 from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.optimize._implicit import kinked_solution
-from jaxml.optimize._solver import names_taken
+from jaxml.optimize._solver import names_of_each
 
 __all__ = [
     "Point",
@@ -244,24 +244,21 @@ def proximal(
     Source: Beck and Teboulle (2009); restarts: O'Donoghue and Candès (2015).
 
     """
-    taken = [names_taken(f, hyper) for f in (cost, prox, penalty)]
-    for name in hyper:
-        if not any(name in names for names in taken):
-            raise TypeError(f"proximal() got an unexpected keyword argument {name!r}")
+    names = names_of_each("proximal", (cost, prox, penalty), hyper)
 
-    def of(names, hyper):
-        return {name: hyper[name] for name in names}
+    def of(which, hyper):
+        return {name: hyper[name] for name in which}
 
     def smooth(params, data, hyper):
-        return cost(params, *data, **of(taken[0], hyper))
+        return cost(params, *data, **of(names[0], hyper))
 
     def nearest(params, step, hyper):
-        return prox(params, step, **of(taken[1], hyper))
+        return prox(params, step, **of(names[1], hyper))
 
     def kinks(params, hyper):
         if penalty is None:
             return 0.0
-        return penalty(params, **of(taken[2], hyper))
+        return penalty(params, **of(names[2], hyper))
 
     fixed, constants = jax.lax.stop_gradient((data, hyper))
     _check.scalar("cost", jax.eval_shape(smooth, params, fixed, constants))
@@ -316,34 +313,36 @@ def accelerate(
         trial, move, residual = measure(curvature, ahead, point.grad)
         new = smooth(trial)
         rise = 0.5 * curvature * vdot(move, move)
-        foretold = point.value + vdot(point.grad, move) + rise
+        bound = point.value + vdot(point.grad, move) + rise
         slack = 10 * jnp.finfo(new.dtype).eps * jnp.abs(new)
-        lower = new <= foretold + slack
-        told = lower & (rise > 100 * slack)
+        lower = new <= bound + slack
+        measurable = lower & (rise > 100 * slack)
         gain = optax.tree.sub(trial, point.params)
-        turned = (vdot(move, gain) < 0) | ~lower
-        momentum = jnp.where(turned, 1, 0.5 + jnp.sqrt(0.25 + point.momentum**2))
-        carry = jnp.where(turned, 0, (point.momentum - 1) / momentum)
-        onward = jax.tree.map(lambda x, d: x + carry.astype(x.dtype) * d, trial, gain)
-        value, grad = evaluate(onward)
+        restarts = (vdot(move, gain) < 0) | ~lower
+        momentum = jnp.where(restarts, 1, 0.5 + jnp.sqrt(0.25 + point.momentum**2))
+        weight = jnp.where(restarts, 0, (point.momentum - 1) / momentum)
+        extrapolated = jax.tree.map(
+            lambda x, d: x + weight.astype(x.dtype) * d, trial, gain
+        )
+        value, grad = evaluate(extrapolated)
         # Near the minimum rounding hides how the cost changes, but not its gradient.
-        gone = optax.tree.norm(optax.tree.sub(onward, ahead))
-        bend = optax.tree.norm(optax.tree.sub(grad, point.grad)) / _safe(gone)
-        taken = lower | ((bend <= curvature) & jnp.isfinite(new))
+        distance = optax.tree.norm(optax.tree.sub(extrapolated, ahead))
+        secant = optax.tree.norm(optax.tree.sub(grad, point.grad)) / _safe(distance)
+        accepted = lower | ((secant <= curvature) & jnp.isfinite(new))
         # A longer step is tried where the search turned back and the cost can tell.
-        next_ = jnp.where(turned & told, 0.5, 1) * curvature
-        next_ = jnp.where(lower & ~told, jnp.maximum(next_, bend), next_)
+        next_ = jnp.where(restarts & measurable, 0.5, 1) * curvature
+        next_ = jnp.where(lower & ~measurable, jnp.maximum(next_, secant), next_)
         result = Point(
             trial,
             next_.astype(curvature.dtype),
-            onward,
+            extrapolated,
             value,
             grad,
             momentum.astype(value.dtype),
             Progress(new + penalty(trial), residual),
         )
         refused = point._replace(curvature=2 * curvature)
-        result = optax.tree.where(taken, result, refused)
+        result = optax.tree.where(accepted, result, refused)
         return result, result.progress
 
     value, grad = evaluate(params)
@@ -365,12 +364,12 @@ def accelerate(
 
 def _curvature(smooth, params, grad) -> jax.Array:
     """About the largest eigenvalue of the Hessian at params, not above it; else 1."""
-    slope = jax.grad(smooth)
+    gradient = jax.grad(smooth)
 
     def product(_, v):
         length = _safe(optax.tree.norm(v))
         v = jax.tree.map(lambda a: a / length.astype(a.dtype), v)
-        return jax.jvp(slope, (params,), (v,))[1]
+        return jax.jvp(gradient, (params,), (v,))[1]
 
     flat = optax.tree.norm(grad) == 0
     v = jax.tree.map(lambda g: jnp.where(flat, 1, g), grad)

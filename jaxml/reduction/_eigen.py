@@ -55,12 +55,12 @@ def top(values: jax.Array, vectors: jax.Array, k: int) -> Pairs:
     return Pairs(jnp.maximum(values[::-1][:k], 0), signed(vectors[:, ::-1][:, :k]))
 
 
-def misfit(pairs: Pairs, push: jax.Array) -> jax.Array:
-    """The largest |Σ uᵢ - λᵢ uᵢ| / λ₁, (), where push is Σ u, (n, k)."""
+def misfit(pairs: Pairs, product: jax.Array) -> jax.Array:
+    """The largest |Σ uᵢ - λᵢ uᵢ| / λ₁, (), where product is Σ u, (n, k)."""
     values, u = pairs
     largest = jnp.max(values)
     largest = jnp.where(largest == 0, 1, largest)  # before squares, which may underflow
-    error = push / largest - u * (values / largest)[None]
+    error = product / largest - u * (values / largest)[None]
     return jnp.sqrt(jnp.max(jnp.sum(error**2, axis=0)))
 
 
@@ -69,25 +69,25 @@ def rounding(values: jax.Array, n: int) -> jax.Array:
     return 10 * n**0.5 * float(jnp.finfo(values.dtype).eps) * values[0]
 
 
-def moved(pairs: Pairs, push: jax.Array, outside: Callable[..., Outside]) -> Pairs:
-    """The derivative of eigenpairs, for push = dΣ u, (n, k).
+def moved(pairs: Pairs, product: jax.Array, outside: Callable[..., Outside]) -> Pairs:
+    """The derivative of eigenpairs, for product = dΣ u, (n, k).
 
     dλᵢ = uᵢᵀ dΣ uᵢ and duᵢ = Σⱼ uⱼ (uⱼᵀ dΣ uᵢ)/(λᵢ - λⱼ) + (λᵢ - Σ)⁻¹ (1 - u uᵀ) dΣ uᵢ
-    of which outside(pairs, (1 - u uᵀ) push) gives the last term.
+    of which outside(pairs, (1 - u uᵀ) product) gives the last term.
     """
     values, u = pairs
-    inside = u.T @ push
-    left = push - u @ inside
+    inside = u.T @ product
+    rest = product - u @ inside
     inside = (inside + inside.T) / 2
     gap = values[None] - values[:, None]
     differ = jnp.abs(gap) > rounding(values, len(u))
     turn = jnp.where(differ, inside / jnp.where(differ, gap, 1), 0)
-    change, slope = u @ turn, jnp.diagonal(inside)
+    d_u, d_values = u @ turn, jnp.diagonal(inside)
     if u.shape[1] < len(u):
-        shift, apart = outside(pairs, left)
+        shift, apart = outside(pairs, rest)
         valid = jnp.where(apart, 1, jnp.nan).astype(u.dtype)
-        change, slope = (change + shift) * valid[None], slope * valid
-    return Pairs(slope, change)
+        d_u, d_values = (d_u + shift) * valid[None], d_values * valid
+    return Pairs(d_values, d_u)
 
 
 def beyond(pairs: Pairs, left: jax.Array, *, matrix: jax.Array) -> Outside:
@@ -187,5 +187,5 @@ def left_over(total: jax.Array, values: jax.Array) -> jax.Array:
 def _leading_jvp(k, primals, tangents):
     (matrix,), (change,) = primals, tangents
     pairs = leading(matrix, k)
-    push = ((change + change.T) / 2) @ pairs.u
-    return pairs, moved(pairs, push, partial(beyond, matrix=matrix))
+    product = ((change + change.T) / 2) @ pairs.u
+    return pairs, moved(pairs, product, partial(beyond, matrix=matrix))

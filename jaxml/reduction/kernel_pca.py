@@ -4,7 +4,6 @@ There Σ = Σ pᵢ φ̃ᵢ φ̃ᵢᵀ, p = w / Σw and φ̃ = φ - Σ pᵢ φᵢ
 φ̃ᵢ, so that an (m, m) matrix of kernels has all of them. Few of many are iterated for.
 """
 
-from functools import partial
 from typing import Annotated, Any
 
 import jax
@@ -14,6 +13,7 @@ from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._rows import each
 from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import derived, where_valid
 from jaxml.reduction._eigen import Pairs, iterated, leading, left_over, misfit
 from jaxml.regression import kernels
 
@@ -115,18 +115,17 @@ def fit(
     root = jnp.where(some, jnp.sqrt(jnp.where(some, share, 1)), share)
     rows = x - _origin(x, share, kernel)
     decompose = _by_matrix if m <= LARGE else _by_blocks
-    result = decompose(rows, share, root, gamma, offset, k, kernel)
-    pairs, total, centre, push = result
-    residual, status = _judged(*jax.lax.stop_gradient((pairs, push)))
-    valid = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
-    pairs = Pairs(*[_derived(leaf, valid) for leaf in pairs])
+    result = decompose(rows, share, root, gamma, offset, k=k, kernel=kernel)
+    pairs, total, centre, product = result
+    residual, status = _status(*jax.lax.stop_gradient((pairs, product)))
+    pairs = where_valid(status == Status.CONVERGED, pairs)
     alpha = root[:, None] * pairs.u / jnp.sqrt(pairs.values)[None]
     gamma, offset = (jnp.asarray(value, x.dtype) for value in (gamma, offset))
     params = Params(x, share, centre, alpha, pairs.values, total, gamma, offset, kernel)
     return Fit.closed(params, left_over(total, pairs.values), residual, status)
 
 
-def _by_matrix(x, share, root, gamma, offset, k, kernel):
+def _by_matrix(x, share, root, gamma, offset, *, k, kernel):
     """Pairs, tr Σ, centre and Σ u from the matrix of kernels."""
     gram = kernels.matrix(x, x, kernel=kernel, gamma=gamma, offset=offset)
     middle = gram @ share
@@ -137,9 +136,19 @@ def _by_matrix(x, share, root, gamma, offset, k, kernel):
     return pairs, jnp.trace(matrix), centre, matrix @ pairs.u
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(5, 6))
-def _by_blocks(x, share, root, gamma, offset, k, kernel):
-    """The same without the matrix: rows of it are made for each product."""
+def _by_blocks(*arguments, **options):
+    """The same without the matrix, its derivatives NaN.
+
+    That of a direction takes all others, and so the matrix.
+    """
+    result = _iterated(*jax.lax.stop_gradient(arguments), **options)
+    change = sum(jnp.sum(argument) for argument in arguments)
+    of = lambda result, change: jax.tree.map(lambda leaf: leaf + change, result)
+    return derived(of, result, False, result, change)
+
+
+def _iterated(x, share, root, gamma, offset, *, k, kernel):
+    """By products with the matrix, for each of which rows of it are made."""
     options: Any = {"kernel": kernel, "gamma": gamma, "offset": offset}
     m = len(x)
     size = max(1, ENTRIES // m)
@@ -164,30 +173,11 @@ def _by_blocks(x, share, root, gamma, offset, k, kernel):
     return pairs, jnp.vdot(share, diagonal), centre, times(pairs.u)
 
 
-@_by_blocks.defjvp
-def _by_blocks_jvp(k, kernel, primals, tangents):
-    """NaN: the derivative of a direction takes all others, and so the matrix."""
-    result = _by_blocks(*primals, k, kernel)
-    slope = jnp.nan * sum(jnp.sum(tangent) for tangent in tangents)
-    return result, jax.tree.map(lambda leaf: jnp.ones_like(leaf) * slope, result)
-
-
-def _judged(pairs: Pairs, push: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _status(pairs: Pairs, product: jax.Array) -> tuple[jax.Array, jax.Array]:
     values, u = pairs
-    residual, m, eps = misfit(pairs, push), len(u), float(jnp.finfo(u.dtype).eps)
+    residual, m, eps = misfit(pairs, product), len(u), float(jnp.finfo(u.dtype).eps)
     right = residual <= PRECISION * m**0.5 * eps
     status = jnp.where(right, Status.CONVERGED, Status.EXHAUSTED)
     status = jnp.where(values[-1] > m * eps * values[0], status, Status.SINGULAR)
     status = jnp.where(jnp.isfinite(residual), status, Status.NONFINITE)
     return residual, status.astype(jnp.int32)
-
-
-@jax.custom_jvp
-def _derived(value, valid):
-    """The value, its derivative times valid."""
-    return value
-
-
-@_derived.defjvp
-def _derived_jvp(primals, tangents):
-    return primals[0], tangents[0] * primals[1]

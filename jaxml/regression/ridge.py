@@ -19,7 +19,7 @@ from jaxml._check import (
 from jaxml._rows import normal, svd, with_b
 from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
-from jaxml.optimize._implicit import solution
+from jaxml.optimize._implicit import solution, where_valid
 from jaxml.regression import linear
 from jaxml.regression._least_squares import (
     Solved,
@@ -97,8 +97,8 @@ def gradient(
 
     Arguments as in `cost`: params, x, (m, n), y, (m,) or (m, t), l2 and weights, (m,).
     """
-    slope = linear.gradient(params, x, y, weights=weights)
-    return slope._replace(w=slope.w + _spread(l2, params.w) * params.w)
+    result = linear.gradient(params, x, y, weights=weights)
+    return result._replace(w=result.w + _spread(l2, params.w) * params.w)
 
 
 def _spread(l2, w):
@@ -189,10 +189,10 @@ def _dual(x, y, weights, l2, intercept: bool) -> Solved:
     w /= penalty
     b = mean_y - mean_x @ w
     value, dw, db = value_and_gradient(w, b, x, y, weights)
-    slope = jnp.sum((dw + penalty * w) ** 2) + intercept * jnp.sum(db**2)
+    square = jnp.sum((dw + penalty * w) ** 2) + intercept * jnp.sum(db**2)
     value += 0.5 * jnp.sum(penalty * w**2)
     lost = jnp.finfo(x.dtype).eps * jnp.max(factors.condition)
-    return Solved(w, b, value, jnp.sqrt(slope), lost)
+    return Solved(w, b, value, jnp.sqrt(square), lost)
 
 
 def _factorised(matrix, l2, n: int):
@@ -434,7 +434,7 @@ class _Ball(NamedTuple):
     share: jax.Array  # (m,) wᵢ / Σ w
     radius: jax.Array  # ()
 
-    def cost_and_pull(self, w):
+    def cost_and_descent(self, w):
         """J₀, (), and -∂J₀/∂w, (n,)."""
         r = self.y - self.x @ w
         scaled = self.share * r
@@ -445,14 +445,14 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
     """A Fit of λ, with w and λ and J₀ at their best, which have derivatives."""
     fixed = jax.lax.stop_gradient(ball)
     axes, square, cross, kept = _principal(*fixed[:3])
-    doubt = _doubt(fixed, square, cross, kept)
+    dropped = _dropped(fixed, square, cross, kept)
     square, cross = kept * square, kept * cross
     limit = jnp.maximum(tol, ROUNDING * jnp.finfo(square.dtype).eps)
     result = _secular(fixed, square, cross, limit, max_iter)
     binding = result.params > 0
 
     def newton(ball, w, multiplier):
-        """A step for (G + λ) w = c and |w| = radius, and the force at w.
+        """A step for (G + λ) w = c and |w| = radius.
 
         Only the derivative of a step leaves the span of the rows.
         """
@@ -466,12 +466,12 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
             outside -= jax.lax.stop_gradient(outside)
             return axes @ (inverse * along) + outside
 
-        value, pull = ball.cost_and_pull(w)
-        force = pull - multiplier * w
-        step, direction = solve(force), solve(w)
-        price = 0.5 * (jnp.vdot(w, w) - ball.radius**2) + jnp.vdot(w, step)
-        price /= jnp.where(binding, jnp.vdot(w, direction), jnp.inf)
-        return w + step - price * direction, jnp.maximum(multiplier + price, 0)
+        value, descent = ball.cost_and_descent(w)
+        f = descent - multiplier * w
+        step, direction = solve(f), solve(w)
+        change = 0.5 * (jnp.vdot(w, w) - ball.radius**2) + jnp.vdot(w, step)
+        change /= jnp.where(binding, jnp.vdot(w, direction), jnp.inf)
+        return w + step - change * direction, jnp.maximum(multiplier + change, 0)
 
     w = axes @ jnp.where(kept, cross / jnp.where(kept, square + result.params, 1), 0)
     # What rounding of the factors leaves, steps with the rows themselves mend.
@@ -480,13 +480,13 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
     )
     # One more from the root leaves it there, and has its derivative.
     w, multiplier = newton(ball, *jax.lax.stop_gradient(start))
-    value, _ = ball.cost_and_pull(w)
+    value, _ = ball.cost_and_descent(w)
 
     excess = _excess(fixed, axes, square, *jax.lax.stop_gradient((w, multiplier)))
     few = 100 * jnp.finfo(w.dtype).eps
-    scale = fixed.cost_and_pull(jax.lax.stop_gradient(w))[0]
-    scale += few * fixed.cost_and_pull(jnp.zeros_like(w))[0]
-    excess = (excess + doubt * (multiplier <= 0)) / jnp.where(scale > 0, scale, 1)
+    scale = fixed.cost_and_descent(jax.lax.stop_gradient(w))[0]
+    scale += few * fixed.cost_and_descent(jnp.zeros_like(w))[0]
+    excess = (excess + dropped * (multiplier <= 0)) / jnp.where(scale > 0, scale, 1)
     off = jnp.linalg.norm(w) / fixed.radius - 1
     off = jnp.where(binding, jnp.abs(off), jax.nn.relu(off))
     residual = jax.lax.stop_gradient(jnp.maximum(excess, off))
@@ -497,14 +497,12 @@ def _in_ball(ball: _Ball, tol, max_iter: int):
     status = jnp.where(good, jnp.int32(Status.CONVERGED), failed)
     status = jnp.where(jnp.isnan(residual), jnp.int32(Status.NONFINITE), status)
     unique = binding | (kept.all() & (len(square) == len(w)))
-    valid = jnp.where((status == Status.CONVERGED) & unique, 1, jnp.nan)
-    params, value = jax.tree.map(
-        lambda a: _derived(a, valid.astype(a.dtype)), ((w, multiplier), value)
-    )
+    valid = (status == Status.CONVERGED) & unique
+    params, value = where_valid(valid, ((w, multiplier), value))
     return result._replace(residual=residual, status=status), params, value
 
 
-def _doubt(ball: _Ball, square, cross, kept):
+def _dropped(ball: _Ball, square, cross, kept):
     """What directions might explain that were dropped, but may not be rounding.
 
     Those of columns that depend on each other exactly have s below 4 ε s₁ or so.
@@ -519,30 +517,19 @@ def _doubt(ball: _Ball, square, cross, kept):
 def _excess(ball: _Ball, axes, square, w, multiplier):
     """How far J₀ is above its least for |w| at most, by what λ makes a lower bound.
 
-    min L(·, λ) is one, and ½ fᵀ (G + λ)⁻¹ f below L, for a force f.
+    min L(·, λ) is one, and ½ fᵀ (G + λ)⁻¹ f below L, for f = -∂L/∂w.
     """
-    force = ball.cost_and_pull(w)[1] - multiplier * w
+    f = ball.cost_and_descent(w)[1] - multiplier * w
     kept = square > 0
-    along = axes.T @ force
+    along = axes.T @ f
     below = jnp.where(kept, square + multiplier, 1)
     inside = 0.5 * jnp.sum(jnp.where(kept, along**2 / below, 0))
     # A column so small that it was taken for rounding may explain something yet.
-    outside = force - axes @ (kept * along)
+    outside = f - axes @ (kept * along)
     own = ball.share @ (ball.x**2) + multiplier
     alone = jnp.where(own > 0, outside**2 / jnp.where(own > 0, own, 1), 0)
     most = ball.radius * jnp.linalg.norm(outside)
     return inside + jnp.minimum(most, 0.5 * jnp.max(alone))
-
-
-@jax.custom_jvp
-def _derived(value, valid):
-    """The value, its derivative times valid."""
-    return value
-
-
-@_derived.defjvp
-def _derived_jvp(primals, tangents):
-    return primals[0], tangents[0] * primals[1]
 
 
 def _secular(ball: _Ball, square, cross, tol, max_iter: int) -> Fit:

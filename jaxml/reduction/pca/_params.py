@@ -6,8 +6,8 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxml import _check
 from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import derived
 from jaxml.reduction._covariance import centred
 from jaxml.reduction._eigen import Pairs, beyond, beyond_rows, moved
 
@@ -46,7 +46,8 @@ def solved(fit: Fit, x: jax.Array, weights: jax.Array | None) -> Fit:
     """
     status = _resolved(*jax.lax.stop_gradient((fit.params, fit.status, x, weights)))
     fit = fit._replace(status=status)
-    params = _solution(fit.params, status, x, weights)
+    valid = status == Status.CONVERGED
+    params = derived(_components, fit.params, valid, fit.params, x, weights)
     kept = jnp.sum(params.variances)
     n, k = params.u.shape
     # Its value keeps the digits that the difference loses.
@@ -70,36 +71,17 @@ def _resolved(params: Params, status, x, weights):
     return jnp.where(jnp.isfinite(params.total), status, Status.NONFINITE)
 
 
-@jax.custom_jvp
-def _solution(params: Params, status, x, weights) -> Params:
-    """Params, which are the principal components of x, with derivatives.
+def _components(params: Params, x, weights) -> Params:
+    """What moves with the data as the principal components do, whatever its value.
 
-    To first order; NaN where status is not CONVERGED. A derivative takes one exact
-    decomposition, however params were found.
+    That takes one exact decomposition, however params were found.
     """
-    return params
-
-
-@_solution.defjvp
-@_check.precise
-def _solution_jvp(primals, tangents):
-    params, status, x, weights = primals
-    pairs = Pairs(params.variances, params.u)
-
-    def statistics(x, weights):
-        centre, rows = centred(x, weights)
-        return centre, rows.T @ (rows @ pairs.u), jnp.sum(rows**2)
-
-    rows = centred(x, weights)[1]
-    m, n = x.shape
-    outside = (
-        partial(beyond, matrix=rows.T @ rows)
-        if n <= m
-        else partial(beyond_rows, rows=rows)
-    )
-    shift, push, spread = jax.jvp(statistics, (x, weights), tangents[2:])[1]
-    values, u = moved(pairs, push, outside)
-    change = joined(shift, Pairs(values, u), spread - jnp.sum(values))
-    # A product, because the transpose of a where would be 0 and not NaN.
-    valid = jnp.where(status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
-    return params, jax.tree.map(lambda t: t * valid, change)
+    params, fixed = jax.lax.stop_gradient((params, centred(x, weights)[1]))
+    pairs, (m, n) = Pairs(params.variances, params.u), x.shape
+    if n <= m:
+        outside = partial(beyond, matrix=fixed.T @ fixed)
+    else:
+        outside = partial(beyond_rows, rows=fixed)
+    mean, rows = centred(x, weights)
+    change = moved(pairs, rows.T @ (rows @ pairs.u), outside)
+    return joined(mean, change, jnp.sum(rows**2) - jnp.sum(change.values))

@@ -335,24 +335,17 @@ def kkt_residual(
 ) -> jax.Array:
     """max_j of (|p_j| - l1 f_j)₊ where w_j = 0, else of |p_j - l1 f_j sgn w_j|, ().
 
-    p, (n,), is the pull Σ wᵢ x_ij (yᵢ - h(xᵢ)) / Σ wᵢ - l2 w_j on w_j, and (·)₊ what is
+    p_j is Σ wᵢ x_ij (yᵢ - h(xᵢ)) / Σ wᵢ - l2 w_j, and (·)₊ what is
     above 0; with an intercept |Σ wᵢ (yᵢ - h(xᵢ))| / Σ wᵢ counts too. 0 at a minimum and
     nowhere else (Karush, Kuhn and Tucker), in the units of l1. Infinite where w < 0 and
     positive is asked for. params, x, (m, n), and the others as in `cost` and `fit`.
     """
     _one_kind(positive, groups)
-    r = y - predict(params, x)
-    pull, rest = _pulls(x, r, weights)
+    r = shares_of(x, weights) * (y - predict(params, x))
     limits = _penalty.limits(l1, x, penalty_factors, groups)
-    pull = pull - l2 * params.w
-    worst = _penalty.violations(pull, params.w, limits, groups, positive).max()
-    return jnp.maximum(worst, jnp.abs(rest)) if intercept else worst
-
-
-def _pulls(x, r, weights):
-    """Σ wᵢ xᵢ rᵢ / Σ wᵢ, (n,), and Σ wᵢ rᵢ / Σ wᵢ, ()."""
-    share = shares_of(x, weights)
-    return x.T @ (share * r), jnp.vdot(share, r)
+    descent = x.T @ r - l2 * params.w
+    worst = _penalty.violations(descent, params.w, limits, groups, positive).max()
+    return jnp.maximum(worst, jnp.abs(jnp.sum(r))) if intercept else worst
 
 
 @_check.pure
@@ -372,8 +365,8 @@ def duality_gap(
     """J(w, b) minus a lower bound of every J, (): how far from the minimum at most.
 
     The bound is the dual D(θ) = Σ wᵢ (yᵢθᵢ - ½θᵢ²) / Σ wᵢ at θ = s (y - h(x)), y and θ
-    without their means if there is an intercept. s is the best for which no column has
-    a pull above l1 f_j, with l2 as rows √l2 below x; where l2 > 0, also D(y - h(x))
+    without their means if there is an intercept. s is the best for which no |p_j|
+    is above l1 f_j, with l2 as rows √l2 below x; where l2 > 0, also D(y - h(x))
     - Σ (|p_j| - l1 f_j)₊² / 2 l2 is one, and the better counts. Where f_j is 0, w_j is
     taken to be at its best. params, x, (m, n), and the others as in `kkt_residual`.
 
@@ -381,13 +374,12 @@ def duality_gap(
     """
     _one_kind(positive, groups)
     limits = _penalty.limits(l1, x, penalty_factors, groups)
-    r = y - predict(params, x)
-    off = jnp.vdot(shares_of(x, weights), r) if intercept else jnp.zeros_like(r[0])
-    r = r - off
-    left, _ = _pulls(centred(x, shares_of(x, weights), intercept)[0], r, weights)
-    own = jnp.vdot(shares_of(x, weights) * r, r)
+    share, r = shares_of(x, weights), y - predict(params, x)
+    off = jnp.vdot(share, r) if intercept else jnp.zeros_like(r[0])
+    r -= off
+    corr, rr = centred(x, share, intercept)[0].T @ (share * r), jnp.vdot(share * r, r)
     # What a b that is not at its best costs is certain.
-    return _penalty.gap(params.w, left, own, limits, l2, groups, positive) + off**2 / 2
+    return _penalty.gap(params.w, corr, rr, limits, l2, groups, positive) + off**2 / 2
 
 
 @_check.pure

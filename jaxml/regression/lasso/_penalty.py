@@ -15,7 +15,7 @@ def limits(l1, x, penalty_factors, groups) -> jax.Array:
 
 
 def sizes(v, groups, positive: bool) -> jax.Array:
-    """How far v, (n,), reaches in each block: what a limit is compared with."""
+    """The length of v, (n,), in each block: what a limit is compared with."""
     if groups is not None:
         return _groups.norms(v, groups)
     return jax.nn.relu(v) if positive else jnp.abs(v)
@@ -38,56 +38,57 @@ def value(w, limits, groups) -> jax.Array:
     return jnp.vdot(limits, sizes(w, groups, False))
 
 
-def violations(pull, w, limits, groups, positive: bool) -> jax.Array:
+def violations(descent, w, limits, groups, positive: bool) -> jax.Array:
     """By how much each block, (n,), violates the conditions of a minimum, as l1 counts.
 
-    pull, (n,), is minus the gradient of all but the penalty. A block at 0 holds a pull
-    up to its limit; elsewhere the pull is the limit, along w.
+    descent, (n,), is minus the gradient of all but the penalty. At a block that is 0 it
+    is at most the limit; elsewhere it is the limit, along w.
     """
     length = sizes(w, groups, False)
     if groups is None:
-        against = jnp.abs(pull - limits * jnp.sign(w))
+        violation = jnp.abs(descent - limits * jnp.sign(w))
     else:
         safe = jnp.where(length == 0, 1, length)
-        against = _groups.norms(pull - (limits / safe)[groups] * w, groups)
-    over = jax.nn.relu(sizes(pull, groups, positive) - limits)
-    result = jnp.where(length == 0, over, against)
+        violation = _groups.norms(descent - (limits / safe)[groups] * w, groups)
+    over = jax.nn.relu(sizes(descent, groups, positive) - limits)
+    result = jnp.where(length == 0, over, violation)
     return jnp.where(w < 0, jnp.inf, result) if positive else result
 
 
-def gap(w, left, own, limits, l2, groups, positive: bool) -> jax.Array:
+def gap(w, corr, rr, limits, l2, groups, positive: bool) -> jax.Array:
     """½ |r|² + ½ l2 |w|² + Σ limits |w| less a lower bound of its minimum, ().
 
-    left, (n,), are the products of the columns with the residual r, own, (), is |r|².
-    The bound is the dual at s r, s such that no pull is above its limit; J - D is
-    Σ (limits |w| - s w·pull) + ½ (1 - s)² (|r|² + l2 |w|²), which cancels nothing.
-    Where l2 > 0 the dual that lets pulls be longer is another, and the better counts.
+    corr, (n,), are the products of the columns with the residual r, rr, (),
+    is |r|². The bound is the dual at s r, s such that with c = corr - l2 w no
+    s |c| is above its limit; J - D is Σ (limits |w| - s w·c) + ½ (1 - s)² (|r|² + l2
+    |w|²), which cancels nothing. Where l2 > 0 the dual that allows for more is another,
+    and the better counts.
     A limit of 0 with l2 = 0 has no such bound: its w counts as if at its best.
     """
-    shrunk = left - l2 * w
-    reach = sizes(shrunk, groups, positive)
-    binding = (reach > 0) & (limits > 0)
-    room = jnp.where(binding, limits / jnp.where(binding, reach, 1), jnp.inf)
-    paid = value(w, limits, groups)
-    held = limits > 0 if groups is None else (limits > 0)[groups]
-    along = jnp.vdot(jnp.where(held, w, 0), shrunk)
-    length = own + l2 * jnp.vdot(w, w)
+    descent = corr - l2 * w
+    size = sizes(descent, groups, positive)
+    binding = (size > 0) & (limits > 0)
+    scales = jnp.where(binding, limits / jnp.where(binding, size, 1), jnp.inf)
+    penalty = value(w, limits, groups)
+    penalised = limits > 0 if groups is None else (limits > 0)[groups]
+    along = jnp.vdot(jnp.where(penalised, w, 0), descent)
+    length = rr + l2 * jnp.vdot(w, w)
     best = 1 + along / jnp.where(length > 0, length, 1)
-    s = jnp.clip(best, 0, jnp.min(room))
-    hard = paid - s * along + 0.5 * (1 - s) ** 2 * length
-    over = jax.nn.relu(sizes(left, groups, positive) - limits)
-    some = l2 > 0
-    soft = paid - jnp.vdot(w, left) + 0.5 * l2 * jnp.vdot(w, w)
-    soft += jnp.sum(over**2) / (2 * jnp.where(some, l2, 1))
-    result = jnp.where(some, jnp.minimum(hard, soft), hard)
+    s = jnp.clip(best, 0, jnp.min(scales))
+    by_scaling = penalty - s * along + 0.5 * (1 - s) ** 2 * length
+    over = jax.nn.relu(sizes(corr, groups, positive) - limits)
+    ridge = l2 > 0
+    by_ridge = penalty - jnp.vdot(w, corr) + 0.5 * l2 * jnp.vdot(w, w)
+    by_ridge += jnp.sum(over**2) / (2 * jnp.where(ridge, l2, 1))
+    result = jnp.where(ridge, jnp.minimum(by_scaling, by_ridge), by_scaling)
     result = jnp.maximum(result, 0)  # rounding
     return jnp.where((w < 0).any(), jnp.inf, result) if positive else result
 
 
-def free(w, left, limits, l2, groups, positive: bool):
-    """Which w, (n,), no penalty holds, and their pulls, 0 elsewhere."""
-    held = limits > 0 if groups is None else (limits > 0)[groups]
-    loose = ~held & (l2 == 0)
+def free(w, corr, limits, l2, groups, positive: bool):
+    """Which w, (n,), have no penalty, and their Xᵀr, 0 elsewhere."""
+    penalised = limits > 0 if groups is None else (limits > 0)[groups]
+    unpenalised = ~penalised & (l2 == 0)
     if positive:
-        loose &= (w > 0) | (left > 0)
-    return loose, jnp.where(loose, left, 0)
+        unpenalised &= (w > 0) | (corr > 0)
+    return unpenalised, jnp.where(unpenalised, corr, 0)

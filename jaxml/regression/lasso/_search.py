@@ -45,10 +45,11 @@ class Columns(NamedTuple):
     x: jax.Array  # (n, m), a column of the data in a row
     y: jax.Array  # (m,)
     cross: jax.Array  # (n,) x y
+    energy: jax.Array  # () y y
 
 
-class Rule(NamedTuple):
-    """What is asked for."""
+class Terms(NamedTuple):
+    """The penalty terms, and the tolerance."""
 
     limits: jax.Array  # (n,) of the blocks
     l2: jax.Array  # ()
@@ -81,15 +82,10 @@ def _along(x, y, weights, limits, l2, groups, tol, intercept, **options) -> Fit:
         result = normal(x, y[:, None], weights, intercept)
         energy = jnp.vdot(shares_of(x, weights) * y, y)
         gram = Gram(result.gram, result.cross[:, 0], energy)
-
-        def solve(w, limits):
-            fit = on_gram(gram, w, Rule(limits, l2, groups, tol), **options)
-            return fit.params, fit
-
-        return lax.scan(solve, jnp.zeros(n, x.dtype), limits)[1]
+        return _along_w(on_gram, gram, limits, l2, groups, tol, **options)
 
     columns = _columns(x, y, weights, intercept)
-    elsewhere: Any = partial(_along_data, **options)
+    elsewhere: Any = partial(_along_w, on_data, **options)
     if groups is not None:
         return elsewhere(columns, limits, l2, groups, tol)
     # Sets of their own for a whole batch would take too much memory: one by one.
@@ -103,138 +99,129 @@ def _columns(x, y, weights, intercept) -> Columns:
     share = shares_of(x, weights)
     x, _ = centred(x, share, intercept)
     x, y = (x * jnp.sqrt(share)[:, None]).T, y * jnp.sqrt(share)
-    return Columns(x, y, x @ y)
+    return Columns(x, y, x @ y, jnp.vdot(y, y))
 
 
-def _along_data(columns, limits, l2, groups, tol, **options) -> Fit:
+def _along_w(search, data, limits, l2, groups, tol, **options) -> Fit:
     def solve(w, limits):
-        fit = on_data(columns, w, Rule(limits, l2, groups, tol), **options)
+        fit = search(data, w, Terms(limits, l2, groups, tol), **options)
         return fit.params, fit
 
-    return lax.scan(solve, jnp.zeros_like(columns.cross), limits)[1]
+    return lax.scan(solve, jnp.zeros_like(data.cross), limits)[1]
 
 
 def _along_sets(columns, limits, l2, groups, tol, **options) -> Fit:
-    def solve(chosen, limits):
-        rule = Rule(limits, l2, groups, tol)
-        fit = on_columns(columns, chosen, rule, **options)
-        return fit.params, fit._replace(params=spread(fit.params))
+    def solve(active, limits):
+        terms = Terms(limits, l2, groups, tol)
+        fit = on_columns(columns, active, terms, **options)
+        return fit.params, fit._replace(params=all_w(fit.params))
 
-    return lax.scan(solve, begin(columns), limits)[1]
+    return lax.scan(solve, empty(columns), limits)[1]
 
 
-def _scale(cross, rule: Rule):
-    """What changes are compared with: the largest pull at w = 0."""
-    largest = jnp.max(_penalty.sizes(cross, rule.groups, False))
+def _scale(cross, terms: Terms):
+    """What changes are compared with: the largest correlation at w = 0."""
+    largest = jnp.max(_penalty.sizes(cross, terms.groups, False))
     return jnp.where(largest == 0, 1, largest)
 
 
-def _residual(w, left, own, energy, cross, rule: Rule, positive: bool, loose_gain):
+def _residual(w, corr, rr, data, terms: Terms, positive: bool, free_gain):
     """How far the cost is above its minimum, relative to that at w = 0.
 
-    Or the largest violation of a condition, relative to the largest pull, if that is
-    more: the gap alone lets a column wait that is to take part. loose_gain(which, pull)
-    estimates the gap of coordinates that no penalty holds.
+    Or the largest violation of a condition, relative to the largest correlation,
+    if that is more: the gap alone lets a column wait that is to take part.
+    free_gain(which, corr) estimates the gap of coordinates without a penalty.
     """
-    limits, l2, groups, _ = rule
-    gap = _penalty.gap(w, left, own, limits, l2, groups, positive)
-    loose, pull = _penalty.free(w, left, limits, l2, groups, positive)
+    limits, l2, groups, _ = terms
+    gap = _penalty.gap(w, corr, rr, limits, l2, groups, positive)
+    free, those = _penalty.free(w, corr, limits, l2, groups, positive)
     gap += lax.cond(
-        loose.any(), lambda: loose_gain(loose, pull), lambda: jnp.zeros_like(gap)
+        free.any(), lambda: free_gain(free, those), lambda: jnp.zeros_like(gap)
     )
-    gap = 2 * gap / jnp.where(energy > 0, energy, 1)
-    pull = left - l2 * w
-    worst = _penalty.violations(pull, w, limits, groups, positive).max()
-    return jnp.maximum(gap, worst / _scale(cross, rule))
+    gap = 2 * gap / jnp.where(data.energy > 0, data.energy, 1)
+    descent = corr - l2 * w
+    worst = _penalty.violations(descent, w, limits, groups, positive).max()
+    return jnp.maximum(gap, worst / _scale(data.cross, terms))
 
 
 # --- few columns --------------------------------------------------------------------
 
 
-def on_gram(data: Gram, w, rule: Rule, **options) -> Fit:
+def on_gram(data: Gram, w, terms: Terms, **options) -> Fit:
     """A Fit of w, (n,), from w; residual is `_residual`."""
     elsewhere: Any = partial(_accelerated, **options)
-    if rule.groups is not None:
-        return elsewhere(data, w, rule)
+    if terms.groups is not None:
+        return elsewhere(data, w, terms)
     return lax.platform_dependent(
-        data, w, rule, cpu=partial(_sweeps, **options), default=elsewhere
+        data, w, terms, cpu=partial(_sweeps, **options), default=elsewhere
     )
 
 
-def _judge(data: Gram, w, rule: Rule, positive: bool):
-    """Progress at w, and the residual correlation."""
-    left = data.cross - data.gram @ w
-    cost = 0.5 * (data.energy - jnp.vdot(w, data.cross + left - rule.l2 * w))
-    cost += _penalty.value(w, rule.limits, rule.groups)
-    own = jnp.maximum(data.energy - jnp.vdot(w, data.cross + left), 0)
-    residual = _residual(
-        w, left, own, data.energy, data.cross, rule, positive, partial(_newton, data)
-    )
-    return Progress(cost, residual), left
+def _progress(data: Gram, w, terms: Terms, positive: bool):
+    """Progress at w, and the correlation of the columns with the residual."""
+    corr = data.cross - data.gram @ w
+    cost = 0.5 * (data.energy - jnp.vdot(w, data.cross + corr - terms.l2 * w))
+    cost += _penalty.value(w, terms.limits, terms.groups)
+    rr = jnp.maximum(data.energy - jnp.vdot(w, data.cross + corr), 0)
+    gain = partial(_newton, data)
+    return Progress(cost, _residual(w, corr, rr, data, terms, positive, gain)), corr
 
 
-def _newton(data: Gram, loose, pull):
-    """½ pᵀG⁻¹p over loose coordinates, (): what one step of Newton would gain."""
-    some = loose & (jnp.diagonal(data.gram) > 0)
+def _newton(data: Gram, free, corr):
+    """½ pᵀG⁻¹p over free coordinates, (): what one step of Newton would gain."""
+    some = free & (jnp.diagonal(data.gram) > 0)
     scale = jnp.sqrt(jnp.where(some, jnp.diagonal(data.gram), 1))
     both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
-    trace = 4 * len(pull) * jnp.finfo(pull.dtype).eps
+    trace = 4 * len(corr) * jnp.finfo(corr.dtype).eps
     factor = cho_factor(data.gram * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
-    pull = jnp.where(some, pull, 0) / scale
-    return 0.5 * jnp.vdot(pull, cho_solve(factor, pull))
+    corr = jnp.where(some, corr, 0) / scale
+    return 0.5 * jnp.vdot(corr, cho_solve(factor, corr))
 
 
-def _within_rounding(data: Gram, w, left, rule: Rule, positive: bool):
+def _within_rounding(data: Gram, w, corr, terms: Terms, positive: bool):
     """Whether no condition of a minimum is violated but by what rounding of G w is."""
-    pull = left - rule.l2 * w
-    wrong = _penalty.violations(pull, w, rule.limits, rule.groups, positive)
+    descent = corr - terms.l2 * w
+    wrong = _penalty.violations(descent, w, terms.limits, terms.groups, positive)
     size = jnp.abs(data.gram) @ jnp.abs(w) + jnp.abs(data.cross)
     return (wrong <= ROUNDING * jnp.finfo(w.dtype).eps * size).all()
 
 
-def _alone(square, w, loose, pull):
-    """The same where no G is formed: as if each w were about as large as it will be."""
-    square = jnp.where(square > 0, square, 1)
-    most = 2 * jnp.abs(w) + jnp.abs(pull) / square
-    return jnp.sum(jnp.where(loose, most * jnp.abs(pull), 0))
-
-
-def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, history_length) -> Fit:
+def _sweeps(data: Gram, w, terms: Terms, *, positive, max_iter, history_length) -> Fit:
     n, size = len(w), padded(len(w))
-    scale = _scale(data.cross, rule)
+    scale = _scale(data.cross, terms)
     gram = jnp.pad(data.gram, (0, size - n))
-    limits = jnp.pad(rule.limits, (0, size - n))
+    limits = jnp.pad(terms.limits, (0, size - n))
 
     def step(state):
-        w, left, inner = state
+        w, corr, inner_tol = state
         result = descend(
             gram,
-            jnp.pad(left, (0, size - n)),
+            jnp.pad(corr, (0, size - n)),
             jnp.pad(w, (0, size - n)),
             limits,
-            rule.l2,
+            terms.l2,
             jnp.int32(n),
-            inner,
+            inner_tol,
             sweeps=SWEEPS,
             positive=positive,
         )
         w = result.w[:n]
-        progress, left = _judge(data, w, rule, positive)
-        settled = _within_rounding(data, w, left, rule, positive)
-        settled &= (progress.residual <= 10 * rule.tol) & (rule.tol > 0)
-        status = jnp.where(settled, Status.CONVERGED, Status.RUNNING)
+        progress, corr = _progress(data, w, terms, positive)
+        converged = _within_rounding(data, w, corr, terms, positive)
+        converged &= (progress.residual <= 10 * terms.tol) & (terms.tol > 0)
+        status = jnp.where(converged, Status.CONVERGED, Status.RUNNING)
         progress = progress._replace(status=status.astype(jnp.int32))
         # What small changes have not mended needs smaller ones.
-        inner = jnp.where(result.sweeps < SWEEPS, 0.1, 1) * inner
-        return (w, left, inner), progress
+        inner_tol = jnp.where(result.sweeps < SWEEPS, 0.1, 1) * inner_tol
+        return (w, corr, inner_tol), progress
 
-    start, left = _judge(data, w, rule, positive)
+    start, corr = _progress(data, w, terms, positive)
     start = start._replace(status=jnp.int32(Status.RUNNING))
     fit = iterate(
         step,
-        (w, left, CLOSER * rule.tol * scale),
+        (w, corr, CLOSER * terms.tol * scale),
         start,
-        tol=rule.tol,
+        tol=terms.tol,
         max_iter=max_iter,
         patience=PATIENCE,
         history_length=history_length,
@@ -243,21 +230,21 @@ def _sweeps(data: Gram, w, rule: Rule, *, positive, max_iter, history_length) ->
 
 
 def _accelerated(
-    data: Gram, w, rule: Rule, *, positive, max_iter, history_length
+    data: Gram, w, terms: Terms, *, positive, max_iter, history_length
 ) -> Fit:
     def smooth(w):
-        curved = data.gram @ w + rule.l2 * w
+        curved = data.gram @ w + terms.l2 * w
         return 0.5 * (data.energy + jnp.vdot(w, curved)) - jnp.vdot(data.cross, w)
 
     return _by_acceleration(
-        smooth, lambda w: _judge(data, w, rule, positive)[0], w, rule,
-        scale=_scale(data.cross, rule), positive=positive, max_iter=max_iter,
+        smooth, lambda w: _progress(data, w, terms, positive)[0], w, terms,
+        scale=_scale(data.cross, terms), positive=positive, max_iter=max_iter,
         history_length=history_length,
     )  # fmt: skip
 
 
 def _by_acceleration(
-    smooth, judge, w, rule, *, scale, positive, max_iter, history_length
+    smooth, measure, w, terms, *, scale, positive, max_iter, history_length
 ):
     """A Fit of w by accelerated descent, none if w is good enough.
 
@@ -267,8 +254,10 @@ def _by_acceleration(
     def descend(w, tol):
         return accelerate(
             smooth,
-            lambda w, step: _penalty.prox(w, step, rule.limits, rule.groups, positive),
-            lambda w: _penalty.value(w, rule.limits, rule.groups),
+            lambda w, step: _penalty.prox(
+                w, step, terms.limits, terms.groups, positive
+            ),
+            lambda w: _penalty.value(w, terms.limits, terms.groups),
             w,
             tol=tol,
             max_iter=max_iter,
@@ -278,20 +267,20 @@ def _by_acceleration(
     def more(state):
         fit, end, _, rounds = state
         going = (fit.status <= Status.STALLED) & (fit.status != Status.EXHAUSTED)
-        return (end.residual > rule.tol) & going & (rounds < ROUNDS)
+        return (end.residual > terms.tol) & going & (rounds < ROUNDS)
 
     def again(state):
-        before, _, inner, rounds = state
-        fit = descend(before.params.params, inner)
+        before, _, inner_tol, rounds = state
+        fit = descend(before.params.params, inner_tol)
         fit = fit._replace(steps=fit.steps + before.steps)
-        return fit, judge(fit.params.params), 0.1 * inner, rounds + 1
+        return fit, measure(fit.params.params), 0.1 * inner_tol, rounds + 1
 
-    start = judge(w)
-    tol = jnp.where(start.residual <= rule.tol, jnp.inf, rule.tol * scale)
+    start = measure(w)
+    tol = jnp.where(start.residual <= terms.tol, jnp.inf, terms.tol * scale)
     fit = descend(w, tol)
-    state = fit, judge(fit.params.params), 0.1 * rule.tol * scale, jnp.int32(1)
+    state = fit, measure(fit.params.params), 0.1 * terms.tol * scale, jnp.int32(1)
     fit, end, _, _ = lax.while_loop(more, again, state)
-    done = (end.residual <= rule.tol) & (fit.status <= Status.STALLED)
+    done = (end.residual <= terms.tol) & (fit.status <= Status.STALLED)
     worse = jnp.maximum(fit.status, Status.EXHAUSTED)
     status = jnp.where(done, Status.CONVERGED, worse)
     return fit._replace(
@@ -302,7 +291,22 @@ def _by_acceleration(
 # --- many columns -------------------------------------------------------------------
 
 
-class Chosen(NamedTuple):
+def _on_residual(data: Columns, w, r, corr, terms: Terms, positive) -> Progress:
+    """Progress at w, for the residual r and its correlation with the columns."""
+
+    def gain(free, corr):
+        """As if each w were about as large as it will be, for no G is formed."""
+        square = jnp.sum(data.x**2, axis=1)
+        most = 2 * jnp.abs(w) + jnp.abs(corr) / jnp.where(square > 0, square, 1)
+        return jnp.sum(jnp.where(free, most * jnp.abs(corr), 0))
+
+    rr = jnp.vdot(r, r)
+    cost = 0.5 * (rr + terms.l2 * jnp.vdot(w, w))
+    cost += _penalty.value(w, terms.limits, terms.groups)
+    return Progress(cost, _residual(w, corr, rr, data, terms, positive, gain))
+
+
+class ActiveSet(NamedTuple):
     """The columns that take part, in the order in which they came; w of the others."""
 
     which: jax.Array  # (c,) int32; the first `used` of them are in use
@@ -313,15 +317,15 @@ class Chosen(NamedTuple):
     w: jax.Array  # (c,)
     rest: jax.Array  # (n,) w of the others: 0 unless there are too few places
     target: jax.Array  # (m,) y without what the others explain
-    pull: jax.Array  # (n,) what is left of the correlation of every column with y
-    inner: jax.Array  # () where the next descent ends
+    corr: jax.Array  # (n,) of every column with the residual
+    inner_tol: jax.Array  # () where the next descent ends
 
 
-def begin(data: Columns) -> Chosen:
+def empty(data: Columns) -> ActiveSet:
     """No column takes part yet."""
     n, m = data.x.shape
     size, dtype = padded(min(n, m + SPARE, CAPACITY)), data.x.dtype
-    return Chosen(
+    return ActiveSet(
         jnp.zeros(size, jnp.int32),
         jnp.int32(0),
         jnp.zeros(n, bool),
@@ -335,144 +339,132 @@ def begin(data: Columns) -> Chosen:
     )
 
 
-def spread(chosen: Chosen) -> jax.Array:
+def all_w(active: ActiveSet) -> jax.Array:
     """w of all columns, (n,)."""
-    return chosen.rest.at[chosen.which].add(chosen.w)
+    return active.rest.at[active.which].add(active.w)
 
 
 def on_columns(
-    data: Columns, chosen: Chosen, rule: Rule, *, positive, max_iter, history_length
+    data: Columns,
+    active: ActiveSet,
+    terms: Terms,
+    *,
+    positive,
+    max_iter,
+    history_length,
 ) -> Fit:
-    """A Fit of Chosen, from the columns chosen before."""
-    scale = _scale(data.cross, rule)
-    energy = jnp.vdot(data.y, data.y)
+    """A Fit of ActiveSet, from the columns chosen before."""
+    scale = _scale(data.cross, terms)
 
-    def judge(chosen: Chosen, left) -> Progress:
-        w, own = spread(chosen), jnp.vdot(left, left)
-        cost = 0.5 * (own + rule.l2 * jnp.vdot(w, w))
-        cost += _penalty.value(w, rule.limits, None)
+    def measure(active: ActiveSet, r) -> Progress:
+        return _on_residual(data, all_w(active), r, active.corr, terms, positive)
 
-        def alone(loose, pull):
-            return _alone(jnp.sum(data.x**2, axis=1), w, loose, pull)
-
-        return Progress(
-            cost,
-            _residual(w, chosen.pull, own, energy, data.cross, rule, positive, alone),
-        )
-
-    def step(chosen: Chosen):
-        before = chosen.used
-        chosen = _join(data, chosen, rule, positive)
-        valid = jnp.arange(len(chosen.which)) < chosen.used
+    def step(active: ActiveSet):
+        before = active.used
+        active = _extend(data, active, terms, positive)
+        valid = jnp.arange(len(active.which)) < active.used
         result = descend(
-            chosen.gram,
-            jnp.where(valid, chosen.pull[chosen.which], 0),
-            chosen.w,
-            rule.limits[chosen.which],
-            rule.l2,
-            chosen.used,
-            chosen.inner,
+            active.gram,
+            jnp.where(valid, active.corr[active.which], 0),
+            active.w,
+            terms.limits[active.which],
+            terms.l2,
+            active.used,
+            active.inner_tol,
             sweeps=SWEEPS,
             positive=positive,
         )
-        left = chosen.target - result.w @ chosen.x
-        same = (chosen.used == before) & (result.sweeps < SWEEPS)
+        r = active.target - result.w @ active.x
+        same = (active.used == before) & (result.sweeps < SWEEPS)
         # What small changes have not mended needs smaller ones.
-        inner = jnp.where(same, 0.1, 1) * chosen.inner
-        chosen = chosen._replace(w=result.w, pull=data.x @ left, inner=inner)
-        return chosen, judge(chosen, left)
+        inner_tol = jnp.where(same, 0.1, 1) * active.inner_tol
+        active = active._replace(w=result.w, corr=data.x @ r, inner_tol=inner_tol)
+        return active, measure(active, r)
 
-    chosen = chosen._replace(inner=CLOSER * rule.tol * scale)
+    active = active._replace(inner_tol=CLOSER * terms.tol * scale)
     return iterate(
         step,
-        chosen,
-        judge(chosen, chosen.target - chosen.w @ chosen.x),
-        tol=rule.tol,
+        active,
+        measure(active, active.target - active.w @ active.x),
+        tol=terms.tol,
         max_iter=max_iter,
         patience=PATIENCE,
         history_length=history_length,
     )
 
 
-def _join(data: Columns, chosen: Chosen, rule: Rule, positive: bool) -> Chosen:
+def _extend(
+    data: Columns, active: ActiveSet, terms: Terms, positive: bool
+) -> ActiveSet:
     """The columns that most violate their conditions join, a few at a time."""
-    size, n = len(chosen.which), len(chosen.rest)
-    pull = chosen.pull - rule.l2 * chosen.rest
-    wrong = _penalty.violations(pull, chosen.rest, rule.limits, None, positive)
+    size, n = len(active.which), len(active.rest)
+    descent = active.corr - terms.l2 * active.rest
+    wrong = _penalty.violations(descent, active.rest, terms.limits, None, positive)
     # At a lower threshold than these conditions the set would be flooded.
-    excess, new = lax.top_k(jnp.where(chosen.inside, -1, wrong), ADDED)
+    excess, new = lax.top_k(jnp.where(active.inside, -1, wrong), ADDED)
     if size < n:
         wanted = jnp.minimum(jnp.sum(excess > 0), size // 2)
         # Of one trip or none: a cond would copy the arrays each time.
-        chosen = lax.while_loop(lambda c: c.used + wanted > size, _leave, chosen)
-    place = chosen.used + jnp.arange(ADDED)
+        active = lax.while_loop(lambda c: c.used + wanted > size, _shrink, active)
+    place = active.used + jnp.arange(ADDED)
     joins = (excess > 0) & (place < size)
     place = jnp.where(joins, place, size)  # out of bounds: nothing is written
     other = jnp.where(joins, new, n)
-    x_new, w_new = data.x[new], jnp.where(joins, chosen.rest[new], 0)
-    x = chosen.x.at[place].set(x_new, mode="drop")
+    x_new, w_new = data.x[new], jnp.where(joins, active.rest[new], 0)
+    x = active.x.at[place].set(x_new, mode="drop")
     block = x_new @ x.T
-    gram = chosen.gram.at[place].set(block, mode="drop")
-    return chosen._replace(
-        which=chosen.which.at[place].set(new.astype(jnp.int32), mode="drop"),
-        used=chosen.used + jnp.sum(joins).astype(jnp.int32),
-        inside=chosen.inside.at[other].set(True, mode="drop"),
+    gram = active.gram.at[place].set(block, mode="drop")
+    return active._replace(
+        which=active.which.at[place].set(new.astype(jnp.int32), mode="drop"),
+        used=active.used + jnp.sum(joins).astype(jnp.int32),
+        inside=active.inside.at[other].set(True, mode="drop"),
         x=x,
         gram=gram.at[:, place].set(block.T, mode="drop"),
-        w=chosen.w.at[place].set(w_new, mode="drop"),
-        rest=chosen.rest.at[other].set(0, mode="drop"),
-        target=chosen.target + w_new @ x_new,
+        w=active.w.at[place].set(w_new, mode="drop"),
+        rest=active.rest.at[other].set(0, mode="drop"),
+        target=active.target + w_new @ x_new,
     )
 
 
-def _leave(chosen: Chosen) -> Chosen:
+def _shrink(active: ActiveSet) -> ActiveSet:
     """Columns whose w is 0 make room; where few are, also the half that came first."""
-    size, n = len(chosen.which), len(chosen.rest)
+    size, n = len(active.which), len(active.rest)
     position = jnp.arange(size)
-    stays = chosen.w != 0
+    stays = active.w != 0
     crowded = jnp.sum(stays) > size - ADDED
     stays &= ~crowded | (position >= size // 2)
     order = jnp.argsort(~stays, stable=True)
     used = jnp.sum(stays).astype(jnp.int32)
     first = position < used
-    gone = jnp.where(stays, 0, chosen.w)
-    return chosen._replace(
-        which=jnp.where(first, chosen.which[order], 0),
+    gone = jnp.where(stays, 0, active.w)
+    return active._replace(
+        which=jnp.where(first, active.which[order], 0),
         used=used,
         inside=jnp.zeros(n, bool)
-        .at[jnp.where(stays, chosen.which, n)]
+        .at[jnp.where(stays, active.which, n)]
         .set(True, mode="drop"),
-        x=jnp.where(first[:, None], chosen.x[order], 0),
-        gram=chosen.gram[order[:, None], order[None]],
-        w=jnp.where(first, chosen.w[order], 0),
-        rest=chosen.rest.at[chosen.which].add(gone),
-        target=chosen.target - gone @ chosen.x,
+        x=jnp.where(first[:, None], active.x[order], 0),
+        gram=active.gram[order[:, None], order[None]],
+        w=jnp.where(first, active.w[order], 0),
+        rest=active.rest.at[active.which].add(gone),
+        target=active.target - gone @ active.x,
     )
 
 
-def on_data(data: Columns, w, rule: Rule, *, positive, max_iter, history_length) -> Fit:
+def on_data(
+    data: Columns, w, terms: Terms, *, positive, max_iter, history_length
+) -> Fit:
     """A Fit of w, (n,), from w, by accelerated descent over all columns."""
 
     def smooth(w):
-        left = data.y - w @ data.x
-        return 0.5 * (jnp.vdot(left, left) + rule.l2 * jnp.vdot(w, w))
-
-    energy = jnp.vdot(data.y, data.y)
-
-    def judge(w):
         r = data.y - w @ data.x
-        own, left = jnp.vdot(r, r), data.x @ r
-        cost = 0.5 * (own + rule.l2 * jnp.vdot(w, w))
-        cost += _penalty.value(w, rule.limits, rule.groups)
+        return 0.5 * (jnp.vdot(r, r) + terms.l2 * jnp.vdot(w, w))
 
-        def alone(loose, pull):
-            return _alone(jnp.sum(data.x**2, axis=1), w, loose, pull)
-
-        return Progress(
-            cost, _residual(w, left, own, energy, data.cross, rule, positive, alone)
-        )
+    def measure(w):
+        r = data.y - w @ data.x
+        return _on_residual(data, w, r, data.x @ r, terms, positive)
 
     return _by_acceleration(
-        smooth, judge, w, rule, scale=_scale(data.cross, rule), positive=positive,
+        smooth, measure, w, terms, scale=_scale(data.cross, terms), positive=positive,
         max_iter=max_iter, history_length=history_length,
     )  # fmt: skip

@@ -8,10 +8,11 @@ from jax import lax
 
 from jaxml import _check
 from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import root
 from jaxml.regression import kernels
 from jaxml.regression.svm import _gram, _implicit, _linear, _smo
-from jaxml.regression.svm._gram import PRECOMPUTED, Rows
-from jaxml.regression.svm._smo import Problem
+from jaxml.regression.svm._gram import PRECOMPUTED, KernelRows
+from jaxml.regression.svm._smo import Dual
 
 FULL = 4096  # most rows for which "full" is the default: 64 MiB of float32
 FEW = 128  # most columns for which "interior" is the default of the linear kernel
@@ -29,8 +30,8 @@ class Solution(NamedTuple):
 
 
 def solve(
-    rows: Rows,
-    problem: Problem,
+    rows: KernelRows,
+    dual: Dual,
     beta: jax.Array | None = None,
     anchor: _smo.Anchor = _smo.middle,
     *,
@@ -43,7 +44,7 @@ def solve(
     anchor says which b is taken of those that are left.
     """
     solver = _solver(rows, solver)
-    fixed_rows, fixed, beta = lax.stop_gradient((rows, problem, beta))
+    fixed_rows, fixed, beta = lax.stop_gradient((rows, dual, beta))
     options: Any = {"tol": tol, "max_iter": max_iter}
     formed = solver == "full" or (solver == "interior" and len(rows.x) <= FULL)
     theta: Any = _gram.gram(rows) if formed else rows
@@ -55,24 +56,24 @@ def solve(
     else:
         beta = jnp.zeros_like(fixed.p) if beta is None else beta
         fit = _smo.full(lax.stop_gradient(theta), fixed, beta, anchor, **options)
-    fit = _sound(rows.kernel, fixed, fit)
-    return _settle(theta, problem, anchor, lax.stop_gradient(fit))
+    fit = _positive(rows.kernel, fixed, fit)
+    return _solution(theta, dual, anchor, lax.stop_gradient(fit))
 
 
-def _sound(kernel: kernels.Kernel, problem: Problem, fit: Fit) -> Fit:
+def _positive(kernel: kernels.Kernel, dual: Dual, fit: Fit) -> Fit:
     """SINGULAR where |w|² is clearly below 0, so that K is no kernel's.
 
     But for the sigmoid, of which that is known and local solutions are wanted.
     """
     if kernel in ("sigmoid", kernels.sigmoid):
         return fit
-    beta, slope = fit.params
-    terms = beta * (slope + problem.p)
+    beta, gradient = fit.params
+    terms = beta * (gradient + dual.p)
     below = jnp.sum(terms) < -NEGATIVE * jnp.sum(jnp.abs(terms))
     return fit.flag(below, Status.SINGULAR)
 
 
-def _solver(rows: Rows, solver: str | None) -> str:
+def _solver(rows: KernelRows, solver: str | None) -> str:
     linear = _gram.linear(rows.kernel)
     if solver is None:
         m, n = rows.x.shape
@@ -88,51 +89,51 @@ def _solver(rows: Rows, solver: str | None) -> str:
     return solver
 
 
-def _by_blocks(rows: Rows, problem: Problem, beta, anchor, *, tol, max_iter) -> Fit:
+def _by_blocks(rows: KernelRows, dual: Dual, beta, anchor, *, tol, max_iter) -> Fit:
     """Under vmap one after another, for each keeps rows of K."""
 
     @jax.custom_batching.sequential_vmap
-    def search(rows: Rows, problem: Problem, beta, tol) -> Fit:
-        slope = -problem.p
+    def search(rows: KernelRows, dual: Dual, beta, tol) -> Fit:
+        gradient = -dual.p
         if beta is None:
-            beta = jnp.zeros_like(slope)
+            beta = jnp.zeros_like(gradient)
         else:
             image = _gram.image(rows, rows.x, _smo.collapse(beta, len(rows.x)))
-            slope = slope + jnp.tile(image, beta.size // image.size)
+            gradient = gradient + jnp.tile(image, beta.size // image.size)
         return _smo.block(
             lambda i: _gram.between(rows, rows.x[i], rows.x),
             _gram.diagonal(rows),
-            problem,
+            dual,
             beta,
-            slope,
+            gradient,
             anchor,
             tol=tol,
             max_iter=max_iter,
         )
 
-    return search(rows, problem, beta, tol)
+    return search(rows, dual, beta, tol)
 
 
-def _settle(theta, problem: Problem, anchored, fit: Fit) -> Solution:
+def _solution(theta, dual: Dual, anchored, fit: Fit) -> Solution:
     """b, and what the derivatives have to know, from the variables of the search."""
-    beta, slope = fit.params
-    m = len(theta.x) if isinstance(theta, Rows) else len(theta)
-    fixed = lax.stop_gradient(problem)
+    beta, gradient = fit.params
+    m = len(theta.x) if isinstance(theta, KernelRows) else len(theta)
+    fixed = lax.stop_gradient(dual)
     below, above = beta > fixed.lower, beta < fixed.upper
     free = below & above
-    anchor = anchored(beta, slope, fixed)
-    level = jnp.vdot(anchor, problem.p)
+    anchor = anchored(beta, gradient, fixed)
+    level = jnp.vdot(anchor, dual.p)
 
-    result, image = _smo.collapse(beta, m), slope[:m] + fixed.p[:m]
+    result, image = _smo.collapse(beta, m), gradient[:m] + fixed.p[:m]
     anchor = _smo.collapse(anchor, m)
     b = lax.stop_gradient(level) - jnp.vdot(anchor, image)
-    # A row without weight has both ends in one place: the slope says which it is at.
-    at_upper = ~above & (below | (slope + b < 0))
-    edge = jnp.where(at_upper, problem.upper, problem.lower)
+    # A row without weight has both ends in one place: the gradient says which it is at.
+    at_upper = ~above & (below | (gradient + b < 0))
+    edge = jnp.where(at_upper, dual.upper, dual.lower)
     copies = _smo.collapse(free.astype(beta.dtype), m)
-    target = _smo.collapse(jnp.where(free, problem.p, 0), m) / jnp.maximum(copies, 1)
-    known = _implicit.Known(result, b, image, copies > 0, anchor, fit.status)
-    result, b, image = _implicit.solution(
-        theta, target, _smo.collapse(edge, m), level, lax.stop_gradient(known)
-    )
+    target = _smo.collapse(jnp.where(free, dual.p, 0), m) / jnp.maximum(copies, 1)
+    at = _smo.collapse(edge, m)
+    data = _implicit.Data(theta, target, at, level, anchor, copies > 0)
+    found, valid = lax.stop_gradient((result, b, image)), fit.status == Status.CONVERGED
+    result, b, image = root(_implicit.conditions, _implicit.solver, found, valid, data)
     return Solution(result, b, image, fit)

@@ -13,7 +13,7 @@ from jaxml._units import shares
 from jaxml.optimize._fit import Fit, Status
 from jaxml.regression import _refined, kernels
 from jaxml.regression.svm import _dual, _gram, _smo
-from jaxml.regression.svm._gram import PRECOMPUTED, Rows
+from jaxml.regression.svm._gram import PRECOMPUTED, KernelRows
 
 
 @_check.params
@@ -30,7 +30,7 @@ class Params:
     kernel: Static[kernels.Kernel] = "rbf"  # or "precomputed"
 
 
-def rows_of(x, kernel, gamma, offset, weights) -> Rows:
+def rows_of(x, kernel, gamma, offset, weights) -> KernelRows:
     """The rows of a fit, with their γ, kernels.scale_gamma if None, and c."""
     if kernel == PRECOMPUTED:
         _check.shapes(x=(x, "m m"))
@@ -38,10 +38,10 @@ def rows_of(x, kernel, gamma, offset, weights) -> Rows:
     elif gamma is None:
         gamma = kernels.scale_gamma(x, weights=weights)
     gamma, offset = (jnp.asarray(value, x.dtype) for value in (gamma, offset))
-    return Rows(x, gamma, offset, kernel)
+    return KernelRows(x, gamma, offset, kernel)
 
 
-def centred(rows: Rows, weights) -> Rows:
+def centred(rows: KernelRows, weights) -> KernelRows:
     """The rows with their mean for an origin, where that counts, for Σα = 0.
 
     Rows of weight 0 are put there, so that no large number of theirs is met.
@@ -58,7 +58,7 @@ def centred(rows: Rows, weights) -> Rows:
     return replace(rows, x=jnp.where(there, rows.x, origin[None]), origin=origin)
 
 
-def params_of(rows: Rows, alpha, b) -> Params:
+def params_of(rows: KernelRows, alpha, b) -> Params:
     """Params that hold what prediction needs of the rows."""
     x = rows.x
     if rows.kernel == PRECOMPUTED:
@@ -90,7 +90,7 @@ def _image(params: Params, x):
         of_origin = k @ share
         around = (k - of_origin[:, None]) @ alpha
         return around, 0, _outer(of_origin, _sum(params.alpha))
-    rows = Rows(params.x, params.gamma, params.offset, params.kernel)
+    rows = KernelRows(params.x, params.gamma, params.offset, params.kernel)
     if not _gram.anchored(rows.kernel):
         return _gram.image(rows, x, alpha), 0, 0
     origin = _refined.cut(lax.stop_gradient(share @ params.x), 6)
@@ -140,10 +140,10 @@ def weights_of(x, weights) -> jax.Array:
 # --- two classes --------------------------------------------------------------------
 
 
-def box(signs, share, l2) -> _smo.Problem:
+def box(signs, share, l2) -> _smo.Dual:
     """The dual of `separate`: α lies between 0 and sᵢ shareᵢ / l2."""
     cap = signs * share / l2
-    return _smo.Problem(signs, jnp.minimum(cap, 0), jnp.maximum(cap, 0))
+    return _smo.Dual(signs, jnp.minimum(cap, 0), jnp.maximum(cap, 0))
 
 
 def hinge(f, signs, share) -> jax.Array:
@@ -151,7 +151,7 @@ def hinge(f, signs, share) -> jax.Array:
     return jnp.vdot(share, jnp.maximum(0, 1 - signs * f))
 
 
-def separate(rows: Rows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
+def separate(rows: KernelRows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
     """Fit Σ shareᵢ max(0, 1 - sᵢ f(xᵢ)) + l2/2 ‖w‖²; Fit.params are α, (m,), and b.
 
     signs are s, (m,); share, (m,), is 0 for a row that takes no part. Status INVALID
@@ -173,7 +173,7 @@ def separate(rows: Rows, signs, share, l2, *, solver, tol, max_iter) -> Fit:
     )
 
 
-def uncentred(rows: Rows, alpha, b) -> jax.Array:
+def uncentred(rows: KernelRows, alpha, b) -> jax.Array:
     """The b of Σ αᵢ k(xᵢ, x) + b from that with the origin of the rows, for Σα = 0."""
     if rows.origin is None:
         return b

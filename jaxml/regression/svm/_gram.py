@@ -24,7 +24,7 @@ PRECOMPUTED = "precomputed"  # x is the matrix itself
 
 
 @_check.params
-class Rows:
+class KernelRows:
     """What K is made of; for a precomputed kernel x is K itself."""
 
     x: jax.Array  # (m, n), or (m, m)
@@ -58,7 +58,7 @@ def anchored(kernel: kernels.Kernel) -> bool:
     return linear(kernel) or degree(kernel) > 0 or kernel == PRECOMPUTED
 
 
-def gram(rows: Rows) -> jax.Array:
+def gram(rows: KernelRows) -> jax.Array:
     """K, (m, m)."""
     if rows.kernel != PRECOMPUTED:
         return between(rows, rows.x, rows.x)
@@ -69,7 +69,7 @@ def gram(rows: Rows) -> jax.Array:
     return rows.x - levels[:, None] - levels[None] - middle
 
 
-def constant(rows: Rows, beta: jax.Array) -> jax.Array:
+def constant(rows: KernelRows, beta: jax.Array) -> jax.Array:
     """Σ βᵢ [k(x_i, o) - k(o, o)], (…), for beta, (m, …): what Kβ has more than K'β.
 
     For the linear kernel it is w·o.
@@ -79,12 +79,12 @@ def constant(rows: Rows, beta: jax.Array) -> jax.Array:
     return level(rows) @ beta
 
 
-def away(rows: Rows, a: jax.Array) -> jax.Array:
+def away(rows: KernelRows, a: jax.Array) -> jax.Array:
     """a - o, (q, n), for a, (q, n)."""
     return a if rows.origin is None else a - rows.origin[None]
 
 
-def plane(rows: Rows, beta: jax.Array) -> jax.Array:
+def plane(rows: KernelRows, beta: jax.Array) -> jax.Array:
     """w = Σ βᵢ (x_i - o), (n, …), for beta, (m, …), to the last digits.
 
     The terms may be much larger than w, and what rounds x - o too.
@@ -104,7 +104,7 @@ def exact_sum(values: jax.Array, beta: jax.Array) -> jax.Array:
     return plain + lax.stop_gradient(exact.reshape(plain.shape) - plain)
 
 
-def level(rows: Rows) -> jax.Array:
+def level(rows: KernelRows) -> jax.Array:
     """k(x_i, o) - k(o, o), (m,)."""
     x, origin = rows.x, rows.origin
     if rows.kernel == PRECOMPUTED:
@@ -118,7 +118,7 @@ def level(rows: Rows) -> jax.Array:
     return along * sum(base**k * (along + base) ** (n - 1 - k) for k in range(n))
 
 
-def between(rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
+def between(rows: KernelRows, a: jax.Array, b: jax.Array) -> jax.Array:
     """k(a_i, b_j), (p, q), with the γ, c and origin of rows."""
     if rows.origin is None or not anchored(rows.kernel):
         hyper = {"gamma": rows.gamma, "offset": rows.offset}
@@ -141,7 +141,7 @@ def between(rows: Rows, a: jax.Array, b: jax.Array) -> jax.Array:
     return total
 
 
-def image(rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
+def image(rows: KernelRows, a: jax.Array, beta: jax.Array) -> jax.Array:
     """Σ_j k(a_i, x_j) βⱼ, (q, …), for the rows of a, (q, n), a CHUNK at a time.
 
     beta is (m, …).
@@ -163,7 +163,7 @@ def image(rows: Rows, a: jax.Array, beta: jax.Array) -> jax.Array:
     return jnp.concatenate([scores, one(a[whole:])]) if whole < q else scores
 
 
-def diagonal(rows: Rows) -> jax.Array:
+def diagonal(rows: KernelRows) -> jax.Array:
     """k(x_i, x_i), (m,), of the rows of x, (m, n)."""
 
     def one(row):

@@ -1,69 +1,64 @@
 """The derivatives of a solution of the dual in `_smo`.
 
-They are those of the conditions that hold there (the implicit function theorem): on the
-free rows, whose β lies inside its box, (Kβ)_i + b = t_i; the others stay at the end of
-their box; and Σβ stays what it is. Nothing of the search is differentiated.
+They are those of the conditions that hold there (optimize/_implicit.py): on the free
+rows, whose β lies inside its box, (Kβ)_i + b = t_i; the others stay at the end of their
+box; and Σβ stays what it is.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxml import _check
-from jaxml.optimize._fit import Status
+from jaxml.optimize._linear_solve import cg, solve
 from jaxml.regression.svm import _gram
 
 SEARCH = 2000  # most steps of the conjugate gradients, where K is not formed
 
 
-class Known(NamedTuple):
-    beta: jax.Array  # (m,)
-    b: jax.Array  # ()
-    image: jax.Array  # (m,) Kβ
+class Data(NamedTuple):
+    """What a solution depends on."""
+
+    theta: Any  # K, (m, m), or KernelRows where it is not formed
+    target: jax.Array  # (m,) t, of the free rows
+    edge: jax.Array  # (m,) β of the others
+    level: jax.Array  # () b = level - anchor · Kβ
+    anchor: jax.Array  # (m,)
     free: jax.Array  # (m,) bool
-    anchor: jax.Array  # (m,) b = level - anchor · image
-    status: jax.Array  # ()
 
 
-@jax.custom_jvp
-def solution(theta, target, edge, level, known: Known):
-    """Give back β, b and Kβ, with derivatives; NaN unless CONVERGED.
+def conditions(result, data: Data):
+    """What is 0 for β, b and Kβ; of the free β also their mean is held, to keep Σβ."""
+    (beta, b, image), free = result, data.free
+    edge = jnp.where(free, 0, data.edge)
+    share = free / jnp.maximum(jnp.sum(free), 1).astype(beta.dtype)
+    return (
+        _project(free, image - data.target),
+        beta - _project(free, beta) - (edge - share * jnp.sum(edge)),
+        b + jnp.vdot(data.anchor, image) - data.level,
+        image - _product(data.theta, beta),
+    )
 
-    theta is K, or Rows where it is not formed; target t, (m,), counts at free rows and
-    edge, (m,), at the others; level, (), moves b.
-    """
-    return known.beta, known.b, known.image
+
+def solver(product, right, result, data: Data):
+    """For the β that move with their box first, then for the free ones."""
+    inner, held, level, moved = right
+    rest = inner - _project(data.free, moved + _product(data.theta, held))
+    solve_for = _solve_rows if _by_rows(data.theta) else _solve_dense
+    beta = held + solve_for(data.theta, data.free, rest)
+    image = moved + _product(data.theta, beta)
+    return beta, level - jnp.vdot(data.anchor, image), image
 
 
-@solution.defjvp
-@_check.precise
-def _solution_jvp(primals, tangents):
-    theta, *_, known = primals
-    d_theta, d_target, d_edge, d_level, _ = tangents
-    free = known.free
+def _by_rows(theta) -> bool:
+    return isinstance(theta, _gram.KernelRows)
 
-    def product(theta, v):
-        if isinstance(theta, _gram.Rows):
-            return _gram.image(theta, theta.x, v)
-        return theta @ v
 
-    moved = jax.jvp(lambda t: product(t, known.beta), (theta,), (d_theta,))[1]
-    # Others move with their box, and the free ones, first, by one amount to keep Σβ.
-    share = free / jnp.maximum(jnp.sum(free), 1).astype(moved.dtype)
-    shift = jnp.where(free, 0, d_edge)
-    shift = shift - share * jnp.sum(shift)
-    rest = _project(free, d_target - moved - product(theta, shift))
-    solve = _solve_rows if isinstance(theta, _gram.Rows) else _solve_dense
-    d_beta = shift + solve(theta, free, rest)
-    # A product, because the transpose of a where would be 0 and not NaN.
-    valid = jnp.where(known.status == Status.CONVERGED, 1, jnp.nan).astype(moved.dtype)
-    d_beta = d_beta * valid
-    d_image = moved * valid + product(theta, d_beta)
-    d_b = d_level - jnp.vdot(known.anchor, d_image)
-    return (known.beta, known.b, known.image), (d_beta, d_b, d_image)
+def _product(theta, v):
+    return _gram.image(theta, theta.x, v) if _by_rows(theta) else theta @ v
 
 
 def _project(free, v):
@@ -72,8 +67,8 @@ def _project(free, v):
     return jnp.where(free, v - mean, 0).astype(v.dtype)
 
 
-def _linear_solve(free, product: Callable, solve: Callable, rest):
-    """Solve P K P u = rest, which lies in the range of P; NaN where that fails.
+def _linear_solve(free, product: Callable, search: Callable, rest):
+    """Solve P K P u = rest, which lies in the range of P.
 
     The system solved is P K P + (1 - P), which is symmetric and as regular.
     """
@@ -82,32 +77,21 @@ def _linear_solve(free, product: Callable, solve: Callable, rest):
         inside = _project(free, v)
         return _project(free, product(inside)) + (v - inside)
 
-    def checked(matvec, rest):
-        u = solve(matvec, rest)
-        loss = jnp.linalg.norm(matvec(u) - rest)
-        fine = loss <= jnp.finfo(rest.dtype).eps ** 0.5 * jnp.linalg.norm(rest)
-        return jnp.where(fine, u, jnp.nan)
-
-    return lax.custom_linear_solve(matvec, rest, checked, symmetric=True)
+    return solve(matvec, rest, search=search)
 
 
 def _solve_dense(gram, free, rest):
     """The same by elimination, with K formed, (m, m)."""
-    mask = free.astype(gram.dtype)
 
-    def solve(_, rest):
-        count = jnp.maximum(jnp.sum(mask), 1)
-        inside = gram * mask[:, None] * mask[None]
-        means = jnp.sum(inside, axis=1) / count
-        centre = jnp.sum(means) / count
-        inside = inside - mask[:, None] * means[None] - means[:, None] * mask[None]
-        inside = inside + (centre + 1 / count) * mask[:, None] * mask[None]
-        return jnp.linalg.solve(inside + jnp.diag(1 - mask), rest)
+    def search(_, rest):
+        project = jax.vmap(partial(_project, free))
+        one = jnp.eye(len(free), dtype=gram.dtype)
+        return jnp.linalg.solve(project(project(gram).T) + one - project(one), rest)
 
-    return _linear_solve(free, lambda v: gram @ v, solve, rest)
+    return _linear_solve(free, lambda v: gram @ v, search, rest)
 
 
-def _solve_rows(rows: _gram.Rows, free, rest):
+def _solve_rows(rows: _gram.KernelRows, free, rest):
     """The same by conjugate gradients, with products of the free rows alone."""
     m = len(free)
     order = jnp.argsort(~free, stable=True)
@@ -132,9 +116,4 @@ def _solve_rows(rows: _gram.Rows, free, rest):
         out = lax.fori_loop(0, chunks, row_chunk, jnp.zeros_like(v))
         return jnp.zeros(m, v.dtype).at[order].set(out[:m])
 
-    def solve(matvec, rest):
-        tol = 10 * float(jnp.finfo(rest.dtype).eps)
-        search: Any = jax.scipy.sparse.linalg.cg
-        return search(matvec, rest, tol=tol, maxiter=SEARCH)[0]
-
-    return _linear_solve(free, product, solve, rest)
+    return _linear_solve(free, product, partial(cg, max_iter=SEARCH), rest)

@@ -17,7 +17,7 @@ from jaxml.optimize._fit import Fit, Progress, Status, iterate
 PATIENCE = 50  # steps without any improvement after which a search has stalled, or 2m
 
 
-class Rows(NamedTuple):
+class Polytope(NamedTuple):
     """The rows whose combinations are searched, of norm 1 at most."""
 
     u: jax.Array  # (m, n)
@@ -40,10 +40,10 @@ class Corral(NamedTuple):
     points: jax.Array  # (s, n)
     share: jax.Array  # (s,) λ, of sum 1
     active: jax.Array  # (s,) bool
-    settled: jax.Array  # () bool: z is the nearest point of their affine hull
+    optimal: jax.Array  # () bool: z is the nearest point of their affine hull
 
 
-class State(NamedTuple):
+class Iterate(NamedTuple):
     """Where a search stands."""
 
     alpha: jax.Array  # (m,)
@@ -54,9 +54,9 @@ class State(NamedTuple):
 
 
 def search(
-    rows: Rows, groups: int, capped: bool, method: str, tol: Any, max_iter: int
+    rows: Polytope, groups: int, capped: bool, method: str, tol: Any, max_iter: int
 ) -> Fit:
-    """A Fit whose params are the last State; cost ½‖z‖², residual gap / ‖z‖².
+    """A Fit whose params are the last Iterate; cost ½‖z‖², residual gap / ‖z‖².
 
     capped says whether any cap is below 1: the farthest vertex is then found by
     sorting. UNBOUNDED where z is 0 to rounding.
@@ -65,13 +65,15 @@ def search(
     places = jnp.arange(len(rows.u), dtype=rows.u.dtype)
     first = _farthest(rows, places, groups, capped)  # the first rows of each group
 
-    def stand(alpha, memory) -> State:
+    def stand(alpha, memory) -> Iterate:
         # From α at each step: increments of z would gather their roundings.
         z = alpha @ rows.u
         scores = rows.u @ z
-        return State(alpha, z, scores, _farthest(rows, scores, groups, capped), memory)
+        return Iterate(
+            alpha, z, scores, _farthest(rows, scores, groups, capped), memory
+        )
 
-    def progress(state: State) -> Progress:
+    def progress(state: Iterate) -> Progress:
         z = state.z
         square = jnp.vdot(z, z)
         gap = jnp.maximum(jnp.vdot(z, z - state.vertex.point), 0) / square
@@ -81,7 +83,7 @@ def search(
         gap = jnp.where(status == Status.UNBOUNDED, jnp.inf, gap)
         return Progress(square / 2, gap, status)
 
-    def step(state: State):
+    def step(state: Iterate):
         state = stand(*advance(rows, groups, state))
         return state, progress(state)
 
@@ -96,7 +98,7 @@ def search(
     )
 
 
-def _farthest(rows: Rows, scores, groups: int, capped: bool) -> Vertex:
+def _farthest(rows: Polytope, scores, groups: int, capped: bool) -> Vertex:
     """The vertex of least Σ αᵢ scoreᵢ: from the least score on, each row its cap."""
     fill = _filled if capped else _single
     order = jnp.argsort(scores) if capped else None
@@ -133,7 +135,7 @@ def _filled(scores, cap, order):
 # --- Gilbert (1966) -----------------------------------------------------------------
 
 
-def _gilbert(rows: Rows, groups: int, state: State):
+def _gilbert(rows: Polytope, groups: int, state: Iterate):
     """To the nearest point of the segment from z to the vertex (Frank and Wolfe)."""
     towards = state.vertex.point - state.z
     length = jnp.vdot(towards, towards)
@@ -145,7 +147,7 @@ def _gilbert(rows: Rows, groups: int, state: State):
 # --- Mitchell, Demyanov and Malozemov (1974) ----------------------------------------
 
 
-def _exchange(rows: Rows, groups: int, state: State):
+def _exchange(rows: Polytope, groups: int, state: Iterate):
     """Coefficient is moved from the row farthest along z to the one farthest against.
 
     Both are of one group, that where they differ most; this is sequential minimal
@@ -176,7 +178,7 @@ def _exchange(rows: Rows, groups: int, state: State):
 # --- Wolfe (1976) -------------------------------------------------------------------
 
 
-def _corral(rows: Rows, first: Vertex) -> Corral:
+def _corral(rows: Polytope, first: Vertex) -> Corral:
     m, n = rows.u.shape
     # Affinely independent differences of m rows in n dimensions, and one to spare.
     slots = max(min(n, m - 2), 0) + 2
@@ -191,15 +193,15 @@ def _corral(rows: Rows, first: Vertex) -> Corral:
     )
 
 
-def _wolfe(rows: Rows, groups: int, state: State):
-    """One minor cycle; where z was settled, the vertex is taken into the corral first.
+def _wolfe(rows: Polytope, groups: int, state: Iterate):
+    """One minor cycle; where z was optimal, the vertex is taken into the corral first.
 
     With a single group and no caps this is Lawson and Hanson's algorithm for
     min ‖[Uᵀ; 1ᵀ] v - (0, …, 0, 1)‖, v >= 0, with α = v / Σv.
     """
     corral, vertex = state.memory, state.vertex
     free = jnp.arange(len(corral.active)) == jnp.argmin(corral.active)
-    free &= ~corral.active & corral.settled
+    free &= ~corral.active & corral.optimal
     alphas = jnp.where(free[:, None], vertex.alpha[None], corral.alphas)
     points = jnp.where(free[:, None], vertex.point[None], corral.points)
     share = jnp.where(free, 0, corral.share)
@@ -209,14 +211,14 @@ def _wolfe(rows: Rows, groups: int, state: State):
     wrong = active & (target <= 0)
     fall = jnp.where(wrong & (share > target), share - target, 1)
     reach = jnp.where(wrong, share / fall, jnp.inf)
-    settled = ~wrong.any()
-    t = jnp.where(settled, 1, jnp.min(reach))
+    optimal = ~wrong.any()
+    t = jnp.where(optimal, 1, jnp.min(reach))
     share = jnp.where(active, (1 - t) * share + t * target, 0)
-    active &= settled | ((jnp.arange(len(active)) != jnp.argmin(reach)) & (share > 0))
+    active &= optimal | ((jnp.arange(len(active)) != jnp.argmin(reach)) & (share > 0))
     share = jnp.where(active, share, 0)
     share /= jnp.sum(share)
     alpha = share @ alphas
-    return alpha, Corral(alphas, points, share, active, settled)
+    return alpha, Corral(alphas, points, share, active, optimal)
 
 
 def _affine(points, active):

@@ -5,7 +5,6 @@ shortest segment between their convex hulls, normal to it (slides 1.4). With hul
 reduced, so that no single row has much to say, this is the ν-SVM.
 """
 
-from functools import partial
 from typing import Annotated, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml.optimize._fit import Fit, Status
+from jaxml.optimize._implicit import derived, root
 from jaxml.regression import linear
 from jaxml.regression.svm import _nearest
 
@@ -94,20 +94,18 @@ def nearest_points(
     u = jnp.where(here[:, None] > 0, signs[:, None] * (x - origin[None]), 0)
     scale = jnp.sqrt(jnp.max(jnp.sum(u * u, axis=1)))
     scale = jnp.where(scale == 0, 1, scale)
-    fixed = jax.lax.stop_gradient((u, cap, signs, group, origin, scale))
-    rows = _nearest.Rows(fixed[0] / fixed[5], fixed[1], fixed[3])
+    fixed = jax.lax.stop_gradient((u / scale, cap, tol))
+    polytope = _nearest.Polytope(*fixed[:2], group)
     capped = nu is not None or mu is not None
-    tol = jax.lax.stop_gradient(tol)
-    fit = _nearest.search(rows, groups, capped, method, tol, max_iter)
+    fit = _nearest.search(polytope, groups, capped, method, fixed[2], max_iter)
 
-    filled = [jnp.sum(jnp.where(group == g, cap, 0)) for g in range(groups)]
-    rounding = 4 * len(x) * jnp.finfo(x.dtype).eps
-    feasible = jnp.stack(filled).min() >= 1 - rounding
+    member = jax.nn.one_hot(group, groups, dtype=x.dtype)
+    feasible = (cap @ member).min() >= 1 - 4 * len(x) * jnp.finfo(x.dtype).eps
     status = jnp.where(feasible, fit.status, Status.INVALID)
-    search = jax.lax.stop_gradient(fit.params)
-    result = _Found(search.alpha, search.vertex.levels, status, *fixed[2:])
-    params, cost = _tied(groups, result, x, cap)
-    history = fit.history * fixed[5] ** 2
+    alpha, levels = jax.lax.stop_gradient((fit.params.alpha, fit.params.vertex.levels))
+    frame = jax.lax.stop_gradient(_Frame(signs, member, origin, scale))
+    params, cost = _tied(alpha, levels, status == Status.CONVERGED, x, cap, frame)
+    history = fit.history * frame.scale**2
     return Fit(params, cost, fit.residual, fit.steps, status, history)
 
 
@@ -178,86 +176,85 @@ def _caps(w, mu):
 # --- what the search found, tied to the data ----------------------------------------
 
 
-class _Found(NamedTuple):
-    alpha: jax.Array  # (m,)
-    levels: jax.Array  # (groups,) in units of scale²
-    status: jax.Array
+class _Frame(NamedTuple):
+    """What rows are measured in."""
+
     signs: jax.Array  # (m,)
-    group: jax.Array  # (m,)
+    member: jax.Array  # (m, groups) 1 where a row is in a group, else 0
     origin: jax.Array  # (n,)
     scale: jax.Array  # ()
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _tied(groups: int, result: _Found, x, cap) -> tuple[Params, jax.Array]:
-    """Params and ½‖q - p‖², with derivatives in x, (m, n), and the caps, (m,)."""
-    alpha, signs = result.alpha, result.signs
-    total = [jnp.sum(jnp.where(result.group == g, alpha, 0)) for g in range(groups)]
-    alpha = alpha / jnp.stack(total)[result.group]
-    present = jnp.where((cap > 0)[:, None], x - result.origin[None], 0)
+def _tied(alpha, levels, valid, x, cap, frame: _Frame) -> tuple[Params, jax.Array]:
+    """Params and ½‖q - p‖², with derivatives in x, (m, n), and the caps, (m,).
+
+    The levels, (groups,), are in units of scale².
+    """
+    signs, member, origin, scale = frame
+    alpha = alpha / (member @ (alpha @ member))
+    found, data = (alpha, levels), (x, cap, frame)
+    # Without a free row no equation is there for a derivative to be NaN by.
+    unique = valid & _free_full(alpha, cap)[0].any()
+    alpha, levels = root(_conditions, _solve, found, unique, data)
+    present = jnp.where((cap > 0)[:, None], x - origin[None], 0)
     p, q = (jnp.where(signs == s, alpha, 0) @ present for s in (-1, 1))
-    z = q - p
-    levels = _levels(result.levels * result.scale**2, -jnp.vdot(z, p + q) / 2)
-    params = Params(alpha, p + result.origin, q + result.origin, levels)
-    return params, jnp.vdot(z, z) / 2
+    z, levels = q - p, levels * scale**2
+    levels = jnp.stack([-levels[0], levels[-1]]) - jnp.vdot(z, p + q) / 2
+    cost = derived(_lagrangian, jnp.vdot(z, z) / 2, valid, found, *data)
+    return Params(alpha, p + origin, q + origin, levels), cost
 
 
-def _levels(levels, shift):
-    """(l₀, l₁) from the levels of u·(q - p), u = -x in class 0; shift moves both."""
-    return jnp.stack([-levels[0], levels[-1]]) + shift
+def _measured(x, cap, frame: _Frame):
+    """Rows u, (m, n), the sign of their class and the unit in them."""
+    away = frame.signs[:, None] * (x - frame.origin[None]) / frame.scale
+    return jnp.where((cap > 0)[:, None], away, 0)
 
 
-@_tied.defjvp
-@_check.precise
-def _tied_jvp(groups, primals, tangents):
-    """On rows with 0 < αᵢ < capᵢ: uᵢ·z = λ_group and Σα = 1 as the data move."""
-    result, x, cap = primals
-    _, dx, dcap = tangents
-    params, cost = _tied(groups, result, x, cap)
-    alpha, signs, scale = params.alpha, result.signs, result.scale
-    u = jnp.where((cap > 0)[:, None], signs[:, None] * (x - result.origin[None]), 0)
-    u, du = u / scale, signs[:, None] * dx / scale
-    z = alpha @ u
-    slack = jnp.finfo(x.dtype).eps ** 0.5 * jnp.minimum(cap, 1)
+def _free_full(alpha, cap):
+    """Which rows have 0 < αᵢ < capᵢ, and which αᵢ = capᵢ, (m,) each."""
+    slack = jnp.finfo(cap.dtype).eps ** 0.5 * jnp.minimum(cap, 1)
     full = (cap > 0) & (cap - alpha <= slack)
-    free = (alpha > slack) & ~full
+    return (alpha > slack) & ~full, full
 
-    filling = jnp.where(full, dcap, 0)
-    moved = alpha @ du
-    moved += filling @ u
-    member = (result.group[:, None] == jnp.arange(groups)[None]).astype(x.dtype)
-    k = min(len(x), x.shape[1] + groups)  # more of them cannot be independent
+
+def _lagrangian(found, x, cap, frame: _Frame):
+    """½‖q - p‖² + ν·cap, with ν how far a row at its cap is from the edge."""
+    alpha, levels = found
+    u = _measured(x, cap, frame)
+    z = alpha @ u
+    full = _free_full(alpha, cap)[1]
+    multipliers = jnp.where(full, u @ z - frame.member @ levels, 0)
+    held = jnp.vdot(jax.lax.stop_gradient(multipliers), cap)
+    return frame.scale**2 * (jnp.vdot(z, z) / 2 + held)
+
+
+def _conditions(found, data):
+    """On free rows uᵢ·z = λ_group; others stay at their ends, and Σα = 1."""
+    (alpha, levels), (x, cap, frame) = found, data
+    free, full = _free_full(alpha, cap)
+    u = _measured(x, cap, frame)
+    level = u @ (alpha @ u) - frame.member @ levels
+    end = alpha - jnp.where(full, cap, 0)
+    return jnp.where(free, level, end), alpha @ frame.member - 1
+
+
+def _solve(product, right, found, data):
+    """By the equations of as many free rows as can be independent; NaN if singular."""
+    (alpha, levels), (x, cap, frame) = found, data
+    u, member = _measured(x, cap, frame), frame.member
+    free, _ = _free_full(alpha, cap)
+    k = min(len(x), x.shape[1] + len(levels))
     some, rows = jax.lax.top_k(free.astype(x.dtype), k)
+    held = jnp.where(free, 0, right[0])
     u_free, member_free = u[rows] * some[:, None], member[rows] * some[:, None]
-    right = u_free @ moved + some * (du[rows] @ z)
-    step = _equations(u_free, member_free, some, -right, -(filling @ member))
-    step = jnp.where(jnp.sum(free) <= k, step, jnp.nan)
-    valid = jnp.where(result.status == Status.CONVERGED, 1, jnp.nan).astype(x.dtype)
-
-    dalpha = filling.at[rows].add(some * step[:k]) * valid
-    dz = (dalpha @ u + valid * (alpha @ du)) * scale
-    dp, dq = (
-        jnp.where(signs == s, dalpha, 0) @ (x - result.origin[None])
-        + valid * (jnp.where(signs == s, alpha, 0) @ dx)
-        for s in (-1, 1)
-    )
-    ends = [end - result.origin for end in (params.p, params.q)]
-    shift = jnp.vdot(dz, sum(ends)) + jnp.vdot(ends[1] - ends[0], dp + dq)
-    dlevels = _levels(step[k:] * scale**2, 0) * valid - shift / 2
-    # The multiplier of a cap is the distance of its row from the edge.
-    edge = (u @ z - result.levels[result.group]) * filling
-    dcost = valid * scale**2 * (jnp.vdot(z, alpha @ du) + jnp.sum(edge))
-    return (params, cost), (Params(dalpha, dp, dq, dlevels), dcost)
-
-
-def _equations(u, member, some, right, sums):
-    """Solve u uᵀ dα - member dλ = right, memberᵀ dα = sums; NaN if singular."""
-    k, groups = member.shape
-    gram = u @ u.T + jnp.diag(1 - some)
-    lower = jnp.zeros((groups, groups), u.dtype)
-    system = jnp.block([[gram, -member], [member.T, lower]])
+    gram = u_free @ u_free.T + jnp.diag(1 - some)
+    corner = jnp.zeros((len(levels), len(levels)), x.dtype)
+    system = jnp.block([[gram, -member_free], [member_free.T, corner]])
+    rest = some * right[0][rows] - u_free @ (held @ u)
     q, r = jnp.linalg.qr(system)
     size = jnp.abs(jnp.diagonal(r))
-    sound = size.min() > 8 * (k + groups) * jnp.finfo(u.dtype).eps * size.max()
-    right = jnp.concatenate([right, sums]) @ q
-    return jax.scipy.linalg.solve_triangular(r, right) * jnp.where(sound, 1, jnp.nan)
+    sound = size.min() > 8 * len(size) * jnp.finfo(x.dtype).eps * size.max()
+    sound &= jnp.sum(free) <= k
+    rest = jnp.concatenate([rest, right[1] - held @ member]) @ q
+    step = jax.scipy.linalg.solve_triangular(r, rest) * jnp.where(sound, 1, jnp.nan)
+    return held.at[rows].add(some * step[:k]), step[k:]

@@ -225,9 +225,9 @@ def kkt_residual(
     share = _share(x, y, weights, class_weights)
     signs = _signs(y, x)
     # C may be rounded otherwise than in the fit: so near to the end is at the end.
-    problem = _expansion.box(signs, share * (1 - 8 * jnp.finfo(x.dtype).eps), l2)
-    slope = _expansion.image(params, x) - signs
-    residual = _smo.violation(params.alpha, slope, problem)
+    box = _expansion.box(signs, share * (1 - 8 * jnp.finfo(x.dtype).eps), l2)
+    gradient = _expansion.image(params, x) - signs
+    residual = _smo.violation(params.alpha, gradient, box)
     return jnp.where(jnp.isnan(jnp.sum(share)), jnp.nan, residual)
 
 

@@ -65,13 +65,13 @@ def fit(
 
     """
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
-    problem = _problem(x, weights, nu)
+    dual = _dual_of(x, weights, nu)
     # The first rows, each up to the end of its box, until Σα = 1.
-    before = jnp.cumsum(problem.upper) - problem.upper
+    before = jnp.cumsum(dual.upper) - dual.upper
     alpha, b, image, search = _dual.solve(
         rows,
-        problem,
-        jnp.clip(1 - before, 0, problem.upper),
+        dual,
+        jnp.clip(1 - before, 0, dual.upper),
         _smo.edge,
         solver=solver,
         tol=tol,
@@ -80,7 +80,7 @@ def fit(
     # So much that rows on the edge are inside also where f is rounded otherwise.
     eps = jnp.finfo(x.dtype).eps
     b = b + lax.stop_gradient(ROUNDINGS * eps * jnp.max(jnp.abs(image)))
-    loss = _loss(image + b, problem)
+    loss = _loss(image + b, dual)
     return search._replace(
         params=_expansion.params_of(rows, alpha, b),
         cost=loss + jnp.vdot(alpha, image) / 2 + b,
@@ -128,7 +128,7 @@ def cost(
     """
     f = _expansion.scores(params, x)
     norm = _expansion.squared_norm(params, x)
-    return _loss(f, _problem(x, weights, nu)) + norm / 2 + params.b
+    return _loss(f, _dual_of(x, weights, nu)) + norm / 2 + params.b
 
 
 @_check.pure
@@ -145,7 +145,7 @@ def duality_gap(
     """
     f = _expansion.scores(params, x)
     norm = _expansion.squared_norm(params, x)
-    return _loss(f, _problem(x, weights, nu)) + norm + params.b
+    return _loss(f, _dual_of(x, weights, nu)) + norm + params.b
 
 
 @_check.pure
@@ -163,19 +163,19 @@ def kkt_residual(
     fit.
     """
     _expansion.same_rows(params, x)
-    problem = _problem(x, weights, nu)
+    dual = _dual_of(x, weights, nu)
     # The end may be rounded otherwise than in the fit: so near to it is at it.
-    upper = problem.upper * (1 - 8 * jnp.finfo(x.dtype).eps)
+    upper = dual.upper * (1 - 8 * jnp.finfo(x.dtype).eps)
     image = _expansion.image(params, x)
-    residual = _smo.violation(params.alpha, image, problem._replace(upper=upper))
+    residual = _smo.violation(params.alpha, image, dual._replace(upper=upper))
     return jnp.where(jnp.isnan(jnp.sum(upper)), jnp.nan, residual)
 
 
-def _problem(x, weights, nu) -> _smo.Problem:
+def _dual_of(x, weights, nu) -> _smo.Dual:
     w = _expansion.weights_of(x, weights)
     none = jnp.zeros_like(w)
-    return _smo.Problem(none, none, w / (nu * jnp.sum(w)))
+    return _smo.Dual(none, none, w / (nu * jnp.sum(w)))
 
 
-def _loss(f, problem):
-    return jnp.vdot(problem.upper, jnp.maximum(0, -f))
+def _loss(f, dual):
+    return jnp.vdot(dual.upper, jnp.maximum(0, -f))

@@ -70,7 +70,7 @@ def fit(
     y = y - middle
     alpha, b, image, search = _dual.solve(
         fitted,
-        _problem(y, epsilon, share, jnp.where(l2 > 0, l2, 1)),
+        _dual_of(y, epsilon, share, jnp.where(l2 > 0, l2, 1)),
         solver=solver,
         tol=tol,
         max_iter=max_iter,
@@ -165,18 +165,18 @@ def kkt_residual(
     _expansion.same_rows(params, x)
     # C may be rounded otherwise than in the fit: so near to the end is at the end.
     share = _share(x, weights) * (1 - 8 * jnp.finfo(x.dtype).eps)
-    problem = _problem(y, epsilon, share, l2)
+    dual = _dual_of(y, epsilon, share, l2)
     alpha = params.alpha
     beta = jnp.concatenate([jnp.maximum(alpha, 0), jnp.minimum(alpha, 0)])
     image = _expansion.image(params, x)
-    residual = _smo.violation(beta, jnp.tile(image, 2) - problem.p, problem)
+    residual = _smo.violation(beta, jnp.tile(image, 2) - dual.p, dual)
     return jnp.where(jnp.isnan(jnp.sum(share)), jnp.nan, residual)
 
 
-def _problem(y, epsilon, share, l2) -> _smo.Problem:
+def _dual_of(y, epsilon, share, l2) -> _smo.Dual:
     """The dual in 2m variables: the positive and the negative part of α."""
     cap, none = share / l2, jnp.zeros_like(share)
-    return _smo.Problem(
+    return _smo.Dual(
         p=jnp.concatenate([y - epsilon, y + epsilon]),
         lower=jnp.concatenate([none, -cap]),
         upper=jnp.concatenate([cap, none]),
