@@ -74,7 +74,7 @@ def solution(cost, result: Fit, data, hyper, limits):
 def by_models(problem: Problem, limits, tol, max_iter: int) -> Fit:
     """θ := θ + d, the minimum of the model with H + μI; μ grows where F does not fall.
 
-    Rows that are on the wrong side for sure have a gradient and no curvature: μ keeps θ from
+    Rows on the wrong side for sure have a gradient and no curvature: μ keeps θ from
     where these would send it. The residual is √((F - F*) / F), F* by the model without
     μ. CONVERGED also where F - F* is below 4 roundings of F and no longer falls. Fit of
     a State; limits are l1 of each θ.
