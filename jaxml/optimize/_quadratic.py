@@ -107,15 +107,21 @@ def _newton(hessian, some, descent):
 
 
 def _among_first(size: int, hessian, some, descent):
-    """The same by Cholesky; a trace is added to H's diagonal."""
-    h, some = hessian[:size, :size], some[:size]
-    some &= jnp.diagonal(h) > 0
-    scale = jnp.sqrt(jnp.where(some, jnp.diagonal(h), 1))
-    both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
-    trace = 4 * size * jnp.finfo(descent.dtype).eps
-    factor = cho_factor(h * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
-    result = cho_solve(factor, jnp.where(some, descent[:size], 0) / scale) / scale
+    result = solve_among(hessian[:size, :size], some[:size], descent[:size])
     return jnp.pad(result, (0, len(descent) - size))
+
+
+def solve_among(hessian, some, right) -> jax.Array:
+    """H⁻¹ right among some of the coordinates, (p,), by Cholesky; 0 elsewhere.
+
+    A trace is added to H's diagonal; a coordinate with 0 there is left out.
+    """
+    some &= jnp.diagonal(hessian) > 0
+    scale = jnp.sqrt(jnp.where(some, jnp.diagonal(hessian), 1))
+    both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
+    trace = 4 * len(right) * jnp.finfo(right.dtype).eps
+    factor = cho_factor(hessian * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
+    return cho_solve(factor, jnp.where(some, right, 0) / scale) / scale
 
 
 def _swept(model: Model, w, tol):

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxml._rows import normal
 from jaxml._units import relative, shares_of, unit_of
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
+from jaxml.optimize._quadratic import solve_among
 from jaxml.optimize._single_kernel import descend, padded
 from jaxml.optimize.proximal import accelerate
 from jaxml.regression._least_squares import centred
@@ -163,19 +163,12 @@ def _progress(data: Gram, w, terms: Terms, positive: bool):
     cost = 0.5 * (data.energy - jnp.vdot(w, data.cross + corr - terms.l2 * w))
     cost += _penalty.value(w, terms.limits, terms.groups)
     rr = jnp.maximum(data.energy - jnp.vdot(w, data.cross + corr), 0)
-    gain = partial(_newton, data)
+
+    def gain(free, corr):
+        """½ cᵀG⁻¹c over free coordinates, (): what one step of Newton would gain."""
+        return 0.5 * jnp.vdot(corr, solve_among(data.gram, free, corr))
+
     return Progress(cost, _residual(w, corr, rr, data, terms, positive, gain)), corr
-
-
-def _newton(data: Gram, free, corr):
-    """½ pᵀG⁻¹p over free coordinates, (): what one step of Newton would gain."""
-    some = free & (jnp.diagonal(data.gram) > 0)
-    scale = jnp.sqrt(jnp.where(some, jnp.diagonal(data.gram), 1))
-    both = (some[:, None] & some[None]) / jnp.outer(scale, scale)
-    trace = 4 * len(corr) * jnp.finfo(corr.dtype).eps
-    factor = cho_factor(data.gram * both + jnp.diag(jnp.where(some, trace, 1 + trace)))
-    corr = jnp.where(some, corr, 0) / scale
-    return 0.5 * jnp.vdot(corr, cho_solve(factor, corr))
 
 
 def _within_rounding(data: Gram, w, corr, terms: Terms, positive: bool):

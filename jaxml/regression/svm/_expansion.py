@@ -131,9 +131,14 @@ def same_rows(params: Params, x) -> None:
     _check.shapes(**{"x": (x, "m n"), "params.alpha": (params.alpha, "m")})
 
 
-def weights_of(x, weights) -> jax.Array:
-    """Weights, (m,); NaN for a negative one, possible only under tracing."""
+def weights_of(x, weights, y=None, class_weights=None) -> jax.Array:
+    """Weights, (m,), times those of the rows' classes, (k,), if there are any.
+
+    NaN for a negative one, possible only under tracing.
+    """
     w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    if class_weights is not None:
+        w = weights_of(x, w) * class_weights[y]
     return jnp.where(w >= 0, w, jnp.nan)
 
 

@@ -277,11 +277,7 @@ def _signs(y, x):
 
 def _share(x, y, weights, class_weights):
     """wᵢ / Σw, with the weight of the row's class in it."""
-    w = _expansion.weights_of(x, weights)
-    if class_weights is not None:
-        w = w * jnp.where(y == 1, class_weights[1], class_weights[0])
-        w = _expansion.weights_of(x, w)
-    return shares(w)
+    return shares(_expansion.weights_of(x, weights, y, class_weights))
 
 
 def _dual_value(params: Params, x, l2):

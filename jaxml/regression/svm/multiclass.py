@@ -85,9 +85,7 @@ def fit(
     """
     _check.option("scheme", scheme, SCHEMES)
     _check.count("k", k, at_least=2)
-    w = _expansion.weights_of(x, weights)
-    if class_weights is not None:
-        w = _expansion.weights_of(x, w * class_weights[y])
+    w = _expansion.weights_of(x, weights, y, class_weights)
     rows = _expansion.rows_of(x, kernel, gamma, offset, weights)
 
     def one(signs):

@@ -184,8 +184,7 @@ def _dual_of(y, epsilon, share, l2) -> _smo.Dual:
 
 
 def _share(x, weights):
-    w = _expansion.weights_of(x, weights)
-    return shares(w)
+    return shares(_expansion.weights_of(x, weights))
 
 
 def _loss(f, y, epsilon, share):
