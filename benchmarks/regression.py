@@ -2,8 +2,8 @@
 
     python -m benchmarks.regression [job ...]
 
-Jobs: least-squares, ridge, logistic, many, grid, softmax, l1, linear-svm; all if none
-is named. Both sides have two threads. Objectives are computed anew in float64; "worse"
+Jobs: least-squares, ridge, logistic, poisson, many, grid, softmax, l1, linear-svm; all
+if none is named. Both sides have two threads. Objectives are computed anew in float64; "worse"
 is by how much ours is above the peer's, as a share, and may be 1e-5 at most. The first
 call of each fit, compiled and run, is to take less than 1.5 s.
 """
@@ -25,7 +25,7 @@ from benchmarks import runner
 from jaxml import check
 from jaxml.data import datasets
 from jaxml.evaluate import selection
-from jaxml.regression import linear, logistic, ridge, softmax, svm
+from jaxml.regression import linear, logistic, poisson, ridge, softmax, svm
 
 M, N = 100_000, 100
 FIRST = 1.5  # s, for the first call
@@ -170,6 +170,38 @@ def logistic_(contest: Contest) -> None:
             solvers = ("lbfgs", "newton-cholesky")
             peers = {s: (lambda s=s: theirs(s), 2.0) for s in solvers}
             job = f"logistic {M} x {N} {dtype.__name__}"
+            contest.race(job, ours, peers, objective)
+
+    for dtype in PRECISIONS:
+        one(dtype)
+
+
+def poisson_(contest: Contest) -> None:
+    """Counts of 1 on average, by Newton's method on both sides, and by L-BFGS."""
+    peer = runner.need("sklearn.linear_model").linear_model.PoissonRegressor
+    x, z, _ = synthetic(M, N)
+    y = np.random.default_rng(1).poisson(np.exp(0.3 * z))
+
+    def objective(theta):
+        z = x @ theta[:-1] + theta[-1]
+        loss = np.exp(z) - y - y * z + y * np.log(np.maximum(y, 1))
+        return loss.mean() + theta[:-1] @ theta[:-1] / (2 * M)
+
+    def one(dtype):
+        host = x.astype(dtype)
+        with in_precision(dtype):
+            device = jax.device_put((host, y.astype(dtype)))
+
+            def ours():
+                return _join(check(poisson.fit(*device, l2=1 / M)).params)
+
+            def theirs(solver):
+                found = peer(alpha=1 / M, solver=solver).fit(host, y)
+                return np.append(found.coef_, found.intercept_)
+
+            solvers = ("lbfgs", "newton-cholesky")
+            peers = {s: (lambda s=s: theirs(s), 2.0) for s in solvers}
+            job = f"poisson {M} x {N} {dtype.__name__}"
             contest.race(job, ours, peers, objective)
 
     for dtype in PRECISIONS:
@@ -380,6 +412,7 @@ JOBS = {
     "least-squares": least_squares,
     "ridge": ridge_,
     "logistic": logistic_,
+    "poisson": poisson_,
     "many": many,
     "grid": grid,
     "softmax": softmax_,
