@@ -3,9 +3,9 @@
     python -m benchmarks.regression [job ...]
 
 Jobs: least-squares, ridge, logistic, poisson, many, grid, softmax, l1, linear-svm; all
-if none is named. Both sides have two threads. Objectives are computed anew in float64; "worse"
-is by how much ours is above the peer's, as a share, and may be 1e-5 at most. The first
-call of each fit, compiled and run, is to take less than 1.5 s.
+if none is named. Both sides have two threads. Objectives are computed anew in float64;
+"worse" is by how much ours is above the peer's, as a share, and may be 1e-5 at most.
+The first call of each fit, compiled and run, is to take less than 1.5 s.
 """
 
 import argparse
