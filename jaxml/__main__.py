@@ -298,8 +298,8 @@ def _writable(path: Path) -> Path:
 
 
 def _unwritten(path: Path, error: Exception) -> ValueError:
-    told = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return ValueError(f"picture cannot be written: {path}: {told}")
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return ValueError(f"picture cannot be written: {path}: {reason}")
 
 
 # --- the command line --------------------------------------------------------------

@@ -101,7 +101,7 @@ def by_autodiff(cost: Callable) -> Callable:
     return lambda theta: (*jax.value_and_grad(cost)(theta), jax.hessian(cost)(theta))
 
 
-def told(result: Fit, moves, weights):
+def flag_runaway(result: Fit, moves, weights):
     """The status, UNBOUNDED where the last step still moved a logit by much."""
     moves = jnp.abs(moves)
     moves = moves if moves.ndim == 1 else moves.max(axis=1)

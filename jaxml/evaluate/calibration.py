@@ -28,12 +28,12 @@ from jaxml.evaluate._calibration import (
     binned,
     by_autodiff,
     confident,
+    flag_runaway,
     gaps,
     log_loss,
     pool,
     targets,
     there,
-    told,
     totals,
     valid,
     weights_or_ones,
@@ -309,7 +309,7 @@ def temperature(
         by_autodiff(start_cost), jnp.zeros(1, z.dtype), tol=tol, max_iter=max_iter
     )
     beta, step = result.params.theta[0], result.params.direction[0]
-    status = told(result, step * kept[0], w)
+    status = flag_runaway(result, step * kept[0], w)
     # Cold is separable; hot, or upside down, is no better than a constant.
     upside = (status == Status.CONVERGED) & (beta <= 0)
     status = jnp.where(upside, Status.UNBOUNDED, status).astype(jnp.int32)
@@ -444,7 +444,7 @@ def vector(
         derivatives, jnp.zeros(2 * k, z.dtype), tol=tol, max_iter=max_iter
     )
     step = _split(result.params.direction)
-    status = told(result, z * step.w[None] + step.b[None], w)
+    status = flag_runaway(result, z * step.w[None] + step.b[None], w)
     params, value = solution(
         _vector_cost, _split(result.params.theta), result.cost, status, data, {}
     )

@@ -126,9 +126,9 @@ def gaussian_rate(
     not told at all. temperature is T > 0, (). Source: Kolmogorov (1956).
     """
     level = temperature / 2
-    told = variances > level
-    rate = 0.5 * jnp.log(jnp.where(told, variances, level) / level)
-    return Point(jnp.sum(rate), jnp.sum(jnp.where(told, level, variances)))
+    coded = variances > level
+    rate = 0.5 * jnp.log(jnp.where(coded, variances, level) / level)
+    return Point(jnp.sum(rate), jnp.sum(jnp.where(coded, level, variances)))
 
 
 class Bottleneck(NamedTuple):

@@ -325,7 +325,7 @@ def cost_of(result: Assigned, centres):
     return jnp.maximum(square, 0) / jnp.where(weight == 0, 1, weight)
 
 
-def settled(result: Assigned, rows: Rows, centres):
+def summed_again(result: Assigned, rows: Rows, centres):
     """The centres as means of rows that are summed anew, without what rounding left."""
     sums = summed(rows, result.label, centres)
     return jnp.where(sums.members[:, None] == 0, centres, _means(centres, sums))

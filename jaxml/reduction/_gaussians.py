@@ -43,16 +43,16 @@ def by_products(gaussians: Gaussian, near, careful):
     means = means - near[None]
     if paired:
         precision = jnp.swapaxes(whiten, 1, 2) @ whiten
-        pull = jnp.einsum("kij,kj->ki", precision, means)
+        linear = jnp.einsum("kij,kj->ki", precision, means)
         # Each pair of columns stands once in F, and twice in the quadratic form.
         twice = precision - 0.5 * precision * jnp.eye(n, dtype=precision.dtype)[None]
         quadratic = -jnp.concatenate([twice[:, i, i:] for i in range(n)], axis=1)
     else:
         precision = whiten * whiten
-        pull = precision * means
+        linear = precision * means
         quadratic = -0.5 * precision
-    level = level - 0.5 * jnp.sum(pull * means, axis=1)
-    theta = jnp.concatenate([quadratic, pull, level[:, None]], axis=1)
+    level = level - 0.5 * jnp.sum(linear * means, axis=1)
+    theta = jnp.concatenate([quadratic, linear, level[:, None]], axis=1)
     order = jnp.flatnonzero(careful, size=len(careful))
     count = jnp.sum(careful, dtype=jnp.int32)
 

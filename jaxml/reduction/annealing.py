@@ -249,8 +249,8 @@ class _Tree(NamedTuple):
     split: jax.Array
 
 
-class _Settled(NamedTuple):
-    """A tree whose centres have settled, and how stable they are."""
+class _Equilibrium(NamedTuple):
+    """A tree whose centres are in equilibrium, and how stable they are."""
 
     tree: _Tree
     cost: jax.Array  # () F
@@ -314,10 +314,10 @@ def path(
 
     def settle(tree, temperature, before):
         result = _minimum(tree.params, x, w, temperature, tol, max_iter, 1)
-        critical, push = _modes(result.params, x, w, temperature)
+        critical, displacement = _modes(result.params, x, w, temperature)
         tree = tree._replace(params=result.params)
         status = jnp.maximum(before, result.status)
-        return _Settled(tree, result.cost, critical, push, status)
+        return _Equilibrium(tree, result.cost, critical, displacement, status)
 
     def cool(tree, temperature):
         now = settle(tree, temperature, jnp.int32(Status.CONVERGED))
@@ -343,7 +343,7 @@ def path(
     return Path(temperatures, params, seen, critical, used, tree.parent, split, status)
 
 
-def _divided(settle, now: _Settled, temperature) -> _Settled:
+def _divided(settle, now: _Equilibrium, temperature) -> _Equilibrium:
     """Split unstable clusters while there are centres that are not in use."""
 
     def possible(now):
@@ -356,7 +356,7 @@ def _divided(settle, now: _Settled, temperature) -> _Settled:
     return jax.lax.while_loop(possible, part, now)
 
 
-def _exchanged(settle, now: _Settled, temperature) -> _Settled:
+def _exchanged(settle, now: _Equilibrium, temperature) -> _Equilibrium:
     """Merge two clusters to split an unstable one, while that makes F smaller."""
 
     def step(state):
@@ -388,12 +388,12 @@ def _merged(params: Params, kept) -> Params:
     return Params(centres.at[i].set(mean), shares.at[i].set(both).at[j].set(0))
 
 
-def _split(now: _Settled, params: Params, old) -> _Tree:
+def _split(now: _Equilibrium, params: Params, old) -> _Tree:
     """Halve the cluster old; the second half takes the first free place."""
     centres, shares = params
-    new, push = jnp.argmax(shares == 0), now.directions[old]
+    new, displacement = jnp.argmax(shares == 0), now.directions[old]
     half = 0.5 * shares[old]
-    low, high = centres[old] - push, centres[old] + push
+    low, high = centres[old] - displacement, centres[old] + displacement
     return _Tree(
         Params(
             centres.at[old].set(low).at[new].set(high),
@@ -442,7 +442,7 @@ def _single(x, k, weights) -> Params:
 
 
 def _modes(params, x, w, temperature):
-    """The critical temperatures, (k,), and how far to push each cluster, (k, n)."""
+    """The critical temperatures, (k,), and how far to displace each cluster, (k, n)."""
     result = clusters(params, x, w, temperature, second=True)
     values, vectors = jnp.linalg.eigh(covariances(result))
     variance = jnp.maximum(values[:, -1], 0)

@@ -28,8 +28,8 @@ from jaxml.reduction._assign import (
     distortion,
     moved,
     nearest,
-    settled,
     summed,
+    summed_again,
     unknown,
 )
 
@@ -170,7 +170,7 @@ def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
         advance, (centres, unknown(x, centres)), tol=tol, max_iter=max_iter
     )
     centres, assigned = result.params
-    centres = settled(assigned, rows, centres) * rows.unit
+    centres = summed_again(assigned, rows, centres) * rows.unit
     value, counts = distortion(x, weights, centres, active)
     empty = counts == 0
     if active is not None:

@@ -149,9 +149,9 @@ def _iterated(x, weights, basis, k: int, tol, max_iter: int) -> Fit:
     spread = products(*fixed, basis.shape[1] * max_iter)
 
     def advance(state):
-        state, push = _power_step(spread, state)
+        state, image = _power_step(spread, state)
         cost = spread.trace - jnp.sum(state.pairs.values)
-        return state, Progress(cost, misfit(state.pairs, push))
+        return state, Progress(cost, misfit(state.pairs, image))
 
     fit = iterate(
         advance, _start(basis, k), tol=tol, max_iter=max_iter, patience=PATIENCE
@@ -170,13 +170,13 @@ def _start(basis: jax.Array, k: int) -> _State:
 def _power_step(spread: Products, state: _State):
     """The next state, and Σ u, (n, k), for the pairs that the basis holds."""
     basis, k = state.basis, len(state.pairs.values)
-    push = spread.times(basis)
-    small = basis.T @ push
+    image = spread.times(basis)
+    small = basis.T @ image
     values, turn = jnp.linalg.eigh((small + small.T) / 2)  # Rayleigh and Ritz
     values, turn = jnp.maximum(values[::-1], 0), turn[:, ::-1]
-    u, push = basis @ turn, push @ turn
+    u, image = basis @ turn, image @ turn
     pairs = Pairs(values[:k], u[:, :k])
-    return _State(_orthonormal(push), pairs), push[:, :k]
+    return _State(_orthonormal(image), pairs), image[:, :k]
 
 
 def _orthonormal(v: jax.Array) -> jax.Array:

@@ -140,8 +140,8 @@ def fit(
         small = m * n * min(m, n) <= SMALL
         solver = "svd" if small else "gram" if m < n else "eigen"
     closed = {"eigen": _eigen, "gram": _gram, "svd": _svd}[solver]
-    params, push = closed(*jax.lax.stop_gradient((x, weights)), k)
-    residual = misfit(Pairs(params.variances, params.u), push)
+    params, image = closed(*jax.lax.stop_gradient((x, weights)), k)
+    residual = misfit(Pairs(params.variances, params.u), image)
     status = jnp.where(jnp.isfinite(residual), Status.CONVERGED, Status.NONFINITE)
     return solved(Fit.closed(params, residual, residual, status), x, weights)
 
@@ -162,8 +162,8 @@ def _gram(x, weights, k: int):
     # Where a value is 0, yᵀ q is rounding: this still makes a direction of it.
     u = signed(jnp.linalg.qr(rows.T @ pairs.u)[0])
     pairs = Pairs(pairs.values, u)
-    push = rows.T @ (rows @ u)
-    return joined(centre, pairs, _rest(values, k)), push
+    image = rows.T @ (rows @ u)
+    return joined(centre, pairs, _rest(values, k)), image
 
 
 def _svd(x, weights, k: int):
@@ -171,8 +171,8 @@ def _svd(x, weights, k: int):
     centre, rows = centred(x, weights)
     _, s, ut = svd(rows)
     pairs = Pairs(s[:k] ** 2, signed(ut[:k].T))
-    push = rows.T @ (rows @ pairs.u)
-    return joined(centre, pairs, jnp.sum(s[k:] ** 2)), push
+    image = rows.T @ (rows @ pairs.u)
+    return joined(centre, pairs, jnp.sum(s[k:] ** 2)), image
 
 
 def _rest(values, k: int):

@@ -287,8 +287,8 @@ def _maximised(factors: _Factors, sums: _Sums) -> _Factors:
     w, mean, _ = factors
     spread = sums.spread
     old = jnp.pad(w, ((0, 0), (0, 1)))
-    pull = sums.cross - _times(spread, old)
-    change = jnp.linalg.solve(sums.square + spread, pull[..., None])[..., 0]
+    right = sums.cross - _times(spread, old)
+    change = jnp.linalg.solve(sums.square + spread, right[..., None])[..., 0]
     new = old + change
     error = sums.error - 2 * jnp.sum(change * sums.cross, axis=1)
     error += jnp.sum(change * _times(sums.square, change), axis=1)

@@ -267,10 +267,10 @@ def fit(
         return Params(theta, x), value + 0.5 * l2 * jnp.sum(theta**2)
 
     side, curvature, target = own
-    pulls = side, curvature, curvature * target
+    terms = side, curvature, curvature * target
 
     def begin(*points):
-        return best(lambda p, _: p, points, (l2, l2), pulls)
+        return best(lambda p, _: p, points, (l2, l2), terms)
 
     few = lacking(ratings, w, jnp.diagonal(base))
     return singular(alternate(step, params, tol, max_iter, begin), y, w, lacking=few)

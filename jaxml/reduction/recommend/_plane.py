@@ -39,8 +39,8 @@ def best(
 
     tables(params, 1) are the vectors of users, (users, q), and of items, (items, q),
     whose product is the score; tables(direction, 0) how these change. penalties, () or
-    (q,), are those of both. ratings are the side of the users, curvature and pull, laid
-    out as `spread` does; everywhere adds ½ s² of all pairs.
+    (q,), are those of both. ratings are the side of the users, curvature and linear
+    term, laid out as `spread` does; everywhere adds ½ s² of all pairs.
     """
     along = [tables(p, one) for p, one in zip(points, (1.0, 0.0, 0.0), strict=True)]
     user, item = (jnp.stack(t, axis=1) for t in zip(*along, strict=True))
@@ -51,10 +51,10 @@ def best(
     return jax.tree.map(lambda p, d, e: p + by[0] * d + by[1] * e, *points)
 
 
-def _of_ratings(user, item, side: Side, curvature, pull) -> Form:
+def _of_ratings(user, item, side: Side, curvature, linear) -> Form:
     """Σ ½ c s² - p s over the ratings; user, (users, 3, q), and item, (items, 3, q).
 
-    side is that of the users; curvature and pull are laid out as `spread` does.
+    side is that of the users; curvature and linear term are laid out as `spread` does.
     """
     terms = jnp.asarray(np.eye(6)[TERMS], user.dtype)
 
@@ -64,10 +64,10 @@ def _of_ratings(user, item, side: Side, curvature, pull) -> Form:
         s = jnp.einsum("swjq,siq->swij", item[column], own)
         f = s.reshape(-1, 9) @ terms
         c, p = c.reshape(-1, 1), p.reshape(-1, 1)
-        bent = c * f
-        return Form(jnp.sum((bent[:, :1] - p) * f, axis=0), bent.T @ f)
+        weighted = c * f
+        return Form(jnp.sum((weighted[:, :1] - p) * f, axis=0), weighted.T @ f)
 
-    pieces = side.row, side.owner, side.column, curvature, pull
+    pieces = side.row, side.owner, side.column, curvature, linear
     return jax.tree.map(lambda a: jnp.sum(a, axis=0), jax.lax.map(block, pieces))
 
 
@@ -93,13 +93,13 @@ def _of_squares(penalty: Any, table: jax.Array) -> Form:
 def _least(form: Form) -> jax.Array:
     """(2,) a and b where the form is least, near the origin and never above it."""
     # In units in which the curvature along a direction is about 1.
-    bent = jnp.diagonal(form.quadratic)[1:3] + 2 * form.linear[jnp.array([3, 5])]
-    bent = jnp.maximum(bent, jnp.diagonal(form.quadratic)[1:3])
-    some = bent > jnp.finfo(bent.dtype).tiny
-    unit = jnp.where(some, jax.lax.rsqrt(jnp.where(some, bent, 1)), 0)
-    far = jnp.where(some, FARTHEST * jnp.sqrt(bent), 0)
+    curvature = jnp.diagonal(form.quadratic)[1:3] + 2 * form.linear[jnp.array([3, 5])]
+    curvature = jnp.maximum(curvature, jnp.diagonal(form.quadratic)[1:3])
+    some = curvature > jnp.finfo(curvature.dtype).tiny
+    unit = jnp.where(some, jax.lax.rsqrt(jnp.where(some, curvature, 1)), 0)
+    far = jnp.where(some, FARTHEST * jnp.sqrt(curvature), 0)
     # Directions that rounding makes parallel would else promise any gain far away.
-    doubt = 16 * jnp.finfo(bent.dtype).eps * jnp.diagonal(form.quadratic)
+    doubt = 16 * jnp.finfo(curvature.dtype).eps * jnp.diagonal(form.quadratic)
     form = form._replace(quadratic=form.quadratic + jnp.diag(doubt))
 
     def value(at):

@@ -3,7 +3,7 @@
 With the other side fixed, the cost is a sum over rows of ½ xᵀBx and of the losses of
 the ratings of the row, which are quadratic in s = z·x, where z is the vector of the
 other side: x solves Hx = h with H = B + Σ c z zᵀ and h = Σ p z, where c is the
-curvature of a rating and p its pull.
+curvature of a rating and p its linear term.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ WINDOW = 6  # steps over which the decrease of the cost is measured
 class Loss(NamedTuple):
     """What a rating costs, ½ c s² - p s + …, as functions of arrays of one shape."""
 
-    pull: Callable[..., jax.Array]  # p(c, target)
+    linear: Callable[..., jax.Array]  # p(c, target)
     value: Callable[..., jax.Array]  # (s, c, target)
 
 
 SQUARES = Loss(lambda c, y: c * y, lambda s, c, y: 0.5 * c * (s - y) ** 2)
-# Without feedback s² is in the sum over all pairs: the target is the pull, and p - c
+# Without feedback s² is in the sum over all pairs: the target is p, and p - c
 # the share in that sum.
 CHOICES = Loss(
     lambda c, p: p, lambda s, c, p: 0.5 * (p * (1 - s) ** 2 - (p - c) * s**2)
@@ -67,11 +67,11 @@ def solve(
 
     def block(block, curvature, target):
         z = table[block.column]
-        pull, beyond = loss.pull(curvature, target), jnp.zeros_like(target)
+        linear, beyond = loss.linear(curvature, target), jnp.zeros_like(target)
         if offset is not None:
             z, beyond = z[..., :k], z[..., k]
-            pull = pull - curvature * beyond
-        right = block.total(_weighted(z, pull))
+            linear = linear - curvature * beyond
+        right = block.total(_weighted(z, linear))
         how = _factorised if solver == "cholesky" else _conjugate
         x, image = how(block, z, curvature, base, right, start)
         s = jnp.einsum("swk,sk->sw", z, block.own(x)) + beyond
@@ -114,9 +114,9 @@ def _conjugate(block, z, curvature, base, right, start):
     residual = right - image(x)
     direction, square = residual, jnp.sum(residual**2, axis=1, keepdims=True)
     for _ in range(INNER):
-        bent = image(direction)
-        length = _ratio(square, jnp.sum(direction * bent, axis=1, keepdims=True))
-        x, residual = x + length * direction, residual - length * bent
+        hessian_p = image(direction)
+        length = _ratio(square, jnp.sum(direction * hessian_p, axis=1, keepdims=True))
+        x, residual = x + length * direction, residual - length * hessian_p
         new = jnp.sum(residual**2, axis=1, keepdims=True)
         direction, square = residual + _ratio(new, square) * direction, new
     return x, right - residual

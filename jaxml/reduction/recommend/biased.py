@@ -208,11 +208,11 @@ def fit(
         return jnp.concatenate(user, axis=1), jnp.concatenate(item, axis=1)
 
     side, curvature, target = own
-    pulls = side, curvature, curvature * target
+    terms = side, curvature, curvature * target
     both = jnp.append(penalties, 0), jnp.insert(penalties, k, 0)
 
     def begin(*points):
-        return best(tables, points, both, pulls)
+        return best(tables, points, both, terms)
 
     params = params._replace(mu=mu)
     few = lacking(ratings, w, penalties)

@@ -148,10 +148,10 @@ def fit(
     )
     one = jnp.eye(params.x.shape[1], dtype=y.dtype)
 
-    def half(fixed, moving, side, curvature, pull):
+    def half(fixed, moving, side, curvature, linear):
         base = fixed.T @ fixed + l2 * one
         options: dict[str, Any] = {"solver": solver, "loss": CHOICES}
-        return solve(side, fixed, base, curvature, pull, moving, **options)
+        return solve(side, fixed, base, curvature, linear, moving, **options)
 
     def step(params):
         theta = half(params.x, params.theta, *own).rows
@@ -201,7 +201,7 @@ def fold_in(
     x = params.x
     z = take(x, item)
     r = y if weights is None else weights * y
-    pull = _shares(r, _pairs(jnp.zeros_like(item), item)) + alpha * r
+    linear = _shares(r, _pairs(jnp.zeros_like(item), item)) + alpha * r
     base = x.T @ x + l2 * jnp.eye(x.shape[1], dtype=x.dtype)
     hessian = base + (z * (alpha * r)[:, None]).T @ z
-    return jnp.linalg.solve(hessian, pull @ z)
+    return jnp.linalg.solve(hessian, linear @ z)

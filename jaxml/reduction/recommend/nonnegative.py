@@ -92,7 +92,7 @@ def fit(
         (side, spread(side, w), spread(side, y)) for side in (by_user, by_item)
     )
     side, curvature, target = own
-    pulls = side, curvature, curvature * target
+    terms = side, curvature, curvature * target
 
     def value(params):
         return _factors.cost(params, user, item, y, l2=l2, weights=w)
@@ -103,7 +103,7 @@ def fit(
         return new, value(new)
 
     def begin(now, *directions):
-        ahead = best(lambda p, _: p, (now, *directions), (l2, l2), pulls)
+        ahead = best(lambda p, _: p, (now, *directions), (l2, l2), terms)
         ahead = jax.tree.map(lambda a: jnp.maximum(a, 0), ahead)
         better = value(ahead) <= value(now)
         return optax.tree.where(better, ahead, now)
@@ -125,10 +125,10 @@ def _descended(moving, fixed, side, w, y, l2):
         hessian, right = block.total(gram) + (l2 * one)[None], block.total(right)
 
         def along(j, x):
-            bent = hessian[:, j, j]
+            second = hessian[:, j, j]
             slope = jnp.sum(hessian[:, j] * x, axis=1) - right[:, j]
-            new = x[:, j] - slope / jnp.where(bent > 0, bent, 1)
-            return x.at[:, j].set(jnp.where(bent > 0, jnp.maximum(new, 0), 0))
+            new = x[:, j] - slope / jnp.where(second > 0, second, 1)
+            return x.at[:, j].set(jnp.where(second > 0, jnp.maximum(new, 0), 0))
 
         return jax.lax.fori_loop(0, len(one), along, moving[block.row])
 

@@ -186,7 +186,7 @@ def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
     """The best Gaussians of one side, and Σ w E[(y - ŷ)² - y²].
 
     A rating adds E zzᵀ, z = (x, 1), to the precision of a row, and E z (y - b) of the
-    other side, whose b and x are correlated, to its pull: sums of moments, by row.
+    other side, whose b and x are correlated, to its mean: sums of moments, by row.
     """
     p = fixed.mean.shape[1]
     result = sums(side, _moments(fixed), w, wy)
@@ -194,16 +194,16 @@ def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
         result, (p, p + 1, 2 * p + 1, 2 * p + 2), axis=2
     )
     gram = second[:, 0].reshape(-1, p, p)
-    pull = z[:, 1] - zb[:, 0]
+    right = z[:, 1] - zb[:, 0]
     beyond = b_square[:, 0, 0] - 2 * b[:, 1, 0]
 
     lower = jnp.linalg.cholesky(gram / noise + jnp.diag(moving.precision)[None])
     one = jnp.broadcast_to(jnp.eye(p, dtype=lower.dtype), lower.shape)
     inverse = jax.lax.linalg.triangular_solve(lower, one, left_side=True, lower=True)
     covariance = jnp.einsum("rji,rjk->rik", inverse, inverse)
-    mean = jnp.einsum("rij,rj->ri", covariance, pull) / noise
+    mean = jnp.einsum("rij,rj->ri", covariance, right) / noise
     square = covariance + mean[:, :, None] * mean[:, None, :]
-    error = jnp.sum(gram * square, axis=(1, 2)) - 2 * jnp.sum(pull * mean, axis=1)
+    error = jnp.sum(gram * square, axis=(1, 2)) - 2 * jnp.sum(right * mean, axis=1)
     best = Posterior(mean, covariance, moving.precision)
     return best, jnp.sum(error + beyond)
 

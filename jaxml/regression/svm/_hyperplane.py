@@ -228,8 +228,8 @@ def duality_gap(
     most = w / (l2 * jnp.sum(w))
     if params.loss == "hinge":
         a = jnp.minimum(a, most)
-    pull = (s * a) @ x
-    dual = jnp.sum(a) - 0.5 * jnp.vdot(pull, pull)
+    of_dual = (s * a) @ x
+    dual = jnp.sum(a) - 0.5 * jnp.vdot(of_dual, of_dual)
     if params.loss == "squared_hinge":
         dual -= 0.25 * jnp.sum(a**2 / jnp.where(most > 0, most, jnp.inf))
     return value - l2 * dual
