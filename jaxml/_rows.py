@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._units import shares
+from jaxml._units import shares, weights_or_ones
 
 ROWS = 2000  # rows of a block; 500 are too little work, 5000 leave the cache
 WIDE = 144  # columns from which products are made in panels
@@ -196,7 +196,7 @@ def normal(
     near_x, near_y = jnp.zeros_like(x[0]), jnp.zeros_like(y[0])
     if intercept:
         near_x, near_y = mean(x, weights), mean(y, weights)
-    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
+    weights = weights_or_ones(weights, x)
 
     def sums(x, y, weights):
         # One product for all: each of its own would be compiled and read x again.

@@ -63,3 +63,8 @@ def shares_of(x: jax.Array, weights: jax.Array | None) -> jax.Array:
         return jnp.full(len(x), 1 / len(x), x.dtype)
     weights = relative(weights)
     return weights / jnp.sum(weights)
+
+
+def weights_or_ones(weights: jax.Array | None, like: jax.Array) -> jax.Array:
+    """Weights of the rows of like, (m, …), (m,): 1 each for None."""
+    return jnp.ones(len(like), like.dtype) if weights is None else weights

@@ -75,11 +75,6 @@ def targets(y, logits):
     return jnp.where((y >= 0) & (y <= 1), y.astype(logits.dtype), jnp.nan)
 
 
-def weights_or_ones(weights, like):
-    """Weights, 1 each if None."""
-    return jnp.ones(len(like), like.dtype) if weights is None else weights
-
-
 def log_loss(z, goals, weights):
     """-Σ wᵢ Σ_c tᵢ_c log P(c | zᵢ) / Σ wᵢ."""
     z = there(z, weights)

@@ -22,7 +22,7 @@ from jaxml._check import (
     Static,
     Weights,
 )
-from jaxml._units import power_of_two, relative, shares
+from jaxml._units import power_of_two, relative, shares, weights_or_ones
 from jaxml.data import scaling
 from jaxml.evaluate._calibration import (
     binned,
@@ -36,7 +36,6 @@ from jaxml.evaluate._calibration import (
     there,
     totals,
     valid,
-    weights_or_ones,
 )
 from jaxml.optimize._convex import by_newton
 from jaxml.optimize._fit import Fit, Status

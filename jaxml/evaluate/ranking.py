@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxml import _check
 from jaxml._check import Array, Count, Key, Labels, Rows, Weights
+from jaxml._units import weights_or_ones
 
 __all__ = [
     "Split",
@@ -126,7 +127,7 @@ def _known(total):
 
 def _mean(values, relevance, weights):
     """Over the users to whom anything is relevant; NaN for bad weights or relevance."""
-    w = jnp.ones_like(values) if weights is None else weights
+    w = weights_or_ones(weights, values)
     some = jnp.any(relevance > 0, axis=1)
     w = jnp.where(w >= 0, w, jnp.nan) * jnp.where(some, 1, 0)
     w = w + 0 * jnp.sum(relevance)  # a comparison does not know of NaN

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, Positive, Rows, Static, Weights
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Progress, iterate
 
 __all__ = [
@@ -145,7 +146,7 @@ def learn(
     """
     _potential(params, x)
     rows = jnp.concatenate([jnp.ones_like(x[:, :1]), x], axis=1)
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, x)
 
     def show(params, example):
         row, target, weight = example

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Scalar, Weights
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.physics import statmech
 
@@ -56,7 +57,7 @@ def blahut_arimoto(
     Source: Blahut (1972); Arimoto (1972).
 
     """
-    w = jnp.ones_like(distortions[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, distortions)
     w = w / jnp.sum(w)
     unit = jnp.vdot(w, jnp.mean(distortions, axis=1))
 
@@ -103,7 +104,7 @@ def rate_distortion(
     Source: Shannon (1959).
 
     """
-    w = jnp.ones_like(distortions[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, distortions)
     of = (statmech.entropy, statmech.mean_energy)
     entropy, energy = (_over_rows(f, distortions, temperature, shares) for f in of)
     return Point(-jnp.vdot(w, entropy) / jnp.sum(w), jnp.vdot(w, energy) / jnp.sum(w))

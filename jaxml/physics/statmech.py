@@ -17,7 +17,7 @@ from jax.scipy.special import logsumexp
 
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Positive, Rows, Scalar, Weights
-from jaxml._units import unit_of
+from jaxml._units import unit_of, weights_or_ones
 from jaxml.optimize._convex import by_newton
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._implicit import solution
@@ -475,7 +475,7 @@ def maximum_entropy(
     Source: Jaynes (1957); Agmon, Alhassid and Levine (1979).
 
     """
-    w = jnp.ones_like(features[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, features)
     unit = _unit(features - targets[None], w)
     data = features, targets, w, unit
     f, w = jax.lax.stop_gradient((_deviations(*data), w))

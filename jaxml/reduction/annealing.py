@@ -17,7 +17,7 @@ import optax
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Weights
 from jaxml._rows import each, mean, total
-from jaxml._units import per_square, unit_of
+from jaxml._units import per_square, unit_of, weights_or_ones
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.physics import statmech
 from jaxml.reduction._boltzmann import clusters, covariances, in_units, levels
@@ -148,7 +148,7 @@ def critical_temperature(
     eigenvector. 0 for a centre that is not in use. params, x, (m, n), temperature and
     weights, (m,), as in `cost`, which raises the same. Source: Rose (1998).
     """
-    w, unit = _ones(weights, x), unit_of(x, weights)
+    w, unit = weights_or_ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
     result = clusters(
         params, x, w, per_square(temperature, unit), second=True, unit=unit
@@ -171,7 +171,7 @@ def step(
     and shares, (k,); x, (m, n); temperature and weights, (m,).
     """
     unit, params, temperature = _in_units(params, temperature)
-    new = _step(params, x, _ones(weights, x), temperature, unit)[0]
+    new = _step(params, x, weights_or_ones(weights, x), temperature, unit)[0]
     return new._replace(centres=new.centres * unit)
 
 
@@ -207,7 +207,7 @@ def fit(
     Source: Rose, Gurewitz and Fox (1990); Rose (1998).
 
     """
-    w, unit = _ones(weights, x), unit_of(x, weights)
+    w, unit = weights_or_ones(weights, x), unit_of(x, weights)
     params = params._replace(centres=params.centres / unit)
     result = _minimum(params, x, w, per_square(temperature, unit), tol, max_iter, unit)
     params = result.params._replace(centres=result.params.centres * unit)
@@ -302,7 +302,7 @@ def path(
     if k > len(x):
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
     x, temperatures, weights = jax.lax.stop_gradient((x, temperatures, weights))
-    tol, w = jax.lax.stop_gradient(tol), _ones(weights, x)
+    tol, w = jax.lax.stop_gradient(tol), weights_or_ones(weights, x)
     shift = mean(x, w)
     unit = unit_of(x - shift[None], w)
     x = in_units(x - shift[None], unit)
@@ -465,7 +465,7 @@ def _means(params, x, weights, temperature, observables_):
         result = [levels(each, params, x, temperature) for each in observables_]
         return [jnp.vdot(w, each) for each in result], jnp.sum(w)
 
-    values, weight = total(sums, x, _ones(weights, x))
+    values, weight = total(sums, x, weights_or_ones(weights, x))
     return [value / weight for value in values], unit
 
 
@@ -486,7 +486,3 @@ def _step(params: Params, x, w, temperature, unit):
     counts = jnp.where(result.counts == 0, 1, result.counts)
     centres = params.centres + result.first / counts[:, None]
     return Params(centres, result.counts / weight), result.free_energy / weight
-
-
-def _ones(weights, x):
-    return jnp.ones_like(x[:, 0]) if weights is None else weights

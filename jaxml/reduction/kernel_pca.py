@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
 from jaxml._rows import each
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Status
 from jaxml.optimize._implicit import derived, where_valid
 from jaxml.reduction._eigen import Pairs, iterated, leading, left_over, misfit
@@ -109,7 +110,7 @@ def fit(
     m = len(x)
     if k >= m:
         raise ValueError(f"k must be below m = {m}, not {k}")
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, x)
     share = w / jnp.sum(w)
     some = share > 0  # the root has no derivative at 0
     root = jnp.where(some, jnp.sqrt(jnp.where(some, share, 1)), share)

@@ -25,7 +25,7 @@ from jaxml._check import (
     Static,
     Weights,
 )
-from jaxml._units import unit_of
+from jaxml._units import unit_of, weights_or_ones
 from jaxml.regression import kernels
 from jaxml.regression.kernels import Kernel
 
@@ -269,7 +269,7 @@ def knots(
     """
     _check.option("spacing", spacing, ("uniform", "quantile"))
     _check.count("k", k, at_least=2)
-    w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    w = weights_or_ones(weights, x)
     w = jnp.where(w >= 0, w, jnp.nan)
     share = jnp.linspace(0, 1, k, dtype=x.dtype)
     between = jax.vmap(lambda c: _quantiles(c, w, share, spacing), 1, 1)(x)
@@ -372,7 +372,7 @@ def init_nystroem(
     """
     if k > len(x):
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
-    w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    w = weights_or_ones(weights, x)
     usable = jnp.sum(w > 0)
     if not isinstance(usable, jax.core.Tracer) and usable < k:
         raise ValueError(f"weights must be positive for k = {k} rows, not {usable}")

@@ -24,7 +24,7 @@ from jaxml._check import (
     Unchecked,
     Weights,
 )
-from jaxml._units import shares
+from jaxml._units import shares, weights_or_ones
 from jaxml.optimize._fit import Fit, Status
 from jaxml.optimize._solver import Solver
 from jaxml.optimize.proximal import l1_penalty
@@ -282,7 +282,7 @@ def inference(
 
     """
     _check.option("covariance", covariance, ("information", "sandwich"))
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, x)
     y, seen = y.astype(x.dtype), jnp.sum(w)
     frequencies = w if covariance == "sandwich" else None
     about = centred(LOGISTIC, params, x, y, w, l2, intercept, frequencies)

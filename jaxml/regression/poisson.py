@@ -22,7 +22,7 @@ from jaxml._check import (
     Unchecked,
     Weights,
 )
-from jaxml._units import shares
+from jaxml._units import shares, weights_or_ones
 from jaxml.optimize._fit import Fit
 from jaxml.optimize._solver import Solver
 from jaxml.optimize.proximal import l1_penalty
@@ -279,7 +279,7 @@ def inference(
     """
     _check.option("covariance", covariance, ("information", "quasi", "sandwich"))
     x = _present(x, weights)
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, x)
     t, per_exposure = _per_exposure(y, exposure)
     seen, n = jnp.sum(w), x.shape[1]
     frequencies = w if covariance == "sandwich" else None

@@ -17,7 +17,7 @@ from jaxml._check import (
     Weights,
 )
 from jaxml._rows import normal, svd, with_b
-from jaxml._units import relative, shares_of, unit_of
+from jaxml._units import relative, shares_of, unit_of, weights_or_ones
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize._implicit import solution, where_valid
 from jaxml.regression import linear
@@ -275,7 +275,7 @@ def scored(
     """
     _check.option("kind", kind, ("precision", "frequency"))
     l2 = jnp.where(l2 >= 0, l2, jnp.nan)
-    weights = jnp.ones_like(y) if weights is None else weights
+    weights = weights_or_ones(weights, y)
     # As precisions their unit is that of 1 / σ², of which nothing here tells.
     weights = relative(weights) if kind == "precision" else weights
     weight = jnp.sum(weights)

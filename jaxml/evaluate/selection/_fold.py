@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
+from jaxml._units import weights_or_ones
 from jaxml.evaluate.selection._folds import Folds
 from jaxml.optimize._fit import Status
 
@@ -23,7 +24,7 @@ def row_weights(folds, x, y, weights):
         if jnp.issubdtype(each.dtype, jnp.floating):
             _check.values(name, each)
     _check.finite("y", y)
-    rows = jnp.ones_like(x, shape=len(x)) if weights is None else weights
+    rows = weights_or_ones(weights, x)
     return [each.astype(x.dtype) * rows[None] for each in folds]
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Positive, Rows, Static, Weights
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.reduction._covariance import Products, products
 from jaxml.reduction._eigen import Pairs, misfit, signed
@@ -230,7 +231,7 @@ def sanger(
 
 def _hebbian(params, x, learning_rate, weights, part) -> Params:
     mu, u, variances, total, _ = params
-    w = jnp.ones_like(x[:, 0]) if weights is None else weights
+    w = weights_or_ones(weights, x)
     share = (w / jnp.sum(w))[:, None]
     x = x - mu[None]
     z = x @ u

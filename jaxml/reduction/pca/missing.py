@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, Key, NonNegative, Rows, Weights
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Progress, iterate
 from jaxml.reduction._eigen import signed
 from jaxml.reduction.pca._params import Params, at_most
@@ -113,7 +114,7 @@ def cost(
             finite or out of range.
 
     """
-    w = _weights(x, weights)
+    w = weights_or_ones(weights, x)
     factors = _factors(params, x)
 
     def block(x, mask, w):
@@ -152,7 +153,7 @@ def step(
     Arguments as in `cost`: params, x, (m, n), mask, (m, n), and weights, (m,).
     """
     factors = _factors(params, x)
-    sums = _expectation(factors, x, mask, _weights(x, weights))
+    sums = _expectation(factors, x, mask, weights_or_ones(weights, x))
     return _params(_maximised(factors, sums))
 
 
@@ -190,7 +191,7 @@ def fit(
 
     """
     params, x, mask, weights = jax.lax.stop_gradient((params, x, mask, weights))
-    w = _weights(x, weights)
+    w = weights_or_ones(weights, x)
 
     def advance(factors):
         sums = _expectation(factors, x, mask, w)
@@ -204,10 +205,6 @@ def fit(
     params = _params(result.params)
     value = cost(params, x, mask, weights=weights)
     return jax.lax.stop_gradient(result._replace(params=params, cost=value))
-
-
-def _weights(x, weights):
-    return jnp.ones_like(x[:, 0]) if weights is None else weights
 
 
 def _factors(params: Params, x: jax.Array) -> _Factors:

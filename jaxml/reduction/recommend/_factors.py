@@ -21,6 +21,7 @@ from jaxml._check import (
     Targets,
     Weights,
 )
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit
 from jaxml.optimize._minimize import minimize
 from jaxml.optimize._solver import Solver
@@ -185,7 +186,7 @@ def normalise(
         ValueError: shapes that do not agree, values not finite or out of range.
 
     """
-    w = jnp.ones_like(y) if weights is None else weights
+    w = weights_or_ones(weights, y)
     middle = jnp.sum(w * y) / jnp.sum(w)
     rated = jax.ops.segment_sum(w, item, items)
     total = jax.ops.segment_sum(w * (y - middle), item, items)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, NonNegative, Targets, Weights
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Status
 from jaxml.reduction.recommend._factors import Params, predict
 from jaxml.reduction.recommend._layout import Items, Ratings, Users, agree, spread
@@ -77,7 +78,7 @@ def fit(
     y, side = ratings.y, ratings.by_user
     start = jnp.zeros((len(side.where), x.shape[1]), x.dtype)
     agree(ratings, weights, start, x)
-    w = jnp.ones_like(y) if weights is None else weights
+    w = weights_or_ones(weights, y)
     base = l2 * jnp.eye(x.shape[1], dtype=x.dtype)
     own = spread(side, w), spread(side, y)
     theta, value, residual = solve(side, x, base, *own, start, "cholesky")

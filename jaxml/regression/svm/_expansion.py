@@ -9,7 +9,7 @@ from jax import lax
 
 from jaxml import _check
 from jaxml._check import Static
-from jaxml._units import shares
+from jaxml._units import shares, weights_or_ones
 from jaxml.optimize._fit import Fit, Status
 from jaxml.regression import _refined, kernels
 from jaxml.regression.svm import _dual, _gram, _smo
@@ -136,7 +136,7 @@ def weights_of(x, weights, y=None, class_weights=None) -> jax.Array:
 
     NaN for a negative one, possible only under tracing.
     """
-    w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    w = weights_or_ones(weights, x)
     if class_weights is not None:
         w = weights_of(x, w) * class_weights[y]
     return jnp.where(w >= 0, w, jnp.nan)

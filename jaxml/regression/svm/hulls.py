@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxml import _check
 from jaxml._check import Array, Count, NonNegative, Rows, Scalar, Static, Weights
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Status
 from jaxml.optimize._implicit import derived, root
 from jaxml.regression import linear
@@ -83,7 +84,7 @@ def nearest_points(
     _check.option("method", method, _nearest.METHODS)
     if nu is not None and mu is not None:
         raise ValueError("nu and mu are two names of one bound: give one of them")
-    w = jnp.ones(len(x), x.dtype) if weights is None else weights
+    w = weights_or_ones(weights, x)
     groups = 2 if intercept else 1
     cap = _caps(w, mu if nu is None else groups / (nu * jnp.sum(w)))
     signs = jnp.where(y == 1, 1, -1).astype(x.dtype)
