@@ -201,7 +201,7 @@ def test_a_cluster_that_shrinks_keeps_no_rounding():
         found = found._replace(upper=jnp.full_like(found.upper, jnp.inf))
         found = _assign.assign(found, rows, centres)
     np.testing.assert_array_equal(found.sums.members, [2, 6000])
-    exact = _assign.settled(found, rows, centres)
+    exact = _assign.summed_again(found, rows, centres)
     np.testing.assert_allclose(exact[0], [9.1, 9.0], rtol=1e-6)
     rounded = found.sums.x / found.sums.weight[:, None]
     assert abs(rounded[0] - exact[0]).max() > 1e-4  # else this tests nothing
