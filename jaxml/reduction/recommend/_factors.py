@@ -30,8 +30,8 @@ from jaxml.reduction.recommend._layout import (
     Ratings,
     Users,
     agree,
+    both_sides,
     or_nothing,
-    spread,
     take,
     weighed,
 )
@@ -72,11 +72,11 @@ def init(
         ValueError: a number of users, items or factors below 1.
 
     """
-    own, other = jax.random.split(key)
+    theta_key, x_key = jax.random.split(key)
     dtype = jnp.asarray(scale, float).dtype
     return Params(
-        scale * jax.random.normal(own, (users, k), dtype),
-        scale * jax.random.normal(other, (items, k), dtype),
+        scale * jax.random.normal(theta_key, (users, k), dtype),
+        scale * jax.random.normal(x_key, (items, k), dtype),
     )
 
 
@@ -151,9 +151,9 @@ def gradient(
     r = predict(params, user, item) - y
     r = (r if weights is None else weights * r)[:, None]
     users, items = len(params.theta), len(params.x)
-    own = jax.ops.segment_sum(r * take(params.x, item), user, users)
-    other = jax.ops.segment_sum(r * take(params.theta, user), item, items)
-    return Params(own + l2 * params.theta, other + l2 * params.x)
+    d_theta = jax.ops.segment_sum(r * take(params.x, item), user, users)
+    d_x = jax.ops.segment_sum(r * take(params.theta, user), item, items)
+    return Params(d_theta + l2 * params.theta, d_x + l2 * params.x)
 
 
 class Normalised(NamedTuple):
@@ -238,7 +238,7 @@ def fit(
 
     """
     agree(ratings, weights, params.theta, params.x)
-    user, item, *_, by_user, by_item, _ = ratings
+    user, item = ratings.user, ratings.item
     w, y = weighed(ratings, weights)
     if not isinstance(solver, str):
         fixed = jax.lax.stop_gradient((params, user, item, y, w, l2, learning_rate))
@@ -254,20 +254,18 @@ def fit(
             max_iter=max_iter,
         )
     _check.option("solver", solver, SOLVERS)
-    own, other = (
-        (side, spread(side, w), spread(side, y)) for side in (by_user, by_item)
-    )
+    users, items = both_sides(ratings, w, y)
     base = l2 * jnp.eye(params.x.shape[1], dtype=y.dtype)
 
     def half(fixed, moving, side, curvature, target):
         return solve(side, fixed, base, curvature, target, moving, solver)
 
     def step(params):
-        theta = half(params.x, params.theta, *own).rows
-        x, value, _ = half(theta, params.x, *other)
+        theta = half(params.x, params.theta, *users).rows
+        x, value, _ = half(theta, params.x, *items)
         return Params(theta, x), value + 0.5 * l2 * jnp.sum(theta**2)
 
-    side, curvature, target = own
+    side, curvature, target = users
     terms = side, curvature, curvature * target
 
     def begin(*points):

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxml import _check
 from jaxml._check import Array
+from jaxml._units import weights_or_ones
 
 Users = Annotated[Array, "m:labels users"]
 Items = Annotated[Array, "m:labels items"]
@@ -146,6 +147,13 @@ def spread(side: Side, values: jax.Array) -> jax.Array:
     return jnp.append(values, jnp.zeros_like(values, shape=1))[side.rating]
 
 
+def both_sides(ratings: Ratings, *values: jax.Array) -> tuple[Any, Any]:
+    """(side, *values laid out for it) of the users, and of the items."""
+    sides = ratings.by_user, ratings.by_item
+    users, items = ((side, *(spread(side, v) for v in values)) for side in sides)
+    return users, items
+
+
 class Block(NamedTuple):
     """Some rows, and their ratings in segments."""
 
@@ -153,7 +161,7 @@ class Block(NamedTuple):
     owner: jax.Array  # (s,) int32
     column: jax.Array  # (s, width) int32
 
-    def own(self, table: jax.Array) -> jax.Array:
+    def by_segment(self, table: jax.Array) -> jax.Array:
         """Of a table of this block's rows, (r, k), that of each segment: (s, k)."""
         return table[jnp.minimum(self.owner, len(self.row) - 1)]
 
@@ -166,9 +174,9 @@ class Block(NamedTuple):
 
         def by_product(owner, segments):
             rows = jnp.arange(shape[0], dtype=jnp.int32)
-            ours = (owner[None] == rows[:, None]).astype(segments.dtype)
+            one_hot = (owner[None] == rows[:, None]).astype(segments.dtype)
             flat = segments.reshape(len(segments), -1)
-            return (ours @ flat).reshape(shape)
+            return (one_hot @ flat).reshape(shape)
 
         if segments.ndim > 2:  # matrices: both cores share a product, not a scatter
             return by_product(self.owner, segments)
@@ -231,10 +239,8 @@ def agree(ratings: Any, weights: Any, theta: jax.Array, x: jax.Array) -> None:
 
 def weighed(ratings: Ratings, weights: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Weights and ratings, (m,); 0 for a rating of weight 0, whatever it was."""
-    y = ratings.y
-    if weights is None:
-        return jnp.ones_like(y), y
-    return weights, jnp.where(weights == 0, 0, y)
+    w = weights_or_ones(weights, ratings.y)
+    return w, jnp.where(w == 0, 0, ratings.y)
 
 
 def or_nothing(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -106,11 +106,11 @@ def similar(
         x = x / jnp.where(largest == 0, 1, largest)  # else squares might underflow
         lengths = optax.safe_norm(x, 0.0, axis=1, keepdims=True)
         x = x / jnp.where(lengths == 0, 1, lengths)
-        near = take(x, item) @ x.T
+        similarity = take(x, item) @ x.T
     else:
-        near = -euclidean(take(x, item), x, own=item)
+        similarity = -euclidean(take(x, item), x, own=item)
     itself = item[:, None] == jnp.arange(len(x), dtype=jnp.int32)[None]
-    value, result = jax.lax.top_k(jnp.where(itself, -jnp.inf, near), count)
+    value, result = jax.lax.top_k(jnp.where(itself, -jnp.inf, similarity), count)
     if metric == "euclidean":
         apart = take(x, item)[:, None] - x[result]
         value = optax.safe_norm(apart, 0.0, axis=2)

@@ -47,8 +47,8 @@ def best(
     forms = [_of_ratings(user, item, *ratings)]
     forms += [_of_squares(p, t) for p, t in zip(penalties, (user, item), strict=True)]
     forms += [_of_all(user, item)] if everywhere else []
-    by = _least(jax.tree.map(lambda *a: sum(a), *forms))
-    return jax.tree.map(lambda p, d, e: p + by[0] * d + by[1] * e, *points)
+    ab = _least(jax.tree.map(lambda *a: sum(a), *forms))
+    return jax.tree.map(lambda p, d, e: p + ab[0] * d + ab[1] * e, *points)
 
 
 def _of_ratings(user, item, side: Side, curvature, linear) -> Form:
@@ -60,8 +60,8 @@ def _of_ratings(user, item, side: Side, curvature, linear) -> Form:
 
     def block(piece):
         row, owner, column, c, p = piece
-        own = Block(row, owner, column).own(user[row])
-        s = jnp.einsum("swjq,siq->swij", item[column], own)
+        users = Block(row, owner, column).by_segment(user[row])
+        s = jnp.einsum("swjq,siq->swij", item[column], users)
         f = s.reshape(-1, 9) @ terms
         c, p = c.reshape(-1, 1), p.reshape(-1, 1)
         weighted = c * f
@@ -74,9 +74,9 @@ def _of_ratings(user, item, side: Side, curvature, linear) -> Form:
 def _of_all(user: jax.Array, item: jax.Array) -> Form:
     """Σ ½ s² over all pairs of users and items."""
     terms = jnp.asarray(np.eye(6)[TERMS], user.dtype)
-    own = jnp.einsum("uiq,ukr->ikqr", user, user)
-    other = jnp.einsum("vjq,vlr->jlqr", item, item)
-    both = jnp.einsum("ikqr,jlqr->ijkl", own, other)
+    users = jnp.einsum("uiq,ukr->ikqr", user, user)
+    items = jnp.einsum("vjq,vlr->jlqr", item, item)
+    both = jnp.einsum("ikqr,jlqr->ijkl", users, items)
     quadratic = terms.T @ (both.reshape(9, 9) @ terms)
     return Form(quadratic[0], quadratic)
 
@@ -95,12 +95,12 @@ def _least(form: Form) -> jax.Array:
     # In units in which the curvature along a direction is about 1.
     curvature = jnp.diagonal(form.quadratic)[1:3] + 2 * form.linear[jnp.array([3, 5])]
     curvature = jnp.maximum(curvature, jnp.diagonal(form.quadratic)[1:3])
-    some = curvature > jnp.finfo(curvature.dtype).tiny
-    unit = jnp.where(some, jax.lax.rsqrt(jnp.where(some, curvature, 1)), 0)
-    far = jnp.where(some, FARTHEST * jnp.sqrt(curvature), 0)
-    # Directions that rounding makes parallel would else promise any gain far away.
-    doubt = 16 * jnp.finfo(curvature.dtype).eps * jnp.diagonal(form.quadratic)
-    form = form._replace(quadratic=form.quadratic + jnp.diag(doubt))
+    curved = curvature > jnp.finfo(curvature.dtype).tiny
+    unit = jnp.where(curved, jax.lax.rsqrt(jnp.where(curved, curvature, 1)), 0)
+    bound = jnp.where(curved, FARTHEST * jnp.sqrt(curvature), 0)
+    # Directions that rounding makes parallel would else promise any decrease far away.
+    rounding = 16 * jnp.finfo(curvature.dtype).eps * jnp.diagonal(form.quadratic)
+    form = form._replace(quadratic=form.quadratic + jnp.diag(rounding))
 
     def value(at):
         a, b = unit * at
@@ -108,18 +108,18 @@ def _least(form: Form) -> jax.Array:
         return jnp.vdot(form.linear, c) + 0.5 * jnp.vdot(c, form.quadratic @ c)
 
     def newton(_, at):
-        slope, hessian = jax.grad(value)(at), jax.hessian(value)(at)
+        g, hessian = jax.grad(value)(at), jax.hessian(value)(at)
         middle = 0.5 * (hessian[0, 0] + hessian[1, 1])
-        apart = jnp.hypot(0.5 * (hessian[0, 0] - hessian[1, 1]), hessian[0, 1])
-        shift = jnp.maximum(0, 1e-3 + apart - middle)
+        radius = jnp.hypot(0.5 * (hessian[0, 0] - hessian[1, 1]), hessian[0, 1])
+        shift = jnp.maximum(0, 1e-3 + radius - middle)
         p, q, r = hessian[0, 0] + shift, hessian[0, 1], hessian[1, 1] + shift
-        move = jnp.stack([r * slope[0] - q * slope[1], p * slope[1] - q * slope[0]])
-        move = move / (p * r - q * q)
-        move = jnp.where(jnp.isfinite(move), move, 0)  # where squares underflow
-        tried = at[None] - jnp.outer(jnp.array(LENGTHS, at.dtype), move)
-        tried = jnp.clip(tried, -far[None], far[None])
-        gained = jax.vmap(value)(tried)
-        return tried[jnp.argmin(jnp.where(gained < 0, gained, 0))]
+        step = jnp.stack([r * g[0] - q * g[1], p * g[1] - q * g[0]])
+        step = step / (p * r - q * q)
+        step = jnp.where(jnp.isfinite(step), step, 0)  # where squares underflow
+        trials = at[None] - jnp.outer(jnp.array(LENGTHS, at.dtype), step)
+        trials = jnp.clip(trials, -bound[None], bound[None])
+        values = jax.vmap(value)(trials)
+        return trials[jnp.argmin(jnp.where(values < 0, values, 0))]
 
     zero = jnp.zeros(2, form.linear.dtype)
     return unit * jax.lax.fori_loop(0, STEPS, newton, zero)

@@ -67,17 +67,17 @@ def solve(
 
     def block(block, curvature, target):
         z = table[block.column]
-        linear, beyond = loss.linear(curvature, target), jnp.zeros_like(target)
+        linear, offsets = loss.linear(curvature, target), jnp.zeros_like(target)
         if offset is not None:
-            z, beyond = z[..., :k], z[..., k]
-            linear = linear - curvature * beyond
+            z, offsets = z[..., :k], z[..., k]
+            linear = linear - curvature * offsets
         right = block.total(_weighted(z, linear))
-        how = _factorised if solver == "cholesky" else _conjugate
-        x, image = how(block, z, curvature, base, right, start)
-        s = jnp.einsum("swk,sk->sw", z, block.own(x)) + beyond
-        spent = block.total(jnp.sum(loss.value(s, curvature, target), axis=1))
-        value = spent + 0.5 * jnp.sum(x * (x @ base), axis=1)
-        return x, value, jnp.sum((image - right) ** 2, axis=1)
+        method = _factorised if solver == "cholesky" else _conjugate
+        x, hessian_x = method(block, z, curvature, base, right, start)
+        s = jnp.einsum("swk,sk->sw", z, block.by_segment(x)) + offsets
+        losses = block.total(jnp.sum(loss.value(s, curvature, target), axis=1))
+        value = losses + 0.5 * jnp.sum(x * (x @ base), axis=1)
+        return x, value, jnp.sum((hessian_x - right) ** 2, axis=1)
 
     rows, value, error = each_row(side, block, curvature, target)
     residual = jnp.sqrt(jax.lax.stop_gradient(jnp.sum(error)))
@@ -105,18 +105,18 @@ def _factorised(block, z, curvature, base, right, start):
 def _conjugate(block, z, curvature, base, right, start):
     """A few steps of conjugate gradients from start, and Hx; H is not formed."""
 
-    def image(p):
-        along = jnp.einsum("swk,sk->sw", z, block.own(p))
-        return p @ base + block.total(_weighted(z, curvature * along))
+    def times_hessian(p):
+        s = jnp.einsum("swk,sk->sw", z, block.by_segment(p))
+        return p @ base + block.total(_weighted(z, curvature * s))
 
     # Who has no ratings is at 0 at once, not after many steps towards it.
     x = jnp.where(jnp.any(right != 0, axis=1, keepdims=True), start[block.row], 0)
-    residual = right - image(x)
+    residual = right - times_hessian(x)
     direction, square = residual, jnp.sum(residual**2, axis=1, keepdims=True)
     for _ in range(INNER):
-        hessian_p = image(direction)
-        length = _ratio(square, jnp.sum(direction * hessian_p, axis=1, keepdims=True))
-        x, residual = x + length * direction, residual - length * hessian_p
+        hessian_p = times_hessian(direction)
+        alpha = _ratio(square, jnp.sum(direction * hessian_p, axis=1, keepdims=True))
+        x, residual = x + alpha * direction, residual - alpha * hessian_p
         new = jnp.sum(residual**2, axis=1, keepdims=True)
         direction, square = residual + _ratio(new, square) * direction, new
     return x, right - residual

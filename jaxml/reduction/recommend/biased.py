@@ -22,8 +22,8 @@ from jaxml.reduction.recommend._layout import (
     Ratings,
     Users,
     agree,
+    both_sides,
     or_nothing,
-    spread,
     take,
     weighed,
 )
@@ -180,10 +180,7 @@ def fit(
     w, y = weighed(ratings, weights)
     mu = jnp.sum(w * y) / jnp.sum(w)
     y = y - mu
-    own, other = (
-        (side, spread(side, w), spread(side, y))
-        for side in (ratings.by_user, ratings.by_item)
-    )
+    users, items = both_sides(ratings, w, y)
     k = params.x.shape[1]
     penalties = jnp.append(jnp.full(k, l2), l2_bias)
     base = jnp.diag(penalties)
@@ -196,8 +193,8 @@ def fit(
 
     def step(params):
         _, b_user, b_item, theta, x = params
-        theta, b_user, _ = half(x, b_item, theta, b_user, *own)
-        x, b_item, value = half(theta, b_user, x, b_item, *other)
+        theta, b_user, _ = half(x, b_item, theta, b_user, *users)
+        x, b_item, value = half(theta, b_user, x, b_item, *items)
         penalty = l2 * jnp.sum(theta**2) + l2_bias * jnp.sum(b_user**2)
         return Params(mu, b_user, b_item, theta, x), value + 0.5 * penalty
 
@@ -207,7 +204,7 @@ def fit(
         item = x, jnp.full((len(x), 1), one, y.dtype), b_item[:, None]
         return jnp.concatenate(user, axis=1), jnp.concatenate(item, axis=1)
 
-    side, curvature, target = own
+    side, curvature, target = users
     terms = side, curvature, curvature * target
     both = jnp.append(penalties, 0), jnp.insert(penalties, k, 0)
 

@@ -13,6 +13,7 @@ import optax
 
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Positive, Static, Weights
+from jaxml._units import weights_or_ones
 from jaxml.optimize import train
 from jaxml.optimize._fit import Fit
 from jaxml.optimize._solver import Solver
@@ -95,10 +96,10 @@ def cost(
     Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme (2009).
 
     """
-    w = jnp.ones_like(params.theta, shape=len(user)) if weights is None else weights
     other = jax.random.randint(key, user.shape, 0, len(params.x))
-    counted = jnp.where(is_known(seen, user, other), 0, w)
     theta, good, bad = take(params.theta, user), take(params.x, item), params.x[other]
+    w = weights_or_ones(weights, theta)
+    counted = jnp.where(is_known(seen, user, other), 0, w)
     b_good, b_bad = take(params.b_item, item), params.b_item[other]
     margin = b_good - b_bad + jnp.sum(theta * (good - bad), axis=1)
     length = b_good**2 + b_bad**2 + jnp.sum(theta**2 + good**2 + bad**2, axis=1)

@@ -20,8 +20,8 @@ from jaxml.reduction.recommend._layout import (
     Ratings,
     Users,
     agree,
+    both_sides,
     or_nothing,
-    spread,
     take,
     weighed,
 )
@@ -142,10 +142,7 @@ def fit(
     agree(ratings, weights, params.theta, params.x)
     w, y = weighed(ratings, weights)
     share = _shares(w * y, ratings.pair)
-    own, other = (
-        (side, spread(side, w * alpha * y), spread(side, share + w * alpha * y))
-        for side in (ratings.by_user, ratings.by_item)
-    )
+    users, items = both_sides(ratings, w * alpha * y, share + w * alpha * y)
     one = jnp.eye(params.x.shape[1], dtype=y.dtype)
 
     def half(fixed, moving, side, curvature, linear):
@@ -154,12 +151,12 @@ def fit(
         return solve(side, fixed, base, curvature, linear, moving, **options)
 
     def step(params):
-        theta = half(params.x, params.theta, *own).rows
-        x, value, _ = half(theta, params.x, *other)
+        theta = half(params.x, params.theta, *users).rows
+        x, value, _ = half(theta, params.x, *items)
         return Params(theta, x), value + 0.5 * l2 * jnp.sum(theta**2)
 
     def begin(*points):
-        return best(lambda p, _: p, points, (l2, l2), own, everywhere=True)
+        return best(lambda p, _: p, points, (l2, l2), users, everywhere=True)
 
     few = (l2 == 0) & (min(len(params.theta), len(params.x)) < len(one))
     result = alternate(step, params, tol, max_iter, begin)

@@ -15,8 +15,8 @@ from jaxml.reduction.recommend._factors import Params
 from jaxml.reduction.recommend._layout import (
     Ratings,
     agree,
+    both_sides,
     each_row,
-    spread,
     weighed,
 )
 from jaxml.reduction.recommend._plane import best
@@ -86,34 +86,32 @@ def fit(
 
     """
     agree(ratings, weights, params.theta, params.x)
-    user, item, _, by_user, by_item, _ = ratings
+    user, item = ratings.user, ratings.item
     w, y = weighed(ratings, weights)
-    own, other = (
-        (side, spread(side, w), spread(side, y)) for side in (by_user, by_item)
-    )
-    side, curvature, target = own
+    users, items = both_sides(ratings, w, y)
+    side, curvature, target = users
     terms = side, curvature, curvature * target
 
     def value(params):
         return _factors.cost(params, user, item, y, l2=l2, weights=w)
 
     def step(params):
-        theta = _descended(params.theta, params.x, *own, l2)
-        new = Params(theta, _descended(params.x, theta, *other, l2))
+        theta = _descended(params.theta, params.x, l2, *users)
+        new = Params(theta, _descended(params.x, theta, l2, *items))
         return new, value(new)
 
     def begin(now, *directions):
-        ahead = best(lambda p, _: p, (now, *directions), (l2, l2), terms)
-        ahead = jax.tree.map(lambda a: jnp.maximum(a, 0), ahead)
-        better = value(ahead) <= value(now)
-        return optax.tree.where(better, ahead, now)
+        extrapolated = best(lambda p, _: p, (now, *directions), (l2, l2), terms)
+        extrapolated = jax.tree.map(lambda a: jnp.maximum(a, 0), extrapolated)
+        better = value(extrapolated) <= value(now)
+        return optax.tree.where(better, extrapolated, now)
 
     result = alternate(step, params, tol, max_iter, begin)
     least = jnp.minimum(jnp.min(y), jnp.minimum(*(jnp.min(a) for a in params)))
     return result.flag(least < 0, Status.INVALID)
 
 
-def _descended(moving, fixed, side, w, y, l2):
+def _descended(moving, fixed, l2, side, w, y):
     """The rows of one side after a minimisation along each factor in turn."""
     one = jnp.eye(moving.shape[1], dtype=moving.dtype)
 
@@ -124,12 +122,12 @@ def _descended(moving, fixed, side, w, y, l2):
         right = jnp.einsum("swk,sw->sk", scaled, y)
         hessian, right = block.total(gram) + (l2 * one)[None], block.total(right)
 
-        def along(j, x):
-            second = hessian[:, j, j]
-            slope = jnp.sum(hessian[:, j] * x, axis=1) - right[:, j]
-            new = x[:, j] - slope / jnp.where(second > 0, second, 1)
-            return x.at[:, j].set(jnp.where(second > 0, jnp.maximum(new, 0), 0))
+        def minimise_along(j, x):
+            curvature = hessian[:, j, j]
+            gradient = jnp.sum(hessian[:, j] * x, axis=1) - right[:, j]
+            new = x[:, j] - gradient / jnp.where(curvature > 0, curvature, 1)
+            return x.at[:, j].set(jnp.where(curvature > 0, jnp.maximum(new, 0), 0))
 
-        return jax.lax.fori_loop(0, len(one), along, moving[block.row])
+        return jax.lax.fori_loop(0, len(one), minimise_along, moving[block.row])
 
     return each_row(side, block, w, y)

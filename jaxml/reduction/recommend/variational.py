@@ -22,7 +22,7 @@ from jaxml.reduction.recommend._layout import (
     Ratings,
     Users,
     agree,
-    spread,
+    both_sides,
     sums,
     take,
     weighed,
@@ -121,9 +121,9 @@ def variance(params: Params, user: Users, item: Items) -> jax.Array:
     a, c = a.at[:, -1].set(1), c.at[:, -1].set(1)  # b multiplies 1 of the other side
     # θ·x with the covariances of both; b_u and b_i are independent of each other.
     both = jnp.sum(cov_a[:, :-1, :-1] * cov_c[:, :-1, :-1], axis=(1, 2))
-    own = jnp.einsum("mi,mij,mj->m", c, cov_a, c)
-    other = jnp.einsum("mi,mij,mj->m", a, cov_c, a)
-    return params.noise + both + own + other
+    of_user = jnp.einsum("mi,mij,mj->m", c, cov_a, c)
+    of_item = jnp.einsum("mi,mij,mj->m", a, cov_c, a)
+    return params.noise + both + of_user + of_item
 
 
 @_check.fit
@@ -161,28 +161,25 @@ def fit(
     """
     agree(ratings, weights, params.user.mean, params.item.mean)
     w, y = weighed(ratings, weights)
-    seen = jnp.sum(w)
-    mu = jnp.sum(w * y) / seen
+    weight = jnp.sum(w)
+    mu = jnp.sum(w * y) / weight
     y = y - mu
-    own, other = (
-        (side, spread(side, w), spread(side, w * y))
-        for side in (ratings.by_user, ratings.by_item)
-    )
+    users, items = both_sides(ratings, w, w * y)
     squares = jnp.sum(w * y**2)
 
     def step(params):
-        user, _ = _half(params.item, params.user, *own, params.noise)
+        user, _ = _half(params.item, params.user, params.noise, *users)
         user = _refreshed(user)
-        item, error = _half(user, params.item, *other, params.noise)
+        item, error = _half(user, params.item, params.noise, *items)
         item = _refreshed(item)
-        noise = (squares + error) / seen
-        bound = 0.5 * seen * (jnp.log(2 * jnp.pi * noise) + 1) + _kl(user) + _kl(item)
+        noise = (squares + error) / weight
+        bound = 0.5 * weight * (jnp.log(2 * jnp.pi * noise) + 1) + _kl(user) + _kl(item)
         return Params(mu, user, item, noise), bound
 
-    return alternate(step, params, tol, max_iter, scale=seen)
+    return alternate(step, params, tol, max_iter, scale=weight)
 
 
-def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
+def _half(fixed: Posterior, moving: Posterior, noise, side, w, wy):
     """The best Gaussians of one side, and Σ w E[(y - ŷ)² - y²].
 
     A rating adds E zzᵀ, z = (x, 1), to the precision of a row, and E z (y - b) of the
@@ -195,7 +192,7 @@ def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
     )
     gram = second[:, 0].reshape(-1, p, p)
     right = z[:, 1] - zb[:, 0]
-    beyond = b_square[:, 0, 0] - 2 * b[:, 1, 0]
+    bias_error = b_square[:, 0, 0] - 2 * b[:, 1, 0]
 
     lower = jnp.linalg.cholesky(gram / noise + jnp.diag(moving.precision)[None])
     one = jnp.broadcast_to(jnp.eye(p, dtype=lower.dtype), lower.shape)
@@ -204,30 +201,30 @@ def _half(fixed: Posterior, moving: Posterior, side, w, wy, noise):
     mean = jnp.einsum("rij,rj->ri", covariance, right) / noise
     square = covariance + mean[:, :, None] * mean[:, None, :]
     error = jnp.sum(gram * square, axis=(1, 2)) - 2 * jnp.sum(right * mean, axis=1)
-    best = Posterior(mean, covariance, moving.precision)
-    return best, jnp.sum(error + beyond)
+    posterior = Posterior(mean, covariance, moving.precision)
+    return posterior, jnp.sum(error + bias_error)
 
 
-def _moments(own: Posterior) -> jax.Array:
+def _moments(q: Posterior) -> jax.Array:
     """E z, E b, E zb, E b² and E zzᵀ of each row, side by side."""
-    b, with_b = own.mean[:, -1:], own.covariance[:, :, -1].at[:, -1].set(0)
-    z = own.mean.at[:, -1].set(1)
-    alone = own.covariance.at[:, -1].set(0).at[:, :, -1].set(0)
-    b_square = own.covariance[:, -1:, -1] + b**2
-    second = (alone + z[:, :, None] * z[:, None, :]).reshape(len(z), -1)
-    return jnp.concatenate([z, b, with_b + z * b, b_square, second], axis=1)
+    b, cov_zb = q.mean[:, -1:], q.covariance[:, :, -1].at[:, -1].set(0)
+    z = q.mean.at[:, -1].set(1)
+    covariance = q.covariance.at[:, -1].set(0).at[:, :, -1].set(0)
+    b_square = q.covariance[:, -1:, -1] + b**2
+    second = (covariance + z[:, :, None] * z[:, None, :]).reshape(len(z), -1)
+    return jnp.concatenate([z, b, cov_zb + z * b, b_square, second], axis=1)
 
 
-def _refreshed(own: Posterior) -> Posterior:
+def _refreshed(q: Posterior) -> Posterior:
     """With the prior that makes the divergence from it least: the mean of E[v²]."""
-    spread = jnp.diagonal(own.covariance, axis1=1, axis2=2)
-    return own._replace(precision=1 / jnp.mean(own.mean**2 + spread, axis=0))
+    variance = jnp.diagonal(q.covariance, axis1=1, axis2=2)
+    return q._replace(precision=1 / jnp.mean(q.mean**2 + variance, axis=0))
 
 
-def _kl(own: Posterior) -> jax.Array:
+def _kl(q: Posterior) -> jax.Array:
     """Σ KL(posterior | prior) over the rows, ()."""
-    spread = jnp.diagonal(own.covariance, axis1=1, axis2=2)
-    square = jnp.sum((own.mean**2 + spread) * own.precision[None])
-    volume = jnp.sum(jnp.linalg.slogdet(own.covariance)[1])
-    rows, p = own.mean.shape
-    return 0.5 * (square - rows * p - volume - rows * jnp.sum(jnp.log(own.precision)))
+    variance = jnp.diagonal(q.covariance, axis1=1, axis2=2)
+    square = jnp.sum((q.mean**2 + variance) * q.precision[None])
+    log_det = jnp.sum(jnp.linalg.slogdet(q.covariance)[1])
+    rows, p = q.mean.shape
+    return 0.5 * (square - rows * p - log_det - rows * jnp.sum(jnp.log(q.precision)))
