@@ -91,7 +91,7 @@ def test_bounds_hold_in_spite_of_rounding():
     rng = np.random.default_rng(7)
     x = jnp.asarray(rng.normal(size=(5000, 30)) * 1e-2 + rng.normal(size=30), "f4")
     for active in (None, jnp.arange(6) < 5):
-        rows = _assign.about(jnp.zeros((1, 30)), x, None)
+        rows = _assign.rows_about_centres(jnp.zeros((1, 30)), x, None)
         centres = x[:6]
         found = _assign.unknown(x, centres)
         for _ in range(4):
@@ -172,7 +172,7 @@ def test_an_empty_cluster_takes_the_farthest_row():
 
 def test_the_farthest_row_is_asked_for_before_it_is_taken():
     """A cluster that loses its rows while others are passed over waits for a pass."""
-    rows = _assign.about_mean(jnp.asarray(X), None)
+    rows = _assign.rows_about_mean(jnp.asarray(X), None)
     centres = rows.x[:2] / rows.unit
     found = _assign.assign(_assign.unknown(rows.x, centres), rows, centres)
     sums = found.sums._replace(members=jnp.array([len(X), 0]))
@@ -194,7 +194,7 @@ def test_a_cluster_that_shrinks_keeps_no_rounding():
     x = np.random.default_rng(6).normal(size=(6000, 2))
     x = jnp.asarray(np.concatenate([x, [[9.0, 9.0], [9.2, 9.0]]]), jnp.float32)
     weights = jnp.append(jnp.full(6000, 0.1), jnp.full(2, 1e-3))
-    rows = _assign.about(jnp.zeros((1, 2)), x, weights)
+    rows = _assign.rows_about_centres(jnp.zeros((1, 2)), x, weights)
     found = _assign.unknown(x, jnp.zeros((2, 2)))
     for far, near in (([0.0, 0.0], [50.0, 50.0]), ([9.0, 9.0], [0.0, 0.0])):
         centres = jnp.array([far, near])

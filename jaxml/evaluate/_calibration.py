@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml import _check
-from jaxml._units import relative, shares
+from jaxml._units import relative, shares, weights_or_ones
 from jaxml.data.scaling import one_hot
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 
@@ -21,9 +21,8 @@ def valid(y, p, weights):
     good = (p >= 0) & (p <= 1)
     good = (good if p.ndim == 1 else good.all(axis=1)) & (y >= 0) & (y < k)
     p = jnp.where(good if p.ndim == 1 else good[:, None], p, jnp.nan)
-    if weights is None:
-        return p, jnp.ones(len(y), p.dtype)
-    return p, jnp.where(weights >= 0, weights, jnp.nan)
+    w = weights_or_ones(weights, p)
+    return p, jnp.where(w >= 0, w, jnp.nan)
 
 
 def confident(y, probabilities, weights):
@@ -77,7 +76,7 @@ def targets(y, logits):
 
 def log_loss(z, goals, weights):
     """-Σ wᵢ Σ_c tᵢ_c log P(c | zᵢ) / Σ wᵢ."""
-    z = there(z, weights)
+    z = without_unweighted(z, weights)
     if z.ndim == 1:
         each = jax.nn.softplus(z) - goals * z
     else:
@@ -85,7 +84,7 @@ def log_loss(z, goals, weights):
     return jnp.vdot(shares(weights), each)
 
 
-def there(scores, weights, instead=0):
+def without_unweighted(scores, weights, instead=0):
     """Scores, but `instead` for rows without weight, whatever they hold but NaN."""
     gone = (weights == 0).reshape(-1, *[1] * (scores.ndim - 1))
     return jnp.where(gone & ~jnp.isnan(scores), instead, scores)

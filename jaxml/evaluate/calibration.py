@@ -3,7 +3,8 @@
 A classifier is calibrated if of the rows to which it gives probability p a share p is
 of that class. Its scores are mended by few parameters, fitted to rows that it was not
 trained on: `fit = temperature(logits, y)`, then `probability(fit.params, logits)`.
-Scores are (m,) for two classes, of the class 1, or (m, k).
+Scores are (m,) for two classes, of the class 1, or (m, k). Measures take (y, predicted)
+as those of `metrics` do; fits take (scores, y), being fits of x to y.
 """
 
 from typing import Annotated, NamedTuple
@@ -33,9 +34,9 @@ from jaxml.evaluate._calibration import (
     log_loss,
     pool,
     targets,
-    there,
     totals,
     valid,
+    without_unweighted,
 )
 from jaxml.optimize._convex import by_newton
 from jaxml.optimize._fit import Fit, Status
@@ -294,7 +295,7 @@ def temperature(
     if y.ndim > logits.ndim:
         raise ValueError(f"y has shape {y.shape}, not (m,) as logits have")
     goals, w = targets(y, logits), weights_or_ones(weights, logits)
-    z = there(logits, w)
+    z = without_unweighted(logits, w)
     if z.ndim == 2:  # what a row has in common says nothing, and would cost digits
         z = z - jax.lax.stop_gradient(z.max(axis=1, keepdims=True))
     size = power_of_two(jnp.abs(z).max())  # squares shall neither over- nor underflow
@@ -360,7 +361,7 @@ def platt(
     scale = _scale(scores[:, None], w)
     centre, spread = scale.shift[0], scale.scale[0]
     alike = ~(spread > 10 * jnp.finfo(scores.dtype).eps * jnp.abs(centre))
-    z = (there(scores, w, centre) - centre) / spread
+    z = (without_unweighted(scores, w, centre) - centre) / spread
     data = jnp.where(alike, 0 * z, z), y.astype(scores.dtype), w  # NaN stays
     kept = jax.lax.stop_gradient(data)
 
@@ -424,7 +425,7 @@ def vector(
     """
     w = weights_or_ones(weights, logits)
     scale = _scale(logits, w)
-    z = there(logits, w, scale.shift[None])
+    z = without_unweighted(logits, w, scale.shift[None])
     data = scaling.transform(scale, z), targets(y, logits), w
     z, y, w = jax.lax.stop_gradient(data)
     k, share = z.shape[1], shares(w)

@@ -167,8 +167,8 @@ def mutual_information(
 
 def _entropy(p):
     """-Σ p ln p; what is not there has no derivative."""
-    there = p != 0
-    return -jnp.sum(jnp.where(there, p * jnp.log(jnp.where(there, p, 1)), 0))
+    nonzero = p != 0
+    return -jnp.sum(jnp.where(nonzero, p * jnp.log(jnp.where(nonzero, p, 1)), 0))
 
 
 def _margins(table):

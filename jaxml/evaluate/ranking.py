@@ -128,8 +128,8 @@ def _known(total):
 def _mean(values, relevance, weights):
     """Over the users to whom anything is relevant; NaN for bad weights or relevance."""
     w = weights_or_ones(weights, values)
-    some = jnp.any(relevance > 0, axis=1)
-    w = jnp.where(w >= 0, w, jnp.nan) * jnp.where(some, 1, 0)
+    has_relevant = jnp.any(relevance > 0, axis=1)
+    w = jnp.where(w >= 0, w, jnp.nan) * jnp.where(has_relevant, 1, 0)
     w = w + 0 * jnp.sum(relevance)  # a comparison does not know of NaN
     return jnp.sum(w * values) / jnp.sum(w)
 

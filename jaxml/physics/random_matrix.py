@@ -134,13 +134,13 @@ def quantile(p: Array, *, gamma: NonNegative, variance: Positive = 1.0) -> jax.A
 
     """
     share = _share(gamma)
-    wanted = (1 - p) / share  # of the band, above x
-    zero = wanted > 1
-    wanted = jnp.where(zero, 0.5, wanted)
-    angle = jax.lax.stop_gradient(_angle(wanted, gamma))
+    fraction = (1 - p) / share  # of the band, above x
+    zero = fraction > 1
+    fraction = jnp.where(zero, 0.5, fraction)
+    angle = jax.lax.stop_gradient(_angle(fraction, gamma))
     # A step of Newton from the root has its derivative; its value is rounding.
-    slope = _slope(angle, jax.lax.stop_gradient(gamma))
-    step = (_above(angle, gamma) - wanted) / jnp.where(slope > 0, slope, 1)
+    derivative = _above_derivative(angle, jax.lax.stop_gradient(gamma))
+    step = (_above(angle, gamma) - fraction) / jnp.where(derivative > 0, derivative, 1)
     angle -= step - jax.lax.stop_gradient(step)
     x = _positive(variance) * (1 + gamma + 2 * jnp.sqrt(gamma) * jnp.cos(angle))
     valid = (p >= 0) & (p <= 1)
@@ -204,7 +204,7 @@ def _above(angle, gamma):
     return (angle - r * jnp.sin(angle) - (1 - r**2) * total) / jnp.pi
 
 
-def _slope(angle, gamma):
+def _above_derivative(angle, gamma):
     """The derivative of `_above` in the angle, which is never below 0."""
     r = jnp.sqrt(jnp.minimum(gamma, 1 / gamma))
     # 1 + r² + 2 r cos θ without cancellation at θ = π
@@ -213,18 +213,18 @@ def _slope(angle, gamma):
     return 2 / jnp.pi * sine / jnp.where(sine > 0, length, 1)
 
 
-def _angle(wanted, gamma):
+def _angle(fraction, gamma):
     """The angle above which the band has this part, by halving."""
 
     def halve(_, ends):
         low, high = ends
         middle = (low + high) / 2
-        less = _above(middle, gamma) < wanted
+        less = _above(middle, gamma) < fraction
         return jnp.where(less, middle, low), jnp.where(less, high, middle)
 
-    shape = jnp.broadcast_shapes(jnp.shape(wanted), jnp.shape(gamma))
-    low = jnp.zeros(shape, wanted.dtype)
-    steps = 3 + jnp.finfo(wanted.dtype).nmant
+    shape = jnp.broadcast_shapes(jnp.shape(fraction), jnp.shape(gamma))
+    low = jnp.zeros(shape, fraction.dtype)
+    steps = 3 + jnp.finfo(fraction.dtype).nmant
     ends = jax.lax.fori_loop(0, steps, halve, (low, jnp.full_like(low, jnp.pi)))
     return (ends[0] + ends[1]) / 2
 

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 
 from jaxml._distances import NARROW, anywhere, differences, replaced
 from jaxml._rows import ROWS, each, mean, row, total
-from jaxml._units import unit_of
+from jaxml._units import unit_of, weights_or_ones
 
 FEW = 32  # clusters up to which the scores of a row lie side by side
 MOVING = 128  # rows that change their cluster, by which sums are changed at a time
 
 
-class Rows(NamedTuple):
+class ScaledRows(NamedTuple):
     """The data as they are, and how they are read, which takes no copy of all of them.
 
     All that is made of them is in units in which no square under- or overflows.
@@ -25,16 +25,16 @@ class Rows(NamedTuple):
     weights: jax.Array | None  # (m,) w
 
 
-def about_mean(x, weights) -> Rows:
+def rows_about_mean(x, weights) -> ScaledRows:
     """Rows whose products are taken about their mean."""
     unit = unit_of(x, weights)
-    return Rows(x, unit, mean(x, weights)[None] / unit, weights)
+    return ScaledRows(x, unit, mean(x, weights)[None] / unit, weights)
 
 
-def about(centres, x, weights) -> Rows:
+def rows_about_centres(centres, x, weights) -> ScaledRows:
     """Rows whose products are taken about the mean of centres, (k, n)."""
     unit = unit_of(centres)
-    return Rows(x, unit, jnp.mean(centres / unit, axis=0, keepdims=True), weights)
+    return ScaledRows(x, unit, jnp.mean(centres / unit, axis=0, keepdims=True), weights)
 
 
 class Sums(NamedTuple):
@@ -87,7 +87,7 @@ def unknown(x, centres) -> Assigned:
     )
 
 
-def assign(result: Assigned, rows: Rows, centres, active=None) -> Assigned:
+def assign(result: Assigned, rows: ScaledRows, centres, active=None) -> Assigned:
     """Give the nearest centre to each row of which it is not certain (Hamerly, 2010).
 
     An accelerator looks at all rows, and so does one block: what is saved would be
@@ -102,13 +102,13 @@ def assign(result: Assigned, rows: Rows, centres, active=None) -> Assigned:
 
         def block(i, result):
             chosen = jax.lax.dynamic_slice_in_dim(order, i * ROWS, ROWS)
-            near = nearest(rows, centres, active, chosen)
+            closest = nearest(rows, centres, active, chosen)
             old = result.label.at[chosen].get(mode="clip")
-            change = _change(rows, chosen, old, near.label, result.points)
+            change = _change(rows, chosen, old, closest.label, result.points)
             return result._replace(
-                label=result.label.at[chosen].set(near.label, mode="drop"),
-                upper=result.upper.at[chosen].set(jnp.sqrt(near.upper), mode="drop"),
-                lower=result.lower.at[chosen].set(jnp.sqrt(near.lower), mode="drop"),
+                label=result.label.at[chosen].set(closest.label, mode="drop"),
+                upper=result.upper.at[chosen].set(jnp.sqrt(closest.upper), mode="drop"),
+                lower=result.lower.at[chosen].set(jnp.sqrt(closest.lower), mode="drop"),
                 sums=jax.tree.map(jnp.add, result.sums, change),
             )
 
@@ -116,17 +116,17 @@ def assign(result: Assigned, rows: Rows, centres, active=None) -> Assigned:
         return jax.lax.fori_loop(0, (count + ROWS - 1) // ROWS, block, result)
 
     def every(result, rows):
-        near = nearest(rows, centres, active)
+        closest = nearest(rows, centres, active)
         # From the same points the same rows have the same mean, to the last bit.
-        same = near.label == result.label
+        same = closest.label == result.label
         same = jnp.all(same if rows.weights is None else same | (rows.weights == 0))
         points = jnp.where(same, result.points, centres)
         return Assigned(
-            label=near.label,
-            upper=jnp.sqrt(near.upper),
-            lower=jnp.sqrt(near.lower),
+            label=closest.label,
+            upper=jnp.sqrt(closest.upper),
+            lower=jnp.sqrt(closest.lower),
             points=points,
-            sums=_sums(rows, near.label, points),
+            sums=_sums(rows, closest.label, points),
             fresh=jnp.array(True),
         )
 
@@ -135,7 +135,7 @@ def assign(result: Assigned, rows: Rows, centres, active=None) -> Assigned:
     return jax.lax.platform_dependent(result, rows, cpu=uncertain, default=every)
 
 
-def _taken(rows: Rows, chosen) -> Rows:
+def _taken(rows: ScaledRows, chosen) -> ScaledRows:
     """The rows chosen; those past the last, which fill a block, weigh nothing."""
 
     def take(a):
@@ -158,7 +158,7 @@ class Nearest(NamedTuple):
     lower: jax.Array  # (m,) at most |xᵢ - μ|² of any other centre
 
 
-def nearest(rows: Rows, centres, active=None, chosen=None) -> Nearest:
+def nearest(rows: ScaledRows, centres, active=None, chosen=None) -> Nearest:
     """The nearest of the active centres, (k, n) in units, to each row, or those chosen.
 
     By a product about the shift, and where its rounding may decide, by differences. Cut
@@ -182,20 +182,20 @@ def nearest(rows: Rows, centres, active=None, chosen=None) -> Nearest:
     return jax.lax.cond(anywhere(unsure), closer, lambda: result)
 
 
-def _by_product(rows: Rows, centres, active):
+def _by_product(rows: ScaledRows, centres, active):
     """The nearest, and of which rows, (m,), that is not certain."""
     k, n = centres.shape
     y, mu = rows.x / rows.unit - rows.shift, centres - rows.shift
-    size, own = jnp.sum(y * y, axis=1), jnp.sum(mu * mu, axis=1)
-    own = own if active is None else jnp.where(active, own, jnp.inf)
-    farthest = jnp.max(jnp.where(own < jnp.inf, own, 0))
+    y_square, mu_square = jnp.sum(y * y, axis=1), jnp.sum(mu * mu, axis=1)
+    mu_square = mu_square if active is None else jnp.where(active, mu_square, jnp.inf)
+    farthest = jnp.max(jnp.where(mu_square < jnp.inf, mu_square, 0))
     # Both squares and the shift are rounded: n u of a sum of n terms at most.
     error = (n + 8) * jnp.finfo(y.dtype).eps
-    error *= (jnp.sqrt(size) + jnp.sqrt(farthest)) ** 2
+    error *= (jnp.sqrt(y_square) + jnp.sqrt(farthest)) ** 2
     if k <= FEW:
-        axis, values = 1, 0.5 * own[None] - y @ mu.T
+        axis, values = 1, 0.5 * mu_square[None] - y @ mu.T
     else:  # so that the minimum is one of whole rows
-        axis, values = 0, 0.5 * own[:, None] - mu @ y.T
+        axis, values = 0, 0.5 * mu_square[:, None] - mu @ y.T
     kind = jnp.int32 if k < 2**15 else y.dtype  # sums of more would overflow
     number = jnp.expand_dims(jnp.arange(k, dtype=kind), 1 - axis)
     least = jnp.min(values, axis=axis)
@@ -203,8 +203,8 @@ def _by_product(rows: Rows, centres, active):
     # Below 2 k it is only one: argmin would be a scalar loop, and tell no more.
     place = jnp.sum(jnp.where(close, k + number, 0), axis=axis) - k
     others = jnp.where(number == jnp.expand_dims(place, axis), jnp.inf, values)
-    upper = size + 2 * least + error
-    lower = jnp.maximum(size + 2 * jnp.min(others, axis=axis) - error, 0)
+    upper = y_square + 2 * least + error
+    lower = jnp.maximum(y_square + 2 * jnp.min(others, axis=axis) - error, 0)
     label = jnp.clip(place, 0, k - 1).astype(jnp.int32)
     return Nearest(label, upper, lower), ~((place >= 0) & (place < k))
 
@@ -231,7 +231,7 @@ def _two_least(values):
 # --- sums ---------------------------------------------------------------------------
 
 
-def summed(rows: Rows, label, points) -> Sums:
+def summed(rows: ScaledRows, label, points) -> Sums:
     """What the rows with each label sum to, from points, (k, n)."""
 
     def part(x, w, label):
@@ -240,40 +240,40 @@ def summed(rows: Rows, label, points) -> Sums:
     return total(part, rows.x, rows.weights, label)
 
 
-def _sums(rows: Rows, label, points) -> Sums:
+def _sums(rows: ScaledRows, label, points) -> Sums:
     """Σ over the rows with each label; k stands for none."""
     k, w = len(points), rows.weights
-    w = jnp.ones_like(rows.x[:, 0]) if w is None else w
-    some = (w > 0).astype(jnp.int32)
+    w = weights_or_ones(w, rows.x)
+    counted = (w > 0).astype(jnp.int32)
     y = rows.x / rows.unit - points.at[label].get(mode="clip")
     # A row of weight 0 may be of any size: 0 times its square must be 0.
     squares = jnp.where(w > 0, w * jnp.sum(y * y, axis=1), 0)
 
-    def by_product(y, squares, w, some, label):
-        own = (label[:, None] == jnp.arange(k, dtype=jnp.int32)[None]).astype(w.dtype)
+    def by_product(y, squares, w, counted, label):
+        one_hot = jax.nn.one_hot(label, k, dtype=w.dtype)
         return Sums(
-            (own * w[:, None]).T @ y,
-            squares @ own,
-            w @ own,
-            jnp.sum(own * some[:, None], axis=0, dtype=jnp.int32),
+            (one_hot * w[:, None]).T @ y,
+            squares @ one_hot,
+            w @ one_hot,
+            jnp.sum(one_hot * counted[:, None], axis=0, dtype=jnp.int32),
         )
 
-    def by_scatter(y, squares, w, some, label):
+    def by_scatter(y, squares, w, counted, label):
         def add(values):
             zero = jnp.zeros_like(values, shape=(k, *values.shape[1:]))
             return zero.at[label].add(values, mode="drop")
 
-        return Sums(add(y * w[:, None]), add(squares), add(w), add(some))
+        return Sums(add(y * w[:, None]), add(squares), add(w), add(counted))
 
     if k <= FEW:
-        return by_product(y, squares, w, some, label)
+        return by_product(y, squares, w, counted, label)
     # On accelerators a scatter adds in any order, and the last bits would vary.
     return jax.lax.platform_dependent(
-        y, squares, w, some, label, cpu=by_scatter, default=by_product
+        y, squares, w, counted, label, cpu=by_scatter, default=by_product
     )
 
 
-def _change(rows: Rows, chosen, old, new, points) -> Sums:
+def _change(rows: ScaledRows, chosen, old, new, points) -> Sums:
     """What the sums gain when the labels old, of rows chosen, become new.
 
     By few rows at a time, of those alone that change.
@@ -319,19 +319,19 @@ def _means(points, sums: Sums):
 def cost_of(result: Assigned, centres):
     """J, (), in units, of centres, from what the rows of each cluster sum to."""
     sums, step = result.sums, centres - result.points
-    own = sums.weight * jnp.sum(step * step, axis=1)
-    square = jnp.sum(sums.square + own) - 2 * jnp.vdot(step, sums.x)
+    moved_square = sums.weight * jnp.sum(step * step, axis=1)
+    square = jnp.sum(sums.square + moved_square) - 2 * jnp.vdot(step, sums.x)
     weight = jnp.sum(sums.weight)
     return jnp.maximum(square, 0) / jnp.where(weight == 0, 1, weight)
 
 
-def summed_again(result: Assigned, rows: Rows, centres):
+def summed_again(result: Assigned, rows: ScaledRows, centres):
     """The centres as means of rows that are summed anew, without what rounding left."""
     sums = summed(rows, result.label, centres)
     return jnp.where(sums.members[:, None] == 0, centres, _means(centres, sums))
 
 
-def moved(result: Assigned, rows: Rows, centres, active=None):
+def moved(result: Assigned, rows: ScaledRows, centres, active=None):
     """The centres as means, the bounds at them, and whether another pass is due.
 
     A cluster that is empty takes the row that is farthest from its centre, once all
@@ -352,11 +352,11 @@ def moved(result: Assigned, rows: Rows, centres, active=None):
     new = new.at[first].set(jnp.where(moving, farthest, new[first]))
     points = jnp.where(empty[:, None], new, result.points)
     unsure = empty.any() & ~result.fresh
-    up = 1 + 4 * jnp.finfo(new.dtype).eps  # for what is rounded here
-    way = up * jnp.sqrt(jnp.sum((new - centres) ** 2, axis=1))
-    upper = up * (result.upper + jnp.where(unsure, jnp.inf, way[result.label]))
-    lower = result.lower - up * jnp.max(way)
-    lower -= (up - 1) * jnp.abs(lower)
+    slack = 1 + 4 * jnp.finfo(new.dtype).eps  # for what is rounded here
+    distance = slack * jnp.sqrt(jnp.sum((new - centres) ** 2, axis=1))
+    upper = slack * (result.upper + jnp.where(unsure, jnp.inf, distance[result.label]))
+    lower = result.lower - slack * jnp.max(distance)
+    lower -= (slack - 1) * jnp.abs(lower)
     result = result._replace(
         upper=upper, lower=lower, points=points, sums=_without(result.sums, empty)
     )
@@ -374,7 +374,7 @@ def _without(sums: Sums, empty) -> Sums:
 
 def distortion(x, weights, centres, active=None):
     """J, (), and the weight of each cluster, (k,), from differences, not squares."""
-    rows = about(jax.lax.stop_gradient(centres), x, weights)
+    rows = rows_about_centres(jax.lax.stop_gradient(centres), x, weights)
     unit = rows.unit
     centres = centres / unit
 
@@ -382,7 +382,7 @@ def distortion(x, weights, centres, active=None):
 
     def sums(x, w, label):
         square = jnp.sum((x / unit - centres[label]) ** 2, axis=1)
-        w = jnp.ones_like(square) if w is None else w
+        w = weights_or_ones(w, x)
         square = jnp.where(w > 0, square, 0)  # also where it overflows
         return jnp.vdot(w, square), _counts(w, label, len(centres))
 

@@ -50,8 +50,8 @@ def centred(x: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Arr
     if weights is None:
         return centre + shift, y / len(y) ** 0.5
     # The root has no derivative at 0, where a row does not count.
-    some = weights > 0
-    root = jnp.where(some, jnp.sqrt(jnp.where(some, weights, 1)), weights)
+    positive = weights > 0
+    root = jnp.where(positive, jnp.sqrt(jnp.where(positive, weights, 1)), weights)
     return centre + shift, y * (root / jnp.sqrt(jnp.sum(weights)))[:, None]
 
 

@@ -33,14 +33,14 @@ class Sums(NamedTuple):
     second: jax.Array  # (k, n, n) or (k, n): Σ wᵢ γ_ik y yᵀ, or its diagonal
 
 
-def by_products(gaussians: Gaussian, near, careful):
+def by_products(gaussians: Gaussian, origin, careful):
     """log π_k N(x) = F(x)·θ_k with F = [products of y, y, 1]: two products a block.
 
-    y = x - near. Those Gaussians that are careful are done anew, one by one.
+    y = x - origin. Those Gaussians that are careful are done anew, one by one.
     """
     level, means, whiten = gaussians
     n, paired = means.shape[1], whiten.ndim == 3
-    means = means - near[None]
+    means = means - origin[None]
     if paired:
         precision = jnp.swapaxes(whiten, 1, 2) @ whiten
         linear = jnp.einsum("kij,kj->ki", precision, means)
@@ -66,21 +66,21 @@ def by_products(gaussians: Gaussian, near, careful):
         return jax.lax.fori_loop(0, count, put, result)
 
     def sums(x, w):
-        y = x - near[None]
+        y = x - origin[None]
         # Slice by slice: a gather of columns is slow to compile.
         pairs = [y[:, i : i + 1] * y[:, i:] for i in range(n)] if paired else []
         squares = pairs or [y * y]
         features = jnp.concatenate([*squares, y, jnp.ones_like(y[:, :1])], axis=1)
         of = lambda k: jax.tree.map(lambda leaf: leaf[k], gaussians)
-        joint = corrected(theta @ features.T, lambda k: log_density(of(k), x))
-        share, value = responsibilities(joint)
-        share = share * w[None]
-        result = share @ features
+        log_joint = corrected(theta @ features.T, lambda k: log_density(of(k), x))
+        gamma, value = responsibilities(log_joint)
+        gamma = gamma * w[None]
+        result = gamma @ features
         second = result[:, : -n - 1]
         if paired:
             second = unfolded(second, n)
         moments = result[:, -n - 1 : -1], second
-        one = lambda k: moments_of((gaussians.mean[k], share[k]), x, paired)
+        one = lambda k: moments_of((gaussians.mean[k], gamma[k]), x, paired)
         return Sums(result[:, -1], *corrected(moments, one)), jnp.vdot(w, value)
 
     return sums
@@ -88,9 +88,9 @@ def by_products(gaussians: Gaussian, near, careful):
 
 def moments_of(one, x, paired):
     """Σ pᵢ yᵢ, (n,), and Σ pᵢ yᵢ yᵢᵀ, (n, n), or its diagonal, for y = x - μ."""
-    mean, share = one  # μ, (n,), and p, (rows,)
+    mean, p = one  # (n,) and (rows,)
     y = x - mean[None]
-    weighted = y * share[:, None]
+    weighted = y * p[:, None]
     second = weighted.T @ y if paired else jnp.sum(weighted * y, axis=0)
     return jnp.sum(weighted, axis=0), second
 
@@ -112,21 +112,21 @@ def one_by_one(gaussians: Gaussian):
     paired = gaussians.whiten.ndim == 3
 
     def sums(x, w):
-        share, value = responsibilities(
+        gamma, value = responsibilities(
             jax.lax.map(lambda g: log_density(g, x), gaussians)
         )
-        share = share * w[None]
+        gamma = gamma * w[None]
         first, second = jax.lax.map(
-            lambda one: moments_of(one, x, paired), (gaussians.mean, share)
+            lambda one: moments_of(one, x, paired), (gaussians.mean, gamma)
         )
-        return Sums(jnp.sum(share, axis=1), first, second), jnp.vdot(w, value)
+        return Sums(jnp.sum(gamma, axis=1), first, second), jnp.vdot(w, value)
 
     return sums
 
 
-def responsibilities(joint):
+def responsibilities(log_joint):
     """γ, (k, rows), and log p, (rows,)."""
-    top = jnp.max(joint, axis=0, keepdims=True)
-    share = jnp.exp(joint - top)
-    norm = jnp.sum(share, axis=0, keepdims=True)
-    return share / norm, (top + jnp.log(norm))[0]
+    largest = jnp.max(log_joint, axis=0, keepdims=True)
+    gamma = jnp.exp(log_joint - largest)
+    norm = jnp.sum(gamma, axis=0, keepdims=True)
+    return gamma / norm, (largest + jnp.log(norm))[0]

@@ -37,7 +37,7 @@ __all__ = [
     "step",
 ]
 
-PUSH = 0.1  # of its spread: how far from it the halves of a cluster begin
+DISPLACEMENT = 0.1  # of its spread: how far from it the halves of a cluster begin
 LEAST = 1e-6  # of F: what an exchange of clusters must gain
 
 
@@ -312,7 +312,7 @@ def path(
         temperatures = per_square(temperatures, unit)
     temperatures = jax.lax.stop_gradient(temperatures)
 
-    def settle(tree, temperature, before):
+    def equilibrate(tree, temperature, before):
         result = _minimum(tree.params, x, w, temperature, tol, max_iter, 1)
         critical, displacement = _modes(result.params, x, w, temperature)
         tree = tree._replace(params=result.params)
@@ -320,15 +320,15 @@ def path(
         return _Equilibrium(tree, result.cost, critical, displacement, status)
 
     def cool(tree, temperature):
-        now = settle(tree, temperature, jnp.int32(Status.CONVERGED))
-        again = lambda tree, now: settle(tree, temperature, now.status)
+        now = equilibrate(tree, temperature, jnp.int32(Status.CONVERGED))
+        again = lambda tree, now: equilibrate(tree, temperature, now.status)
         now = _divided(again, now, temperature)
         now = _exchanged(again, now, temperature)
         seen = observables(now.tree.params, x, temperature=temperature, weights=w)
         return now.tree, (now.tree.params, seen, now.critical, now.status)
 
-    own = jnp.arange(k, dtype=jnp.int32)
-    start = _Tree(_single(x, k, w), own, jnp.zeros_like(x, shape=k))
+    index = jnp.arange(k, dtype=jnp.int32)
+    start = _Tree(_single(x, k, w), index, jnp.zeros_like(x, shape=k))
     tree, (params, seen, critical, status) = jax.lax.scan(cool, start, temperatures)
     used = jnp.sum(params.shares > 0, axis=1, dtype=jnp.int32)
     falling = jnp.concatenate([jnp.ones(1, bool), jnp.diff(temperatures) <= 0])
@@ -343,7 +343,7 @@ def path(
     return Path(temperatures, params, seen, critical, used, tree.parent, split, status)
 
 
-def _divided(settle, now: _Equilibrium, temperature) -> _Equilibrium:
+def _divided(equilibrate, now: _Equilibrium, temperature) -> _Equilibrium:
     """Split unstable clusters while there are centres that are not in use."""
 
     def possible(now):
@@ -351,19 +351,19 @@ def _divided(settle, now: _Equilibrium, temperature) -> _Equilibrium:
         return spare & (now.critical > temperature).any()
 
     def part(now):
-        return settle(_split(now, now.tree.params, jnp.argmax(now.critical)), now)
+        return equilibrate(_split(now, now.tree.params, jnp.argmax(now.critical)), now)
 
     return jax.lax.while_loop(possible, part, now)
 
 
-def _exchanged(settle, now: _Equilibrium, temperature) -> _Equilibrium:
+def _exchanged(equilibrate, now: _Equilibrium, temperature) -> _Equilibrium:
     """Merge two clusters to split an unstable one, while that makes F smaller."""
 
     def step(state):
         now, _ = state
         unstable = now.critical > temperature
         old = jnp.argmax(jnp.where(unstable, now.tree.params.shares * now.critical, 0))
-        new = settle(_split(now, _merged(now.tree.params, old), old), now)
+        new = equilibrate(_split(now, _merged(now.tree.params, old), old), now)
         better = new.cost < now.cost - LEAST * jnp.abs(now.cost)
         now = optax.tree.where(better, new, now)
         return now, better
@@ -450,7 +450,7 @@ def _modes(params, x, w, temperature):
     # LAPACK's sign is arbitrary.
     largest = jnp.argmax(jnp.abs(direction), axis=1)[:, None]
     sign = jnp.sign(jnp.take_along_axis(direction, largest, axis=1))
-    return 2 * variance, PUSH * jnp.sqrt(variance)[:, None] * direction * sign
+    return 2 * variance, DISPLACEMENT * jnp.sqrt(variance)[:, None] * direction * sign
 
 
 # --- sums over rows ------------------------------------------------------------------

@@ -21,13 +21,13 @@ from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.optimize.train import Batch, State
 from jaxml.reduction._assign import (
     FEW,
-    about,
-    about_mean,
     assign,
     cost_of,
     distortion,
     moved,
     nearest,
+    rows_about_centres,
+    rows_about_mean,
     summed,
     summed_again,
     unknown,
@@ -81,7 +81,7 @@ def predict(params: Params, x: Rows) -> jax.Array:
     params hold centres, (k, n); x, (m, n), rows. Raises ValueError if they do not
     agree.
     """
-    rows = about(params.centres, x, None)
+    rows = rows_about_centres(params.centres, x, None)
     return nearest(rows, params.centres / rows.unit).label
 
 
@@ -102,7 +102,7 @@ def step(params: Params, x: Rows, *, weights: Weights | None = None) -> Params:
     Arguments as in `cost`: centres, (k, n), x, (m, n). The first cluster that is empty
     takes the row that is farthest from its centre; another keeps its centre.
     """
-    rows = about_mean(x, weights)
+    rows = rows_about_mean(x, weights)
     centres = params.centres / rows.unit
     result = jax.lax.stop_gradient(assign(unknown(x, centres), rows, centres))
     # Once more, as the sums of the pass above have no derivatives.
@@ -152,7 +152,7 @@ def fit(
 
 
 def _lloyd(x, weights, centres, tol, max_iter, active=None) -> Fit:
-    rows = about_mean(x, weights)
+    rows = rows_about_mean(x, weights)
 
     def advance(state):
         centres, result = state
@@ -216,7 +216,7 @@ def init(
         raise ValueError(f"k must be at most m = {len(x)}, not {k}")
     w = jnp.ones_like(x[:, 0]) if weights is None else weights / jnp.max(weights)
     choose = {"++": _plus_plus, "parallel": _parallel, "random": _random}[method]
-    rows = jax.lax.stop_gradient(about_mean(x, w))
+    rows = jax.lax.stop_gradient(rows_about_mean(x, w))
     largest = jnp.max(jnp.abs(x), axis=0)  # NaN where one is
     valid = jnp.isfinite(largest).all() & jnp.isfinite(w).all()
     return Params(jnp.where(valid, x[choose(key, rows, k)], jnp.nan))
@@ -231,11 +231,12 @@ def _random(key, rows, k):
 
 def _draw(key, odds, count, spare):
     """Draw count indices with these odds, (m,); with those to spare where all are 0."""
-    upto = jnp.cumsum(odds)
-    upto = jnp.where(upto[-1] > 0, upto, jnp.cumsum(spare))
-    u = jax.random.uniform(key, (count,), odds.dtype) * upto[-1]
-    last = jnp.searchsorted(upto, upto[-1])  # u may be rounded up to the sum
-    return jnp.minimum(jnp.searchsorted(upto, u, side="right"), last)
+    cumulative = jnp.cumsum(odds)
+    cumulative = jnp.where(cumulative[-1] > 0, cumulative, jnp.cumsum(spare))
+    u = jax.random.uniform(key, (count,), odds.dtype) * cumulative[-1]
+    # u may be rounded up to the sum
+    last = jnp.searchsorted(cumulative, cumulative[-1])
+    return jnp.minimum(jnp.searchsorted(cumulative, u, side="right"), last)
 
 
 def _plus_plus(key, rows, k):
@@ -261,8 +262,8 @@ def _plus_plus(key, rows, k):
                 lambda: (rows.x @ to.T) / unit - shift @ to.T,
                 lambda: each(lambda x: (x / unit - shift) @ to.T, rows.x),
             ).T
-        size = squares[chosen][:, None] + squares[None]
-        return jnp.maximum(size - 2 * products, 0)
+        square = squares[chosen][:, None] + squares[None]
+        return jnp.maximum(square - 2 * products, 0)
 
     def again(chosen, count):
         """The least distance from the first of those chosen, as differences tell it."""
@@ -281,12 +282,12 @@ def _plus_plus(key, rows, k):
         odds = w * distance
         count = int(2 + math.log(k))
         drawn = _draw(jax.random.fold_in(key, i), odds, count, w)
-        trial = from_these(exact, drawn, distance)
+        trial = updated_distance(exact, drawn, distance)
         left = trial @ w
         best = jnp.argmin(left)
         return chosen.at[i].set(drawn[best]), trial[best], left[best], exact
 
-    def from_these(exact, drawn, distance):
+    def updated_distance(exact, drawn, distance):
         nearer = lambda of: jnp.minimum(distance[None], of(drawn))
         if not wide:
             return nearer(exactly)
@@ -302,7 +303,7 @@ def _plus_plus(key, rows, k):
 def _parallel(key, rows, k):
     count = min(2 * k, len(rows.x))
 
-    def closer(distance, chosen):
+    def update(distance, chosen):
         to = rows.x[chosen] / rows.unit
 
         def least(x, distance):
@@ -311,12 +312,13 @@ def _parallel(key, rows, k):
         return each(least, rows.x, distance)
 
     first = _draw(jax.random.fold_in(key, 0), rows.weights, 1, rows.weights)
-    distance, drawn = closer(jnp.full_like(rows.weights, jnp.inf), first), [first]
+    distance = update(jnp.full_like(rows.weights, jnp.inf), first)
+    drawn = [first]
     for i in range(1, ROUNDS + 1):
         odds = rows.weights * distance
-        own = jax.random.fold_in(key, i)
-        drawn.append(_draw(own, odds, count, rows.weights))
-        distance = closer(distance, drawn[-1])
+        subkey = jax.random.fold_in(key, i)
+        drawn.append(_draw(subkey, odds, count, rows.weights))
+        distance = update(distance, drawn[-1])
     chosen = jnp.concatenate(drawn)
     # Each candidate stands for the rows that are nearest to it.
     counts = distortion(rows.x, rows.weights, rows.x[chosen])[1]
@@ -340,7 +342,7 @@ def mini_batch(state: State, key: Key, batch: Batch):
     key, (), is not used. Source: Sculley (2010).
     """
     x, w, centres = batch.data, batch.weights, state.params.centres
-    rows = about(centres, x, w)
+    rows = rows_about_centres(centres, x, w)
     centres = centres / rows.unit
     result = assign(unknown(x, centres), rows, centres)
     value = cost_of(result, centres) * rows.unit * rows.unit
@@ -429,15 +431,15 @@ def gap(
     lowest, highest = jnp.min(x, axis=0), jnp.max(x, axis=0)
 
     def reference(key):
-        drawn, own = jax.random.split(key)
-        u = jax.random.uniform(drawn, x.shape, x.dtype)
+        draw_key, fit_key = jax.random.split(key)
+        u = jax.random.uniform(draw_key, x.shape, x.dtype)
         return jnp.log(
-            elbow(own, lowest[None] + u * (highest - lowest)[None], **options)
+            elbow(fit_key, lowest[None] + u * (highest - lowest)[None], **options)
         )
 
-    own, drawn = jax.random.split(key)
-    logs = jax.lax.map(reference, jax.random.split(drawn, count))
-    result = jnp.mean(logs, axis=0) - jnp.log(elbow(own, x, **options))
+    fit_key, draw_key = jax.random.split(key)
+    logs = jax.lax.map(reference, jax.random.split(draw_key, count))
+    result = jnp.mean(logs, axis=0) - jnp.log(elbow(fit_key, x, **options))
     spread = jnp.std(logs, axis=0) * math.sqrt(1 + 1 / count)
     enough = result[:-1] >= result[1:] - spread[1:]
     best = jnp.where(enough.any(), jnp.argmax(enough), k - 1)

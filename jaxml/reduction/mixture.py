@@ -15,6 +15,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxml import _check
 from jaxml._check import Count, Key, NonNegative, Rows, Static, Weights
 from jaxml._rows import each, mean, total
+from jaxml._units import weights_or_ones
 from jaxml.optimize._fit import Fit, Progress, Status, iterate
 from jaxml.reduction import _gaussians, kmeans
 
@@ -104,7 +105,7 @@ def _cost(params, x, weights):
 
     def sums(x, w):
         result = jax.nn.logsumexp(joint(_present(x, w, params.means[0])), axis=0)
-        w = jnp.ones_like(result) if w is None else w
+        w = weights_or_ones(w, x)
         return jnp.vdot(w, result), jnp.sum(w)
 
     value, count = total(sums, x, weights)
@@ -200,14 +201,14 @@ def fit(
 
     """
     params, x, weights = jax.lax.stop_gradient((params, x, weights))
-    near = mean(x, weights)
+    origin = mean(x, weights)
 
-    def advance(state: _State):
+    def advance(state: _EMState):
         params, gaussians, careful, wide, last = state
-        sums, about, value = _expect(state, x, weights, near)
-        new = _maximise(sums, about, params.covariance, floor, wide)
+        sums, points, value = _expect(state, x, weights, origin)
+        new = _maximise(sums, points, params.covariance, floor, wide)
         fresh = _whitened(new)
-        rounding = _rounding(new, fresh, about)
+        rounding = _rounding(new, fresh, points)
         change = _divergence(params, gaussians, new)
         rate = jnp.sqrt(change / last)
         left = jnp.where(change == 0, 0, change / jnp.where(rate < 1, 1 - rate, 0))
@@ -218,20 +219,20 @@ def fit(
         again = spoilt.any()
         wide = again & (wide | (spoilt & careful))
         careful |= ~(rounding <= ROUGH)
-        one = _State(params, gaussians, careful, wide, last)
-        other = _State(new, fresh, careful, wide, change)
+        one = _EMState(params, gaussians, careful, wide, last)
+        other = _EMState(new, fresh, careful, wide, change)
         state = optax.tree.where(again, one, other)
         return state, Progress(value, jnp.where(again, jnp.inf, left))
 
     gaussians, none = _whitened(params), jnp.zeros(len(params.means), bool)
-    rounding = _rounding(params, gaussians, near[None])
+    rounding = _rounding(params, gaussians, origin[None])
     zero = jnp.zeros((), x.dtype)  # as if steps grew: one alone has no rate
-    start = _State(params, gaussians, ~(rounding <= ROUGH), none, zero)
+    start = _EMState(params, gaussians, ~(rounding <= ROUGH), none, zero)
     result = iterate(advance, start, tol=tol, max_iter=max_iter)
     params = result.params.params
     value = _cost(params, x, weights)
     lost = ~jnp.isfinite(value) | (result.status == Status.NONFINITE)
-    lost &= jnp.isfinite(near).all()
+    lost &= jnp.isfinite(origin).all()
     status = jnp.where(lost, Status.SINGULAR, result.status).astype(jnp.int32)
     result = result._replace(params=params, cost=value, status=status)
     return jax.lax.stop_gradient(result)
@@ -251,14 +252,14 @@ def step(
     `fit`. J does not rise, but for floor.
     """
     gaussians = _whitened(params)
-    state = _State(params, gaussians, careful=None, wide=None, change=None)
-    sums, about, _ = _expect(state, x, weights)
-    new = _maximise(sums, about, params.covariance, floor)
-    rounding = _rounding(new, _whitened(new), about)
-    return _maximise(sums, about, params.covariance, floor, ~(rounding <= SPOILT))
+    state = _EMState(params, gaussians, careful=None, wide=None, change=None)
+    sums, points, _ = _expect(state, x, weights)
+    new = _maximise(sums, points, params.covariance, floor)
+    rounding = _rounding(new, _whitened(new), points)
+    return _maximise(sums, points, params.covariance, floor, ~(rounding <= SPOILT))
 
 
-class _State(NamedTuple):
+class _EMState(NamedTuple):
     """A mixture, and how its next step is to be made."""
 
     params: Params
@@ -268,56 +269,56 @@ class _State(NamedTuple):
     change: Any  # () the divergence of the last step
 
 
-def _expect(state: _State, x, weights, near=None):
+def _expect(state: _EMState, x, weights, origin=None):
     """Sums, the points they were taken about, (k, n), and J.
 
     The Gaussians that are careful measure rows from their own means, the others by
-    products of columns about near, (n,), one point for all.
+    products of columns about origin, (n,), one point for all.
     """
     gaussians, careful = state.gaussians, state.careful
     means, paired = gaussians.mean, gaussians.whiten.ndim == 3
     if careful is None or (paired and x.shape[1] >= WIDE):
-        about, pass_ = means, _gaussians.one_by_one(gaussians)
+        points, pass_ = means, _gaussians.one_by_one(gaussians)
     else:
-        about = jnp.where(careful[:, None], means, near[None])
-        pass_ = _gaussians.by_products(gaussians, near, careful)
+        points = jnp.where(careful[:, None], means, origin[None])
+        pass_ = _gaussians.by_products(gaussians, origin, careful)
 
     def sums(x, w):
         x = _present(x, w, means[0])
-        return pass_(x, jnp.ones_like(x[:, 0]) if w is None else w)
+        return pass_(x, weights_or_ones(w, x))
 
     result, likelihood = total(sums, x, weights)
     weight = len(x) if weights is None else jnp.sum(weights)
-    return result, about, -likelihood / weight
+    return result, points, -likelihood / weight
 
 
-def _maximise(sums: _gaussians.Sums, about, covariance, floor, wide=None) -> Params:
-    share = sums.counts / jnp.sum(sums.counts)
+def _maximise(sums: _gaussians.Sums, points, covariance, floor, wide=None) -> Params:
+    pi = sums.counts / jnp.sum(sums.counts)
     counts = jnp.where(sums.counts == 0, 1, sums.counts)[:, None]
     offset = sums.first / counts
-    taken = offset if wide is None else jnp.where(wide[:, None], 0, offset)
+    removed = offset if wide is None else jnp.where(wide[:, None], 0, offset)
     if sums.second.ndim == 3:
-        outer = taken[:, :, None] * taken[:, None, :]
+        outer = removed[:, :, None] * removed[:, None, :]
         spread = sums.second / counts[:, :, None] - outer
     else:
-        spread = sums.second / counts - taken**2
-    means = about + offset
-    least = _least(share, means, spread, floor)
+        spread = sums.second / counts - removed**2
+    means = points + offset
+    least = _least(pi, means, spread, floor)
     if covariance == "tied":
-        spread = jnp.tensordot(share, spread, 1)
+        spread = jnp.tensordot(pi, spread, 1)
     if covariance == "spherical":
         sigma = jnp.mean(spread, axis=1) + jnp.mean(least)
     else:
         added = jnp.diag(least) if covariance in PAIRED else least
         sigma = spread + added.reshape((1,) * (spread.ndim - added.ndim) + added.shape)
-    return Params(share, means, sigma, covariance)
+    return Params(pi, means, sigma, covariance)
 
 
-def _least(share, means, spread, floor):
+def _least(pi, means, spread, floor):
     """floor · v of `fit`, (n,), from the π, μ and S of all Gaussians."""
-    within = share @ _diagonal(spread)
-    apart = means - (share @ means)[None]
-    variance = jnp.mean(within + share @ (apart**2))
+    within = pi @ _diagonal(spread)
+    apart = means - (pi @ means)[None]
+    variance = jnp.mean(within + pi @ (apart**2))
     return floor * jnp.maximum(within, floor * variance)
 
 
@@ -326,13 +327,13 @@ def _diagonal(sigma):
     return jnp.diagonal(sigma, axis1=1, axis2=2) if sigma.ndim == 3 else sigma
 
 
-def _rounding(params: Params, gaussians: _gaussians.Gaussian, about):
+def _rounding(params: Params, gaussians: _gaussians.Gaussian, points):
     """What squares about points, (k, n), lose of Σ, (k,), as a part of it.
 
     (x - μ)ᵀ P (x - μ) is a sum of terms as large as sᵀ |P| s, s² = Σ xᵢ² / N.
     """
     square = _diagonal(_each(params.covariances, params))
-    square = square + (params.means - about) ** 2
+    square = square + (params.means - points) ** 2
     whiten = gaussians.whiten
     if whiten.ndim == 3:
         s = jnp.sqrt(square)
@@ -359,9 +360,9 @@ def _divergence(old: Params, gaussians: _gaussians.Gaussian, new: Params):
         moved, spread = whiten * moved, whiten**2 * spread
     squares = jnp.sum(moved**2, axis=1)
     squares += 0.5 * jnp.sum(spread.reshape(len(spread), -1) ** 2, axis=1)
-    some = old.weights > 0
-    shares = (new.weights - old.weights) ** 2 / jnp.where(some, old.weights, 1)
-    return 0.5 * jnp.sum(jnp.where(some, shares + new.weights * squares, 0))
+    positive = old.weights > 0
+    shares = (new.weights - old.weights) ** 2 / jnp.where(positive, old.weights, 1)
+    return 0.5 * jnp.sum(jnp.where(positive, shares + new.weights * squares, 0))
 
 
 @_check.pure(jit=True)
@@ -394,13 +395,13 @@ def init(
 
     def sums(x, w):
         x = _present(x, w, centres[0])
-        w = jnp.ones_like(x[:, 0]) if w is None else w
+        w = weights_or_ones(w, x)
         label = kmeans.predict(kmeans.Params(centres), x)
-        own = (label[None] == jnp.arange(k)[:, None]) * w[None]
+        member = (label[None] == jnp.arange(k)[:, None]) * w[None]
         first, second = jax.lax.map(
-            lambda one: _gaussians.moments_of(one, x, paired), (centres, own)
+            lambda one: _gaussians.moments_of(one, x, paired), (centres, member)
         )
-        return _gaussians.Sums(jnp.sum(own, axis=1), first, second)
+        return _gaussians.Sums(jnp.sum(member, axis=1), first, second)
 
     return _maximise(total(sums, x, weights), centres, covariance, floor)
 
@@ -424,8 +425,8 @@ def sample(params: Params, key: Key, *, count: Count) -> jax.Array:
     lower = jnp.linalg.cholesky(sigma) if sigma.ndim == 3 else jnp.sqrt(sigma)
 
     def put(i, x):
-        own = _gaussians.times(lower[i], z)
-        return jnp.where((label == i)[:, None], params.means[i][None] + own, x)
+        deviation = _gaussians.times(lower[i], z)
+        return jnp.where((label == i)[:, None], params.means[i][None] + deviation, x)
 
     return jax.lax.fori_loop(0, k, put, z)
 

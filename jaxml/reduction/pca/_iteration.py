@@ -35,7 +35,7 @@ def init(key: Key, *, n: Static[int], k: Count) -> Params:
 # --- powers of the covariance ---------------------------------------------------------
 
 
-class _State(NamedTuple):
+class _PowerState(NamedTuple):
     basis: jax.Array  # (n, l) orthonormal
     pairs: Pairs  # the k best that the last basis held
 
@@ -164,11 +164,11 @@ def _iterated(x, weights, basis, k: int, tol, max_iter: int) -> Fit:
     return solved(fit._replace(params=params), x, weights)
 
 
-def _start(basis: jax.Array, k: int) -> _State:
-    return _State(basis, Pairs(jnp.zeros_like(basis[0, :k]), basis[:, :k]))
+def _start(basis: jax.Array, k: int) -> _PowerState:
+    return _PowerState(basis, Pairs(jnp.zeros_like(basis[0, :k]), basis[:, :k]))
 
 
-def _power_step(spread: Products, state: _State):
+def _power_step(spread: Products, state: _PowerState):
     """The next state, and Σ u, (n, k), for the pairs that the basis holds."""
     basis, k = state.basis, len(state.pairs.values)
     image = spread.times(basis)
@@ -177,7 +177,7 @@ def _power_step(spread: Products, state: _State):
     values, turn = jnp.maximum(values[::-1], 0), turn[:, ::-1]
     u, image = basis @ turn, image @ turn
     pairs = Pairs(values[:k], u[:, :k])
-    return _State(_orthonormal(image), pairs), image[:, :k]
+    return _PowerState(_orthonormal(image), pairs), image[:, :k]
 
 
 def _orthonormal(v: jax.Array) -> jax.Array:
