@@ -59,14 +59,14 @@ def neighbours(x: Rows, *, count: Count) -> Graph:
         raise ValueError(f"count must be below m = {m}, not {count}")
     # Which rows are the nearest is a choice: only their distances have derivatives.
     x = x / unit_of(x)
-    neighbours = _nearest(jax.lax.stop_gradient(x), count)
+    nearest = _nearest(jax.lax.stop_gradient(x), count)
     sites = jnp.arange(m, dtype=jnp.int32)
-    first, second = jnp.repeat(sites, count), neighbours.reshape(-1)
+    first, second = jnp.repeat(sites, count), nearest.reshape(-1)
     square = jnp.sum((x[first] - x[second]) ** 2, axis=1)
     # Of rows as near as each other any may be the last to be taken: what counts is how
     # near it is. A pair that both have taken is there once.
     radius = jnp.max(square.reshape(m, count), axis=1)
-    back = jnp.any(neighbours[second] == first[:, None], axis=1)
+    back = jnp.any(nearest[second] == first[:, None], axis=1)
     mutual = (square <= radius[second]) & ((first < second) | ~back)
     apart = jnp.where(mutual & (square > 0), square, 1)
     distance = jnp.where(mutual & (square > 0), jnp.sqrt(apart), 0)
