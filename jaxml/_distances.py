@@ -68,7 +68,7 @@ def _squared(a, b, own, coarse):
     if coarse is not None:  # rows no longer than that have no size that would count
         long = ~(jnp.max(parts.a2) + jnp.max(parts.b2) <= coarse)
         size = jnp.where(long, size, 0)
-    return told_apart(a, lambda: b, result, size, own)
+    return _refined(a, lambda: b, result, size, own)
 
 
 @_check.precise
@@ -103,7 +103,7 @@ def _parts(a, b) -> _Parts:
     return _Parts(a, b, jnp.sum(a * a, axis=1), jnp.sum(b * b, axis=1))
 
 
-def told_apart(a, b, squares, size, own=None):
+def _refined(a, b, squares, size, own=None):
     """The squares, (p, q), that a product gave; of rows where it can't, by differences.
 
     size, (p, q), is what they were rounded by, in units of ε. b() gives b, where it is
@@ -125,7 +125,7 @@ def told_apart(a, b, squares, size, own=None):
 
 
 def replaced(result, function, where, rows):
-    """Found, (m, …) arrays, with function(rows) where that is set: a few at a time.
+    """The result, (m, …) arrays, with function(rows) where that is set, by a few rows.
 
     Each of several devices sees to rows of its own.
     """

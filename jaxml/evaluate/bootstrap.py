@@ -148,11 +148,11 @@ def jackknife(
     m = jnp.sum(rows != 0).astype(rows.dtype)
 
     def spread(values):
-        _, apart, size = _apart(values, rows != 0)
-        return size * jnp.sqrt((m - 1) / m * jnp.sum(apart**2, axis=0))
+        _, deviation, unit = _centred(values, rows != 0)
+        return unit * jnp.sqrt((m - 1) / m * jnp.sum(deviation**2, axis=0))
 
     def shift(values, estimate):
-        return (m - 1) * (_apart(values, rows != 0)[0] - estimate)
+        return (m - 1) * (_centred(values, rows != 0)[0] - estimate)
 
     error = jax.tree.map(spread, values)
     return Jackknife(values, error, jax.tree.map(shift, values, estimate))
@@ -244,9 +244,9 @@ def bca(
         below = jnp.mean(draws < estimate[None], axis=0, dtype=draws.dtype)
         at = jnp.mean(draws == estimate[None], axis=0, dtype=draws.dtype)
         z0 = jax.scipy.special.ndtri(below + at / 2)
-        _, apart, _ = _apart(values, None if weights is None else weights != 0)
-        squares = jnp.sum(apart**2, axis=0)
-        a = -jnp.sum(apart**3, axis=0) / (6 * squares**1.5)
+        _, deviation, _ = _centred(values, None if weights is None else weights != 0)
+        squares = jnp.sum(deviation**2, axis=0)
+        a = -jnp.sum(deviation**3, axis=0) / (6 * squares**1.5)
         result = []
         for side in (-1, 1):
             z = z0 + jax.scipy.special.ndtri((1 + side * confidence) / 2)
@@ -283,25 +283,25 @@ def _quantile(draws, share):
     return result.reshape(share.shape)
 
 
-def _apart(values, there):
-    """θ̄ over the rows that are there, and in a unit, that is told, θᵢ - θ̄: (…), (m, …).
+def _centred(values, mask):
+    """θ̄ over the rows of the mask, (…), (θᵢ - θ̄)/unit, (m, …), and the unit, (…).
 
     0 for the other rows. In this unit squares and cubes neither over- nor underflow.
     """
-    if there is None:
-        there = jnp.ones(len(values), bool)
-    there = there[(..., *[None] * (values.ndim - 1))]
-    mean = jnp.sum(jnp.where(there, values, 0), axis=0) / jnp.sum(there)
-    apart = jnp.where(there, values - mean[None], 0)
-    size = unit_of(apart, axis=0)
-    return mean, apart / size[None], size
+    if mask is None:
+        mask = jnp.ones(len(values), bool)
+    mask = mask[(..., *[None] * (values.ndim - 1))]
+    mean = jnp.sum(jnp.where(mask, values, 0), axis=0) / jnp.sum(mask)
+    deviation = jnp.where(mask, values - mean[None], 0)
+    unit = unit_of(deviation, axis=0)
+    return mean, deviation / unit[None], unit
 
 
 def _deviation(draws):
     """The standard deviation over draws, (samples, …) to (…), of any size."""
-    apart = draws - jnp.mean(draws, axis=0, keepdims=True)
-    size = unit_of(apart, axis=0)
-    return size * jnp.std(apart / size[None], axis=0, ddof=1)
+    deviation = draws - jnp.mean(draws, axis=0, keepdims=True)
+    unit = unit_of(deviation, axis=0)
+    return unit * jnp.std(deviation / unit[None], axis=0, ddof=1)
 
 
 # --- samples -------------------------------------------------------------------------
@@ -309,17 +309,17 @@ def _deviation(draws):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _draws(statistic, bayesian, chunk, keys, rows, data):
-    many = jnp.sum(rows != 0)
-    there = jnp.argsort(rows == 0, stable=True)  # the rows that are there come first
+    count = jnp.sum(rows != 0)
+    order = jnp.argsort(rows == 0, stable=True)  # rows of weight 0 come last
 
     def draw(key):
         m = len(rows)
         if bayesian:
             shares = jnp.where(rows != 0, jax.random.exponential(key, (m,)), 0)
-            counts = shares * (many / jnp.sum(shares))
+            counts = shares * (count / jnp.sum(shares))
         else:
-            drawn = there[jax.random.randint(key, (m,), 0, many)]
-            counts = jnp.zeros(m, jnp.int32).at[drawn].add(jnp.arange(m) < many)
+            drawn = order[jax.random.randint(key, (m,), 0, count)]
+            counts = jnp.zeros(m, jnp.int32).at[drawn].add(jnp.arange(m) < count)
         return statistic(*data, weights=rows * counts.astype(rows.dtype))
 
     draws = _in_chunks(draw, keys, chunk, len(rows))
@@ -329,7 +329,7 @@ def _draws(statistic, bayesian, chunk, keys, rows, data):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _left_out(statistic, chunk, rows, data):
     def without(i):
-        # Without a row that is not there: all, and NaN in its place.
+        # A row of weight 0 takes nothing away: NaN in its place.
         value = statistic(*data, weights=rows.at[i].set(0))
         return jax.tree.map(lambda v: jnp.where(rows[i] != 0, v, jnp.nan), value)
 
@@ -337,11 +337,11 @@ def _left_out(statistic, chunk, rows, data):
 
 
 def _in_chunks(function, each, chunk, m):
-    many = len(each)
+    count = len(each)
     chunk = chunk or max(1, NUMBERS // m)
-    if chunk >= many:
+    if chunk >= count:
         return jax.vmap(function)(each)
-    size = -(-many // -(-many // chunk))  # as even as may be
+    size = -(-count // -(-count // chunk))  # as even as may be
     return jax.lax.map(function, each, batch_size=size)
 
 

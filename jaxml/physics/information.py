@@ -41,7 +41,7 @@ def blahut_arimoto(
     R = (F - D)/T of `rate_distortion`.
 
     Args:
-        distortions: (m, k) d of source i told by codeword k.
+        distortions: (m, k) d of source i coded as codeword k.
         temperature: () T > 0, in the unit of d.
         weights: (m,) probabilities of the sources, up to a factor; equal if None.
         tol: () largest gap, as a share of the distortion of equal q, which has the unit
@@ -124,7 +124,7 @@ def gaussian_rate(
     """D = Σⱼ min(T/2, σⱼ²), R = Σⱼ max(½ ln(2σⱼ²/T), 0): a Gaussian, d = |x - y|².
 
     variances, (n,), are the eigenvalues σ² of the covariance: components below T/2 are
-    not told at all. temperature is T > 0, (). Source: Kolmogorov (1956).
+    not coded at all. temperature is T > 0, (). Source: Kolmogorov (1956).
     """
     level = temperature / 2
     coded = variances > level

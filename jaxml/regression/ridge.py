@@ -315,7 +315,7 @@ def scored(
 def _principal(x, y, share):
     """V, (n, k), s²/Σw, (k,), and V's products with XᵀWy/Σw, (k,), for centred rows.
 
-    The last, (k,), says which of them can be told from rounding.
+    The last, (k,), says which of them rounding cannot explain.
     """
     m, n = x.shape
     eps = jnp.finfo(x.dtype).eps
