@@ -9,6 +9,9 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Programs leave little garbage, and traversing them all to look for it takes a tenth.
+gc.set_threshold(100_000, 20, 20)
+
 MAPS = Path("/proc/self/maps")
 MOST = 45_000  # of the 65,530 memory maps that Linux allows a process
 
