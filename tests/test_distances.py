@@ -7,6 +7,7 @@ import pytest
 
 from jaxml import _distances, _units
 from jaxml.regression import basis, kernels
+from tests.depth import cases
 
 SIGNS = np.repeat([1.0, -1.0], 20)
 NARROW, WIDE = 2, 20
@@ -62,7 +63,7 @@ def test_lengths_of_any_size(unit, n):
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "matern"])
-@pytest.mark.parametrize("n", [NARROW, WIDE])
+@pytest.mark.parametrize("n", cases([NARROW, WIDE], quick=[NARROW]))
 def test_kernels_of_clouds_far_apart(kernel, n):
     x = _clouds(n, 1e3)
     gamma = 0.5 / n

@@ -100,7 +100,9 @@ def by_numpy(x, k, weights, gamma=0.1):
     return values[::-1], z
 
 
-@pytest.mark.parametrize("way", ["matrix", "blocks"])
+@pytest.mark.parametrize(
+    "way", [pytest.param("matrix", marks=pytest.mark.long), "blocks"]
+)
 def test_few_directions_of_many(way, monkeypatch):
     """Iterated for, with a matrix and without: float32 beside NumPy's float64."""
     if way == "blocks":

@@ -210,7 +210,10 @@ def cost_and_bound(x, y, params, l1, kind):
     return cost, force @ y - len(y) / 2 * force @ force
 
 
-@pytest.mark.parametrize("kind", ["plain", "positive", "none", "groups"])
+@pytest.mark.parametrize(
+    "kind",
+    cases(["plain", "positive", "none", "groups"], quick=["positive", "none"]),
+)
 def test_converged_is_a_promise(kind):
     """The cost is within the residual of a dual value, relative to that at w = 0."""
     options = {"positive": True} if kind == "positive" else {}
@@ -376,7 +379,7 @@ def test_a_negative_weight_is_infinitely_wrong_where_it_may_not_be():
 # --- the path -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", cases(SIZES, quick=["narrow"]))
 def test_path_is_that_of_sklearn_and_of_vmap(size, x64):
     x, y = problem(size)
     found = check_path(lasso.path(x, y, count=30, ratio=0.01, tol=1e-9))

@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer
 
 from jaxml import check, svm
 from jaxml.optimize._fit import Status
+from tests.depth import cases
 
 COUNT, M, N = 40, 60, 5
 SCALES = 1e-3, 1.0, 1e3  # of x
@@ -97,7 +98,7 @@ def values(machine, fits, x):
     return np.array([machine.values(*one) for one in zip(*data, strict=True)])
 
 
-@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("name", cases(MACHINES, quick=["hyperplane", "kernel"]))
 def test_converged_means_near_the_minimum(name):
     machine = MACHINES[name]
     # The rows of one class on one side of 0, or there is no plane but 0.
@@ -120,6 +121,7 @@ def test_converged_means_near_the_minimum(name):
     assert (excess > -1e-6).all()
 
 
+@pytest.mark.long
 def test_raw_columns_of_breast_cancer():
     """Columns from 1e-3 to 1e3; LIBSVM is at 0.0872 after 8e7 pairs."""
     x, y = load_breast_cancer(return_X_y=True)

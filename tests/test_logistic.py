@@ -303,7 +303,7 @@ def excess(solver, dtype):
     return (value - lowest) / lowest, np.asarray(found.status)
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", cases(["newton", "lbfgs"], quick=["newton"]))
 def test_tol_is_kept(solver, x64):
     """At the default tol of 1e-5 the cost is within 1e-10 of its minimum."""
     above, status = excess(solver, float)
@@ -311,7 +311,7 @@ def test_tol_is_kept(solver, x64):
     assert above.max() < 1.01e-10
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", cases(["newton", "lbfgs"], quick=["lbfgs"]))
 def test_tol_is_kept_in_float32(solver):
     """Or to the rounding of the cost, with that of params far from the origin."""
     above, status = excess(solver, np.float32)

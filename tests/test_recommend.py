@@ -144,6 +144,7 @@ def test_factors_over_eight_devices():
 # --- MovieLens ------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @has("ml-100k")
 def test_the_published_folds():
     """Penalties and noise from the training part alone: RMSE below 0.915 (0.908)."""

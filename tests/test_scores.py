@@ -632,8 +632,12 @@ def test_logistic_of_the_library(x64):
 
 @pytest.mark.parametrize(
     ("fit", "cost", "y"),
-    [(library.fit, linear.cost, Y), (_precise, logistic.cost, BINARY)],
-    ids=["ridge", "logistic"],
+    [
+        pytest.param(library.fit, linear.cost, Y, id="ridge"),
+        pytest.param(
+            _precise, logistic.cost, BINARY, id="logistic", marks=pytest.mark.long
+        ),
+    ],
 )
 def test_derivatives_of_the_library(x64, fit, cost, y):
     def mean(l2):

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.depth import cases
+
 HEAD = """
 import re
 import jax
@@ -110,9 +112,7 @@ whole(lambda x: kmeans.fit(kmeans.Params(jnp.eye(3)), x), laid_x)
 """
 
 
-@pytest.mark.parametrize(
-    "program", [NETWORKS, LARGE, pytest.param(FITS, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("program", cases([NETWORKS, LARGE, FITS], quick=[NETWORKS]))
 def test_eight_devices_give_the_answer_of_one(program):
     program = HEAD + program + "print('the same')"
     run = subprocess.run(

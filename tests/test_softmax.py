@@ -139,7 +139,7 @@ def test_no_finite_minimum(solver):
     assert fit(DATA, LABELS, k=K + 1, l2=0.1).status == Status.UNBOUNDED
 
 
-@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("solver", cases(["newton", "lbfgs"], quick=["newton"]))
 def test_tol_is_kept(solver):
     """In all units and origins, in float32, to the rounding of the cost."""
     x, y, l2 = problems()
