@@ -36,6 +36,7 @@ Physics
 Data, and how good a model is
 
     datasets scaling     the course's data; units, targets and splits
+    checkpoint           files of parameters and of training runs
     metrics ranking clusters calibration   scores of predictions
     selection bootstrap  folds, grids and intervals
     plot                 pictures of other modules' results
@@ -46,7 +47,7 @@ import sys
 from jaxml import _check, optimize, plot
 from jaxml._check import checkify
 from jaxml._programs import cache_compiled
-from jaxml.data import datasets, scaling
+from jaxml.data import checkpoint, datasets, scaling
 from jaxml.evaluate import bootstrap, calibration, clusters, metrics, ranking, selection
 from jaxml.networks import feedforward, neuron
 from jaxml.optimize import train
@@ -94,6 +95,7 @@ __all__ = [
     "calibration",
     "check",
     "checkify",
+    "checkpoint",
     "clusters",
     "curve",
     "datasets",

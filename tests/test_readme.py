@@ -9,8 +9,9 @@ import jaxml
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_page_of_use_runs(capsys):
+def test_the_page_of_use_runs(capsys, tmp_path, monkeypatch):
     """All code of the README, from top to bottom, in one namespace."""
+    monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
     names: dict = {}
     exec(compile(code, "README.md", "exec"), names)

@@ -13,7 +13,7 @@ import pytest
 
 from jaxml import Status, feedforward, train
 from jaxml.optimize import _bar as bar
-from jaxml.optimize import _batches
+from jaxml.optimize import _batches, _run
 from tests.common.samples import Made
 
 SIZES = (3, 4, 2)
@@ -401,9 +401,9 @@ def _fixed(params, y):
 
 def test_a_run_that_falls_needs_no_second_look():
     """Its start is compared with what the run knows: no other program is compiled."""
-    before = train._host_first_cost.traces
+    before = _run._first_cost.traces
     train.run(_update(), _state(0), _data(0), batch=5, epochs=2)
-    assert train._host_first_cost.traces == before
+    assert _run._first_cost.traces == before
 
 
 def _no_score(params, top):

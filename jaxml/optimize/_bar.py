@@ -10,9 +10,9 @@ from jaxml import _check
 class Bar:
     """A bar of tqdm if it is installed, else a line an epoch; silent off a terminal."""
 
-    def __init__(self, total: int):
-        """Say how many epochs there will be."""
-        self.total, self.done, self.bar = total, 0, None
+    def __init__(self, total: int, done: int = 0):
+        """Say how many epochs there will be, and are."""
+        self.total, self.done, self.bar = total, done, None
         self.start = time.perf_counter()
         # None where whoever called has closed it.
         self.visible = sys.stderr is not None and sys.stderr.isatty()
@@ -21,7 +21,9 @@ class Bar:
                 from tqdm import tqdm
             except ImportError:
                 return
-            self.bar = tqdm(total=total, unit="epoch", dynamic_ncols=True, leave=False)
+            self.bar = tqdm(
+                total=total, initial=done, unit="epoch", dynamic_ncols=True, leave=False
+            )
 
     def __enter__(self) -> "Bar":
         """Use it in a with statement, so that it is closed."""
