@@ -6,7 +6,8 @@ A module's tests, tests/test_<module>.py, may hold
 
 with a value, or what makes one from a seed, for an argument of all its functions or of
 one. ROUGH names functions whose derivative is not to be compared with differences, and
-why; UNIQUE names fits whose answer does not depend on the params they start from.
+why; UNIQUE names fits whose answer does not depend on the params they start from; FREE
+names arrays whose first axis may have any length, whatever the others have.
 """
 
 import dataclasses
