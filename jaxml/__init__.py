@@ -26,6 +26,7 @@ Structure
 Networks and training
 
     neuron feedforward   one unit, and layers of them
+    convolution          images under filters, and pools
     train optimize       mini-batches, and minimisers of any cost
 
 Physics
@@ -49,7 +50,7 @@ from jaxml._check import checkify
 from jaxml._programs import cache_compiled
 from jaxml.data import checkpoint, datasets, scaling
 from jaxml.evaluate import bootstrap, calibration, clusters, metrics, ranking, selection
-from jaxml.networks import feedforward, neuron
+from jaxml.networks import convolution, feedforward, neuron
 from jaxml.optimize import train
 from jaxml.optimize._fit import Fit, Status, best, check
 from jaxml.physics import (
@@ -97,6 +98,7 @@ __all__ = [
     "checkify",
     "checkpoint",
     "clusters",
+    "convolution",
     "curve",
     "datasets",
     "feedforward",

@@ -180,6 +180,10 @@ UNITS = {
         }
     },
     "factors": {"y": RATES},
+    "convolution": {
+        "x": {"x": 1, "conv": 1, "conv_max_pool": 1, "max_pool": 1, "mean_pool": 1},
+        "kernel": {"kernel": 1, "conv": 1, "conv_max_pool": 1},
+    },
 }
 
 MOVING = {"x": 1, "b": None}
@@ -225,6 +229,9 @@ ORIGINS = {
     "clusters": {"x": {"x": 1}},
     "superparamagnetic": {"x": {"x": 1}},
     "scaling": {"x": {"x": 1, "shift": 1, "invert": 1}},
+    "convolution": {
+        "x": {"max_pool.x": 1, "max_pool": 1, "mean_pool.x": 1, "mean_pool": 1},
+    },
 }
 
 
