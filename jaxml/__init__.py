@@ -26,7 +26,7 @@ Structure
 Networks and training
 
     neuron feedforward   one unit, and layers of them
-    convolution          images under filters, and pools
+    convolution dropout  images under filters, and pools; units left out at random
     train optimize       mini-batches, and minimisers of any cost
 
 Physics
@@ -50,7 +50,7 @@ from jaxml._check import checkify
 from jaxml._programs import cache_compiled
 from jaxml.data import checkpoint, datasets, scaling
 from jaxml.evaluate import bootstrap, calibration, clusters, metrics, ranking, selection
-from jaxml.networks import convolution, feedforward, neuron
+from jaxml.networks import convolution, dropout, feedforward, neuron
 from jaxml.optimize import train
 from jaxml.optimize._fit import Fit, Status, best, check
 from jaxml.physics import (
@@ -101,6 +101,7 @@ __all__ = [
     "convolution",
     "curve",
     "datasets",
+    "dropout",
     "feedforward",
     "gardner",
     "information",
