@@ -59,31 +59,30 @@ def run(
     m = _batches.count_rows(data, batch)
     worst = jnp.asarray(-jnp.inf, jnp.float32)
     begun, best = state, Best(state.params, worst, jnp.int32(0))
-    saved = Saved(checkpoint, every, batch, m)
-    now = whole = saved.resumed(Run(state, best, [], [], math.inf))
-    if len(now.records) > epochs:
-        raise ValueError(f"epochs must be at least the {len(now.records)} saved")
-    status = _status(now, patience)
-    try:
-        with Bar(epochs, len(now.records)) as bar:
-            while len(now.records) < epochs and status == Status.FINISHED:
-                ahead = _advanced(now, update, data, batch, weights, saved.steps)
-                if int(ahead.state.position) == 0:
-                    ahead = _recorded(ahead, m, batch, score, validation)
-                    whole, record = ahead, ahead.records[-1]
-                    bar.show(record)
-                    if after is not None:
-                        after(whole.state, record)
-                    status = _status(whole, patience)
-                now = ahead
-                saved.save(now)
-        judged = status == Status.FINISHED and patience is None
-        if judged and isinstance(update, Descent) and _risen(whole, whole.first):
-            begin = _first_cost(update, begun, data, batch=batch, weights=weights)
-            status = Status.STALLED if _risen(whole, begin) else status
-    except KeyboardInterrupt:
-        status = Status.INTERRUPTED
-    saved.close(now)
+    with Saved(checkpoint, every, batch, m) as saved:
+        now = whole = saved.resumed(Run(state, best, [], [], math.inf))
+        if len(now.records) > epochs:
+            raise ValueError(f"epochs must be at least the {len(now.records)} saved")
+        status = _status(now, patience)
+        try:
+            with Bar(epochs, len(now.records)) as bar:
+                while len(now.records) < epochs and status == Status.FINISHED:
+                    ahead = _advanced(now, update, data, batch, weights, saved.steps)
+                    if int(ahead.state.position) == 0:
+                        ahead = _recorded(ahead, m, batch, score, validation)
+                        now, whole, record = ahead, ahead, ahead.records[-1]
+                        bar.show(record)
+                        if after is not None:
+                            after(whole.state, record)
+                        status = _status(whole, patience)
+                    now = ahead
+                    saved.save(now)
+            judged = status == Status.FINISHED and patience is None
+            if judged and _stalled(whole, update, begun, data, batch, weights):
+                status = Status.STALLED
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        saved.close(now)
     return _report(whole, status, epochs, patience), whole.state
 
 
@@ -142,8 +141,15 @@ def _status(now: Run, patience: int | None) -> Status:
     return Status.STOPPED if stopped else Status.FINISHED
 
 
-def _risen(now: Run, begin) -> bool:
-    return bool(_epoch.above(now.records[-1]["cost"], begin))
+def _stalled(now: Run, update, begun: State, data, batch, weights) -> bool:
+    """Whether the cost is above that of the start, which is asked for if it may be."""
+
+    def risen(begin) -> bool:
+        return bool(_epoch.above(now.records[-1]["cost"], begin))
+
+    if not isinstance(update, Descent) or not risen(now.first):
+        return False
+    return risen(_first_cost(update, begun, data, batch=batch, weights=weights))
 
 
 def _report(now: Run, status, epochs, patience) -> Fit:

@@ -42,6 +42,14 @@ class Saved:
         self.pool = ThreadPoolExecutor(1)
         self.pending: Future | None = None
 
+    def __enter__(self) -> "Saved":
+        """Use it in a with statement: no file is written when a run has ended."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Wait for what is being written, whatever happened."""
+        self.pool.shutdown()
+
     def resumed(self, now: Run) -> Run:
         """The run as it was saved last, or as it is at its start."""
         if self.file is None:
@@ -72,10 +80,9 @@ class Saved:
 
     def close(self, now: Run) -> None:
         """Write the end of the run, and wait for it."""
-        with self.pool:
-            self._write(now)
-            if self.pending is not None:
-                self.pending.result()
+        self._write(now)
+        if self.pending is not None:
+            self.pending.result()
 
     def _write(self, now: Run) -> None:
         if self.file is None:
