@@ -58,8 +58,8 @@ def test_with_exact_searches_all_betas_are_linear_cg(x64, beta):
 @pytest.mark.parametrize(
     "beta",
     [
-        "hager-zhang",
         "hestenes-stiefel",
+        pytest.param("hager-zhang", marks=pytest.mark.long),
         pytest.param("fletcher-reeves", marks=pytest.mark.long),
         pytest.param("polak-ribiere+", marks=pytest.mark.long),
     ],

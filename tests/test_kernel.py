@@ -73,7 +73,11 @@ def of_kernel(kernel, weights=None, **options):
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"), [*((name, "full") for name in NAMES), ("rbf", "block")]
+    ("name", "solver"),
+    cases(
+        [*((name, "full") for name in NAMES), ("rbf", "block")],
+        quick=[("rbf", "full"), ("rbf", "block")],
+    ),
 )
 def test_agrees_with_libsvm(name, solver, x64):
     ours = check(of_kernel(NAMES[name], solver=solver))
@@ -487,7 +491,7 @@ def test_converged_means_near_the_minimum():
         assert float(fits.residual[i]) >= 0
 
 
-@pytest.mark.parametrize("kernel", ["linear", SQUARE])
+@pytest.mark.parametrize("kernel", cases(["linear", SQUARE], quick=[SQUARE]))
 def test_rows_far_from_the_origin(kernel):
     x = np.round(X * 64) / 64
     y = (x[:, 0] + 0.5 * RNG.normal(size=M) > 0).astype(int)

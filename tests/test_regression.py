@@ -13,6 +13,7 @@ from jaxml import Status, check
 from jaxml.regression import kernels
 from jaxml.regression.svm import kernel as svm
 from jaxml.regression.svm import regression as svr
+from tests.depth import cases
 
 RNG = np.random.default_rng(5)
 M, N = 60, 3
@@ -45,7 +46,11 @@ residual_of = jax.jit(svr.kkt_residual)
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"), [*((name, "full") for name in NAMES), ("rbf", "block")]
+    ("name", "solver"),
+    cases(
+        [*((name, "full") for name in NAMES), ("rbf", "block")],
+        quick=[("rbf", "full"), ("rbf", "block")],
+    ),
 )
 def test_agrees_with_libsvm(name, solver, x64):
     options = {"kernel": NAMES[name], "solver": solver}
