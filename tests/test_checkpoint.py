@@ -189,10 +189,10 @@ def test_weights_of_another_program_take_the_places_of_like(tmp_path):
     found = checkpoint.load(tmp_path / "a", like=params)
     assert found.activation == "tanh"
     chex.assert_trees_all_equal(found.theta, tuple(theta))
-    with pytest.raises(ValueError, match="^like has leaves"):
+    with pytest.raises(ValueError, match="^like is another pytree"):
         checkpoint.load(tmp_path / "a", like=params.theta)
     like = dataclasses.replace(params, theta=params.theta[::-1])
-    with pytest.raises(ValueError, match="^like has shape"):
+    with pytest.raises(ValueError, match="^like has float32 of shape"):
         checkpoint.load(tmp_path / "a", like=like)
 
 
@@ -337,8 +337,10 @@ def test_a_run_goes_on_bit_for_bit(every, tmp_path):
             update, state, data, checkpoint=tmp_path, every=every, **options
         )
     same(found, expected)
+    before = (tmp_path / "run.safetensors").stat().st_mtime_ns
     again = train.run(update, state, data, checkpoint=tmp_path, **options)
     same(again, expected)
+    assert (tmp_path / "run.safetensors").stat().st_mtime_ns == before
     longer = {**options, "epochs": 7}
     more = train.run(update, state, data, checkpoint=tmp_path, **longer)
     same(more, train.run(update, state, data, **longer))
@@ -360,6 +362,7 @@ def test_a_run_says_what_does_not_fit(tmp_path):
         (lambda: go(state, data, batch=2, epochs=1), "epochs must be at least the 2"),
         (lambda: go(state, data, batch=2, epochs=2, every=1.5), "every must be"),
         (lambda: go(state, data, batch=2, epochs=2, every=0), "every must"),
+        (lambda: go(state, data, batch=2, epochs=2, every="a"), "every must"),
     ]:
         with pytest.raises(ValueError, match=f"^{words}"):
             call()

@@ -250,17 +250,9 @@ def _looks(leaf) -> str:
 
 def _by_name(arrays, like):
     """What is like `like`, of the arrays of another program's file."""
-    names = _names("like", like)
-    if {*names} != {*arrays}:
-        raise ValueError(f"like has leaves {names}, where the file has {[*arrays]}")
-
-    def leaf(name, given):
-        array = arrays[name]
-        if array.shape != jnp.shape(given):
-            raise ValueError(
-                f"like has shape {jnp.shape(given)} as {name}, not {array.shape}"
-            )
-        return array if isinstance(given, np.ndarray) else jnp.array(array)
-
-    leaves = [leaf(*each) for each in zip(names, jax.tree.leaves(like), strict=True)]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    result = placed("like", arrays, like)
+    return jax.tree.map(
+        lambda given, a: a if isinstance(given, np.ndarray) else jnp.array(a),
+        like,
+        result,
+    )

@@ -154,7 +154,7 @@ def _stalled(now: Run, update, begun: State, data, batch, weights) -> bool:
 
 def _report(now: Run, status, epochs, patience) -> Fit:
     """The Fit of a host run; without a whole epoch there is no cost to tell."""
-    records = now.records[:epochs]
+    records = now.records
     names = records[0] if records else {"cost"}
     history = {n: np.full(epochs, UNRECORDED, np.float32) for n in names}
     for i, record in enumerate(records):

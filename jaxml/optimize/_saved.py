@@ -41,6 +41,7 @@ class Saved:
             self.steps = max(n for n in range(1, most + 1) if total % n == 0)
         self.pool = ThreadPoolExecutor(1)
         self.pending: Future | None = None
+        self.written: Run | None = None  # what the file holds, or soon will
 
     def __enter__(self) -> "Saved":
         """Use it in a with statement: no file is written when a run has ended."""
@@ -69,7 +70,8 @@ class Saved:
         own, given = (jax.random.key_data(s.key) for s in (both[0], now.state))
         if not np.array_equal(own, given):
             raise ValueError("checkpoint holds a run of another key")
-        return Run(*both, *(found[name] for name in Run._fields[2:]))
+        self.written = Run(*both, *(found[name] for name in Run._fields[2:]))
+        return self.written
 
     def save(self, now: Run) -> None:
         """Begin to write, where it is time to; raise what the last time went wrong."""
@@ -85,10 +87,11 @@ class Saved:
             self.pending.result()
 
     def _write(self, now: Run) -> None:
-        if self.file is None:
+        if self.file is None or now is self.written:
             return
         if self.pending is not None:
             self.pending.result()
+        self.written = now
         run = _structure.named("checkpoint", (now.state, now.best))
         rest = {name: getattr(now, name) for name in Run._fields[2:]}
         tree = {"run": run, **rest, **self.of}
@@ -97,6 +100,8 @@ class Saved:
 
 def _often(every: float) -> int:
     """Epochs from one to the next, 1 if more often."""
+    if not isinstance(every, (int, float, np.number)):
+        raise ValueError(f"every must be a number, not {every!r}")
     values("every", every, "(0, inf)")
     if every > 1 and every != int(every):
         raise ValueError(f"every must be below 1, or a whole number, not {every}")
